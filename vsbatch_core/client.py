@@ -1,0 +1,408 @@
+"""The client face: the names and keyword arguments of the official SDK, over one ledger.
+
+Ids of stores and batches that begin with another prefix are refused with 400 (recorded), unknown ones with 404.
+Arguments are checked before it is looked whether what they name exists (choice).  ``None`` is an argument that
+was not given, but for ``update``, where it means ``null`` and ``omit`` means not given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vsbatch_core import arguments, paging
+from vsbatch_core import events as ev
+from vsbatch_core.errors import (
+    BatchAlreadyFinished,
+    FileBatchNotFound,
+    FileNotFound,
+    MissingParameter,
+)
+from vsbatch_core.ledger import Ledger
+from vsbatch_core.model import (
+    NO_ATTRIBUTES,
+    FileStatus,
+    NewFile,
+    Omit,
+    Order,
+    Page,
+    VectorStore,
+    VectorStoreDeleted,
+    VectorStoreFile,
+    VectorStoreFileBatch,
+    VectorStoreFileDeleted,
+    omit,
+)
+from vsbatch_core.store import Batch, Store
+
+AttributesArg = Mapping[str, str | int | float | bool]
+ObjectArg = Mapping[str, Any]
+
+
+class _Following:
+    """The way from a page to the one after it; made for each page, so kept small."""
+
+    __slots__ = ("arguments", "fetch")
+
+    def __init__(self, fetch: Any, *arguments: Any) -> None:
+        self.fetch = fetch
+        self.arguments = arguments
+
+    def __call__(self, after: str) -> Any:
+        return self.fetch(*self.arguments, after)
+
+
+class FileBatches:
+    """``engine.vector_stores.file_batches``."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def create(
+        self,
+        vector_store_id: str,
+        *,
+        file_ids: Sequence[str] | None = None,
+        files: Sequence[ObjectArg] | None = None,
+        attributes: AttributesArg | None = None,
+        chunking_strategy: ObjectArg | None = None,
+    ) -> VectorStoreFileBatch:
+        """Attach 1 to 2,000 files as one batch; answer it, ``in_progress`` (documented).  O(files · log n).
+
+        Give ``file_ids``, to which ``attributes`` and ``chunking_strategy`` apply, or ``files``, objects
+        ``{file_id, attributes?, chunking_strategy?}``.  A file that is attached already is attached anew: the
+        old attachment leaves the store, and is cancelled if it was in progress (choice).
+        """
+        ledger = self._ledger
+        limits = ledger.profile.limits
+        new = arguments.batch_files(file_ids, files, attributes, chunking_strategy, limits)
+        ledger.require_known(("files" if file_ids is None else "file_ids", file) for file in new)
+        with ledger.lock:
+            store = ledger.store(vector_store_id)
+            at = ledger.now(store)
+            store.require_open(at)
+            batch_id = ledger.new_id("vsfb_", store.batches)
+            ledger.commit(ev.FileBatchCreated(at, store.id, batch_id, new))
+            return store.batches[batch_id].value(store.id, ledger.profile)
+
+    def retrieve(self, batch_id: str, *, vector_store_id: str) -> VectorStoreFileBatch:
+        """The batch as it stands.  O(1)."""
+        ledger = self._ledger
+        with ledger.lock:
+            store = ledger.store(vector_store_id)
+            return _batch(store, batch_id).value(store.id, ledger.profile)
+
+    def cancel(self, batch_id: str, *, vector_store_id: str) -> VectorStoreFileBatch:
+        """Cancel the files of the batch that are still in progress (documented in prose).  O(those · log n).
+
+        A finished batch stays as it is (recorded), or is refused if the profile says so.
+        """
+        ledger = self._ledger
+        with ledger.lock:
+            store = ledger.store(vector_store_id)
+            batch = _batch(store, batch_id)
+            if batch.tally["in_progress"]:
+                ledger.commit(ev.FileBatchCancelled(ledger.now(store), store.id, batch.id))
+            elif ledger.profile.cancel_finished == "refuse":
+                raise BatchAlreadyFinished(batch.id, batch.value(store.id, ledger.profile).status)
+            return batch.value(store.id, ledger.profile)
+
+    def list_files(
+        self,
+        batch_id: str,
+        *,
+        vector_store_id: str,
+        limit: int | None = None,
+        order: Order | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        filter: FileStatus | None = None,
+    ) -> Page[VectorStoreFile]:
+        """A page of the files that the batch attached, each as it stands.  O(log n + limit).
+
+        The batch keeps its row for a file that has left the store since (choice).  See ``paging`` for what
+        the arguments mean.
+        """
+        limits = self._ledger.profile.limits
+        return self._page(
+            batch_id,
+            vector_store_id,
+            limit if type(limit) is int and 0 < limit <= limits.page else arguments.limit(limit, limits),
+            arguments.order(order),
+            arguments.status_filter(filter),
+            arguments.cursor("before", before),
+            arguments.cursor("after", after),
+        )
+
+    def _page(
+        self,
+        batch_id: str,
+        vector_store_id: str,
+        limit: int,
+        order: Order,
+        filter: FileStatus | None,
+        before: str | None,
+        after: str | None,
+    ) -> Page[VectorStoreFile]:
+        ledger = self._ledger
+        with ledger.lock:
+            store = ledger.store(vector_store_id)
+            batch = _batch(store, batch_id)
+            numbers, more = paging.page(
+                store.batch_index(filter),
+                batch.first,
+                batch.stop,
+                order=order,
+                limit=limit,
+                after=None if after is None else store.batch_place(batch, "after", after),
+                before=None if before is None else store.batch_place(batch, "before", before),
+            )
+            data = paging.take(store.rows, numbers)
+        return Page(data, more, _Following(self._page, batch_id, vector_store_id, limit, order, filter, before))
+
+
+def _batch(store: Store, batch_id: Any) -> Batch:
+    try:
+        return store.batches[batch_id]
+    except (KeyError, TypeError):  # TypeError: an argument that can not be hashed
+        arguments.own_id("batch_id", batch_id, "vsfb_")
+        raise FileBatchNotFound(batch_id, store.id) from None
+
+
+class Files:
+    """``engine.vector_stores.files``."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def create(
+        self,
+        vector_store_id: str,
+        *,
+        file_id: str | None = None,
+        attributes: AttributesArg | None = None,
+        chunking_strategy: ObjectArg | None = None,
+    ) -> VectorStoreFile:
+        """Attach one file, outside any batch; answer it, ``in_progress`` (documented).  O(log n).
+
+        A file that is attached already is attached anew (choice).
+        """
+        ledger = self._ledger
+        limits = ledger.profile.limits
+        if file_id is None:
+            raise MissingParameter("file_id")
+        new = NewFile(
+            arguments.string("file_id", file_id, least=1),
+            arguments.attributes(attributes, limits),
+            arguments.chunking_strategy(chunking_strategy, limits),
+        )
+        ledger.require_known((("file_id", new),))
+        with ledger.lock:
+            store = ledger.store(vector_store_id)
+            at = ledger.now(store)
+            store.require_open(at)
+            ledger.commit(ev.FileAttached(at, store.id, new))
+            return store.rows[store.latest[new.file_id]]
+
+    def retrieve(self, file_id: str, *, vector_store_id: str) -> VectorStoreFile:
+        """The file as it stands.  O(1)."""
+        ledger = self._ledger
+        with ledger.lock:
+            store = ledger.store(vector_store_id)
+            return store.rows[_row(store, file_id)]
+
+    def update(self, file_id: str, *, vector_store_id: str, attributes: AttributesArg | None) -> VectorStoreFile:
+        """Replace the file's attributes; ``None`` takes all away (documented).  O(1)."""
+        ledger = self._ledger
+        new = arguments.attributes(attributes, ledger.profile.limits)
+        with ledger.lock:
+            store = ledger.store(vector_store_id)
+            row = _row(store, file_id)
+            ledger.commit(ev.FileUpdated(ledger.now(store), store.id, file_id, new))
+            return store.rows[row]
+
+    def list(
+        self,
+        vector_store_id: str,
+        *,
+        limit: int | None = None,
+        order: Order | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        filter: FileStatus | None = None,
+    ) -> Page[VectorStoreFile]:
+        """A page of the files that are attached now.  O(log n + limit).  See ``paging``."""
+        limits = self._ledger.profile.limits
+        return self._page(
+            vector_store_id,
+            limit if type(limit) is int and 0 < limit <= limits.page else arguments.limit(limit, limits),
+            arguments.order(order),
+            arguments.status_filter(filter),
+            arguments.cursor("before", before),
+            arguments.cursor("after", after),
+        )
+
+    def _page(
+        self,
+        vector_store_id: str,
+        limit: int,
+        order: Order,
+        filter: FileStatus | None,
+        before: str | None,
+        after: str | None,
+    ) -> Page[VectorStoreFile]:
+        ledger = self._ledger
+        with ledger.lock:
+            store = ledger.store(vector_store_id)
+            numbers, more = paging.page(
+                store.files_index(filter),
+                0,
+                len(store.rows),
+                order=order,
+                limit=limit,
+                after=None if after is None else store.files_place("after", after),
+                before=None if before is None else store.files_place("before", before),
+            )
+            data = paging.take(store.rows, numbers)
+        return Page(data, more, _Following(self._page, vector_store_id, limit, order, filter, before))
+
+    def delete(self, file_id: str, *, vector_store_id: str) -> VectorStoreFileDeleted:
+        """Take the file out of the store (documented).  O(log n).
+
+        Its batch keeps its row and its counts; if it was in progress it becomes cancelled there (choice).
+        """
+        ledger = self._ledger
+        with ledger.lock:
+            store = ledger.store(vector_store_id)
+            _row(store, file_id)
+            ledger.commit(ev.FileDeleted(ledger.now(store), store.id, file_id))
+        return VectorStoreFileDeleted(file_id)
+
+
+def _row(store: Store, file_id: Any) -> int:
+    try:
+        return store.require_file(file_id)
+    except (FileNotFound, TypeError):  # TypeError: an argument that can not be hashed
+        arguments.string("file_id", file_id, least=1)
+        raise
+
+
+class VectorStores:
+    """``engine.vector_stores``."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.files = Files(ledger)
+        self.file_batches = FileBatches(ledger)
+
+    def create(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        file_ids: Sequence[str] | None = None,
+        chunking_strategy: ObjectArg | None = None,
+        expires_after: ObjectArg | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> VectorStore:
+        """Make a store, with up to 500 files attached to it or none (documented).  O(files).
+
+        ``chunking_strategy`` applies to those files.  A store without a name is called ``""`` (choice: typed
+        clients want a string).
+        """
+        ledger = self._ledger
+        limits = ledger.profile.limits
+        chunking = arguments.chunking_strategy(chunking_strategy, limits)
+        new: tuple[NewFile, ...] = ()
+        if file_ids is not None:
+            new = arguments.file_ids(file_ids, NO_ATTRIBUTES, chunking, least=0, most=limits.store_files)
+        checked = (
+            "" if name is None else arguments.string("name", name),
+            None if description is None else arguments.string("description", description),
+            arguments.expires_after(expires_after, limits),
+            arguments.metadata(metadata, limits),
+        )
+        ledger.require_known(("file_ids", file) for file in new)
+        with ledger.lock:
+            at = ledger.now()
+            id = ledger.new_id("vs_", ledger.numbers)
+            ledger.commit(ev.VectorStoreCreated(at, id, *checked, new))
+            return ledger.store(id).value(at)
+
+    def retrieve(self, vector_store_id: str) -> VectorStore:
+        """The store as it stands; ``expired`` by the engine's clock.  O(1)."""
+        ledger = self._ledger
+        with ledger.lock:
+            store = ledger.store(vector_store_id)
+            return store.value(ledger.now(store))
+
+    def update(
+        self,
+        vector_store_id: str,
+        *,
+        name: str | Omit | None = omit,
+        expires_after: ObjectArg | Omit | None = omit,
+        metadata: Mapping[str, str] | Omit | None = omit,
+    ) -> VectorStore:
+        """Change what is given, keep the rest (documented).  O(1).
+
+        It counts as activity, so it brings an expired store back to life (choice).
+        """
+        ledger = self._ledger
+        limits = ledger.profile.limits
+        new_name = name if name is omit else "" if name is None else arguments.string("name", name)
+        new_expiry = omit if expires_after is omit else arguments.expires_after(expires_after, limits)
+        new_metadata = omit if metadata is omit else arguments.metadata(metadata, limits)
+        with ledger.lock:
+            store = ledger.store(vector_store_id)
+            at = ledger.now(store)
+            ledger.commit(
+                ev.VectorStoreUpdated(
+                    at,
+                    store.id,
+                    store.name if isinstance(new_name, Omit) else new_name,
+                    store.expires_after if isinstance(new_expiry, Omit) else new_expiry,
+                    store.metadata if isinstance(new_metadata, Omit) else new_metadata,
+                )
+            )
+            return store.value(at)
+
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        order: Order | None = None,
+        after: str | None = None,
+        before: str | None = None,
+    ) -> Page[VectorStore]:
+        """A page of the stores.  O(log s + limit), s stores.  See ``paging``."""
+        return self._page(
+            arguments.limit(limit, self._ledger.profile.limits),
+            arguments.order(order),
+            arguments.cursor("before", before),
+            arguments.cursor("after", after),
+        )
+
+    def _page(self, limit: int, order: Order, before: str | None, after: str | None) -> Page[VectorStore]:
+        ledger = self._ledger
+        with ledger.lock:
+            numbers, more = paging.page(
+                ledger.gone,
+                0,
+                len(ledger.ids_made),
+                order=order,
+                limit=limit,
+                after=None if after is None else ledger.place("after", after),
+                before=None if before is None else ledger.place("before", before),
+            )
+            stores = [ledger.stores[id] for id in paging.take(ledger.ids_made, numbers)]
+            data = tuple([store.value(ledger.now(store)) for store in stores])
+        return Page(data, more, _Following(self._page, limit, order, before))
+
+    def delete(self, vector_store_id: str) -> VectorStoreDeleted:
+        """Delete the store, with its files and batches (documented).  O(log s)."""
+        ledger = self._ledger
+        with ledger.lock:
+            store = ledger.store(vector_store_id)
+            ledger.commit(ev.VectorStoreDeleted(max(ledger.now(), store.at), store.id))
+        return VectorStoreDeleted(store.id)

@@ -1,0 +1,424 @@
+"""Every refusal: what was said, what the limit is, and what to do instead.
+
+One root class, two branches, after whose fault it is:
+
+* ``RequestError``: the caller of the client face asked for something that the API refuses.  ``to_wire``
+  gives the body that the HTTP API answers with, and ``status`` the HTTP status.
+* ``HostError``: the program that embeds the engine misused the host face, or the engine found itself
+  inconsistent.
+
+Raising an error never changes the engine: a refused call leaves it equal to what it was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+_SHOWN_CHARACTERS = 80
+_SHOWN_BITS = 256
+
+
+def shown(value: object) -> str:
+    """The value as a message names it: a string in single quotes, anything else by its repr, cut at 80.
+
+    Never fails, whatever the value: a message must not raise in place of the error that it belongs to.
+    """
+    if isinstance(value, str):
+        cut = value if len(value) <= _SHOWN_CHARACTERS else value[: _SHOWN_CHARACTERS - 1] + "…"
+        return f"'{cut}'"
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
+        # str() of such an integer is quadratic, and refused by Python itself past 4,300 digits.
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        return f"{type_name(value)} of {len(value)}"
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value)
+    return type_name(value)
+
+
+def type_name(value: object) -> str:
+    """The JSON name of the value's type, with its article: ``an integer``, ``a string``, ``null``."""
+    if value is None:
+        return "null"
+    for type_, name in _TYPE_NAMES:
+        if isinstance(value, type_):
+            return name
+    return f"a Python {type(value).__qualname__}"
+
+
+_TYPE_NAMES: tuple[tuple[type, str], ...] = (
+    (bool, "a boolean"),  # before int, which it is a subclass of
+    (int, "an integer"),
+    (float, "a number"),
+    (str, "a string"),
+    (list, "an array"),
+    (tuple, "an array"),
+    (dict, "an object"),
+)
+
+
+class VsbatchError(Exception):
+    """The root of every error that this package raises on purpose.
+
+    ``status`` is the HTTP status, ``type``, ``code`` and ``param`` are the fields of the error body (``code``
+    and ``param`` may be ``None``), ``message`` is the sentence.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    def to_wire(self) -> dict[str, dict[str, str | None]]:
+        """The exact error body: ``{"error": {"message", "type", "param", "code"}}`` (documented)."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+class RequestError(VsbatchError):
+    """The caller of the client face asked for something that the API refuses."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class MissingParameter(RequestError):
+    """A parameter that the call needs was not given."""
+
+    code = "missing_required_parameter"
+
+    def __init__(self, param: str) -> None:
+        super().__init__(f"Missing required parameter: '{param}'.", param=param)
+
+
+class MutuallyExclusive(RequestError):
+    """Two parameters were given of which the call takes one."""
+
+    code = "mutually_exclusive_parameters"
+
+    def __init__(self, param: str, other: str) -> None:
+        super().__init__(
+            f"Mutually exclusive parameters: '{param}' and '{other}'. Give exactly one of them.", param=param
+        )
+
+
+class UnknownParameter(RequestError):
+    """An object carries a key that the API does not know."""
+
+    code = "unknown_parameter"
+
+    def __init__(self, param: str, known: Sequence[str]) -> None:
+        names = ", ".join(f"'{name}'" for name in known)
+        super().__init__(f"Unknown parameter: '{param}'. Known here are: {names}.", param=param)
+
+
+class InvalidType(RequestError):
+    """A value is of a type that the parameter does not take."""
+
+    code = "invalid_type"
+
+    def __init__(self, param: str, expected: str, value: object) -> None:
+        super().__init__(
+            f"Invalid type for '{param}': expected {expected}, but got {type_name(value)} instead.",
+            param=param,
+        )
+
+
+class InvalidValue(RequestError):
+    """A value is not one of those that the parameter takes."""
+
+    code = "invalid_value"
+
+    def __init__(self, param: str, value: object, supported: Sequence[str]) -> None:
+        names = " and ".join(f"'{name}'" for name in supported)
+        super().__init__(f"Invalid value: {shown(value)}. Supported values are: {names}.", param=param)
+
+
+class InvalidNumber(RequestError):
+    """A number that JSON cannot carry: NaN or an infinity."""
+
+    code = "invalid_value"
+
+    def __init__(self, param: str, value: float) -> None:
+        super().__init__(
+            f"Invalid '{param}': {value!r} is not a JSON number. Expected a finite number.", param=param
+        )
+
+
+class IntegerTooSmall(RequestError):
+    """An integer lies below the least value."""
+
+    code = "integer_below_min_value"
+
+    def __init__(self, param: str, value: int, least: int) -> None:
+        super().__init__(
+            f"Invalid '{param}': integer below minimum value. "
+            f"Expected a value >= {least}, but got {shown(value)} instead.",
+            param=param,
+        )
+
+
+class IntegerTooLarge(RequestError):
+    """An integer lies above the greatest value (form recorded on a sibling endpoint)."""
+
+    code = "integer_above_max_value"
+
+    def __init__(self, param: str, value: int, most: int) -> None:
+        super().__init__(
+            f"Invalid '{param}': integer above maximum value. "
+            f"Expected a value <= {most}, but got {shown(value)} instead.",
+            param=param,
+        )
+
+
+class ArrayTooShort(RequestError):
+    """An array is empty where at least one item is wanted."""
+
+    code = "empty_array"
+
+    def __init__(self, param: str, least: int) -> None:
+        super().__init__(
+            f"Invalid '{param}': empty array. "
+            f"Expected an array with minimum length {least}, but got an empty array instead.",
+            param=param,
+        )
+
+
+class ArrayTooLong(RequestError):
+    """An array holds more items than the call takes (form recorded on a sibling endpoint)."""
+
+    code = "array_above_max_length"
+
+    def __init__(self, param: str, length: int, most: int) -> None:
+        super().__init__(
+            f"Invalid '{param}': array too long. "
+            f"Expected an array with maximum length {most}, but got an array with length {length} instead.",
+            param=param,
+        )
+
+
+class StringTooShort(RequestError):
+    """A string is empty where an id is wanted."""
+
+    code = "empty_string"
+
+    def __init__(self, param: str) -> None:
+        super().__init__(
+            f"Invalid '{param}': empty string. "
+            "Expected a string with minimum length 1, but got an empty string instead.",
+            param=param,
+        )
+
+
+class StringTooLong(RequestError):
+    """A string is longer than the parameter takes."""
+
+    code = "string_above_max_length"
+
+    def __init__(self, param: str, length: int, most: int) -> None:
+        super().__init__(
+            f"Invalid '{param}': string too long. "
+            f"Expected a string with maximum length {most}, but got a string with length {length} instead.",
+            param=param,
+        )
+
+
+class TooManyProperties(RequestError):
+    """An object of attributes or metadata has more pairs than are kept."""
+
+    code = "object_above_max_properties"
+
+    def __init__(self, param: str, count: int, most: int) -> None:
+        super().__init__(
+            f"Invalid '{param}': too many properties. "
+            f"Expected an object with at most {most} properties, but got {count} instead.",
+            param=param,
+        )
+
+
+class PropertyNameTooLong(RequestError):
+    """A key of attributes or metadata is longer than a key may be."""
+
+    code = "property_name_above_max_length"
+
+    def __init__(self, param: str, name: str, most: int) -> None:
+        super().__init__(
+            f"Invalid property name in '{param}': {shown(name)} is too long. "
+            f"Expected a property name with maximum length {most}, but got one with length {len(name)}.",
+            param=param,
+        )
+
+
+class InvalidId(RequestError):
+    """An id begins with the prefix of another kind of object (recorded)."""
+
+    code = "invalid_value"
+
+    def __init__(self, param: str, value: str, prefix: str) -> None:
+        super().__init__(
+            f"Invalid '{param}': {shown(value)}. Expected an ID that begins with '{prefix}'.", param=param
+        )
+
+
+class UnknownCursor(RequestError):
+    """A cursor names nothing that was ever in the list (choice: refused, never page one)."""
+
+    code = "invalid_cursor"
+
+    def __init__(self, param: str, value: str, where: str) -> None:
+        super().__init__(
+            f"Invalid '{param}': {shown(value)} was never in the list of {where}. "
+            "Expected the id of an item from an earlier page of the same list.",
+            param=param,
+        )
+
+
+class VectorStoreExpired(RequestError):
+    """The store has expired and takes no more files (choice)."""
+
+    code = "vector_store_expired"
+
+    def __init__(self, vector_store_id: str, expires_at: int) -> None:
+        super().__init__(
+            f"Vector store '{vector_store_id}' expired at {expires_at} and takes no more files. "
+            "Create another one, or update its 'expires_after'.",
+            param="vector_store_id",
+        )
+
+
+class BatchAlreadyFinished(RequestError):
+    """A finished batch was to be cancelled, under a profile that refuses this (choice)."""
+
+    code = "batch_already_finished"
+
+    def __init__(self, batch_id: str, state: str) -> None:
+        super().__init__(
+            f"Cannot cancel file batch '{batch_id}': it is already '{state}'. "
+            "Only a batch that is 'in_progress' can be cancelled.",
+            param="batch_id",
+        )
+
+
+class NotFound(RequestError):
+    """The request names something that is not there."""
+
+    status = 404
+
+
+class VectorStoreNotFound(NotFound):
+    """No vector store has this id (recorded)."""
+
+    def __init__(self, vector_store_id: str) -> None:
+        super().__init__(f"No vector store found with id {shown(vector_store_id)}.")
+
+
+class FileNotFound(NotFound):
+    """No file with this id is attached to the vector store (recorded)."""
+
+    def __init__(self, file_id: str, vector_store_id: str) -> None:
+        super().__init__(f"No file found with id {shown(file_id)} in vector store '{vector_store_id}'.")
+
+
+class FileBatchNotFound(NotFound):
+    """No batch has this id in this vector store; the same answer for another store's batch (choice)."""
+
+    def __init__(self, batch_id: str, vector_store_id: str) -> None:
+        super().__init__(f"No file batch found with id {shown(batch_id)} in vector store '{vector_store_id}'.")
+
+
+class UnknownFile(NotFound):
+    """The host's ``known_file`` does not know a file that was to be attached (choice)."""
+
+    def __init__(self, param: str, file_id: str) -> None:
+        super().__init__(f"No such File object: {shown(file_id)}. Upload it first.", param=param)
+
+
+class HostError(VsbatchError):
+    """The embedding program misused the host face, or the engine found itself inconsistent."""
+
+
+class AlreadyFinished(HostError):
+    """A file that has already ended was to be finished again; its state stays what it was."""
+
+    status = 409
+    type = "conflict_error"
+    code = "already_finished"
+
+    def __init__(self, file_id: str, vector_store_id: str, state: str, tried: str) -> None:
+        super().__init__(
+            f"Cannot {tried} file {shown(file_id)} in vector store '{vector_store_id}': it is already "
+            f"'{state}'. Only a file that is 'in_progress' can be finished; drop this result.",
+            param="file_id",
+        )
+        self.file_id, self.vector_store_id, self.state, self.tried = file_id, vector_store_id, state, tried
+
+
+class NotAttached(HostError):
+    """A file that is not attached to the store was to be finished."""
+
+    status = 404
+    type = "not_found_error"
+    code = "not_attached"
+
+    def __init__(self, file_id: str, vector_store_id: str, state: str, tried: str) -> None:
+        super().__init__(
+            f"Cannot {tried} file {shown(file_id)} in vector store {shown(vector_store_id)}: "
+            f"it is {state}. Drop this result, or attach the file first.",
+            param="file_id",
+        )
+        self.file_id, self.vector_store_id, self.state, self.tried = file_id, vector_store_id, state, tried
+
+
+class IdTaken(HostError):
+    """The id source gave an id that is not new, or not of the kind that was asked for."""
+
+    code = "id_taken"
+
+    def __init__(self, value: object, prefix: str) -> None:
+        super().__init__(
+            f"The id source answered {shown(value)}, which is already taken or does not begin with "
+            f"'{prefix}'. Give the engine an id source whose ids are new each time."
+        )
+
+
+class ReplayError(HostError):
+    """An event cannot follow the state that it was applied to; the state stays what it was."""
+
+    code = "replay_error"
+
+
+class SnapshotError(HostError):
+    """A snapshot cannot be read: another format, or data that contradicts itself."""
+
+    code = "snapshot_error"
+
+
+class Inconsistent(HostError):
+    """``check`` found a count or an index that differs from what the attachments say."""
+
+    code = "inconsistent"
+
+    def __init__(self, what: str, kept: object, recomputed: object) -> None:
+        super().__init__(
+            f"{what} differs: kept {kept!r}, recomputed {recomputed!r}. "
+            "This is a fault of vsbatch-core, or its inside was changed; please report it."
+        )
+
+
+class SubscriberError(HostError):
+    """Subscribers raised; the events stand, and every other subscriber got them.
+
+    ``__cause__`` is the ``ExceptionGroup`` of what they raised.
+    """
+
+    code = "subscriber_failed"
+
+    def __init__(self, failed: int) -> None:
+        super().__init__(
+            f"{failed} call(s) of subscribers raised; see the cause. The change that they were told of stands: "
+            "do not repeat the request, mend the subscriber."
+        )

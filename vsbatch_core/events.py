@@ -1,0 +1,139 @@
+"""Facts that happened, in the order in which they happened; the engine's state is what they add up to.
+
+An event says what was asked and when, with every default filled in and every id chosen, and no more: what
+follows from it (which files a cancel ends, what the counts become) is worked out where it is applied, always in
+the same way.  ``at`` is in seconds since the Unix epoch.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, get_args
+
+from attrs import frozen
+
+from vsbatch_core.model import Attributes, ExpiresAfter, LastError, Metadata, NewFile
+
+
+@frozen(slots=True, weakref_slot=False)
+class VectorStoreCreated:
+    """A store was made, with files attached to it or none."""
+
+    kind: ClassVar[Literal["vector_store.created"]] = "vector_store.created"
+    at: float
+    vector_store_id: str
+    name: str
+    description: str | None
+    expires_after: ExpiresAfter | None
+    metadata: Metadata
+    files: tuple[NewFile, ...] = ()
+
+
+@frozen(slots=True, weakref_slot=False)
+class VectorStoreUpdated:
+    """A store's name, expiry and metadata became these."""
+
+    kind: ClassVar[Literal["vector_store.updated"]] = "vector_store.updated"
+    at: float
+    vector_store_id: str
+    name: str
+    expires_after: ExpiresAfter | None
+    metadata: Metadata
+
+
+@frozen(slots=True, weakref_slot=False)
+class VectorStoreDeleted:
+    """A store is gone, with its files and batches."""
+
+    kind: ClassVar[Literal["vector_store.deleted"]] = "vector_store.deleted"
+    at: float
+    vector_store_id: str
+
+
+@frozen(slots=True, weakref_slot=False)
+class FileAttached:
+    """One file was attached outside any batch."""
+
+    kind: ClassVar[Literal["vector_store.file.attached"]] = "vector_store.file.attached"
+    at: float
+    vector_store_id: str
+    file: NewFile
+
+
+@frozen(slots=True, weakref_slot=False)
+class FileUpdated:
+    """A file's attributes became these."""
+
+    kind: ClassVar[Literal["vector_store.file.updated"]] = "vector_store.file.updated"
+    at: float
+    vector_store_id: str
+    file_id: str
+    attributes: Attributes
+
+
+@frozen(slots=True, weakref_slot=False)
+class FileDeleted:
+    """A file left the store; one in progress becomes cancelled in its batch."""
+
+    kind: ClassVar[Literal["vector_store.file.deleted"]] = "vector_store.file.deleted"
+    at: float
+    vector_store_id: str
+    file_id: str
+
+
+@frozen(slots=True, weakref_slot=False)
+class FileCompleted:
+    """A file was processed; it takes up this many bytes."""
+
+    kind: ClassVar[Literal["vector_store.file.completed"]] = "vector_store.file.completed"
+    at: float
+    vector_store_id: str
+    file_id: str
+    usage_bytes: int
+
+
+@frozen(slots=True, weakref_slot=False)
+class FileFailed:
+    """A file could not be processed."""
+
+    kind: ClassVar[Literal["vector_store.file.failed"]] = "vector_store.file.failed"
+    at: float
+    vector_store_id: str
+    file_id: str
+    last_error: LastError
+
+
+@frozen(slots=True, weakref_slot=False)
+class FileBatchCreated:
+    """Files were attached together, as one batch."""
+
+    kind: ClassVar[Literal["vector_store.file_batch.created"]] = "vector_store.file_batch.created"
+    at: float
+    vector_store_id: str
+    batch_id: str
+    files: tuple[NewFile, ...]
+
+
+@frozen(slots=True, weakref_slot=False)
+class FileBatchCancelled:
+    """A batch was cancelled: its files in progress become cancelled."""
+
+    kind: ClassVar[Literal["vector_store.file_batch.cancelled"]] = "vector_store.file_batch.cancelled"
+    at: float
+    vector_store_id: str
+    batch_id: str
+
+
+Event = (
+    VectorStoreCreated
+    | VectorStoreUpdated
+    | VectorStoreDeleted
+    | FileAttached
+    | FileUpdated
+    | FileDeleted
+    | FileCompleted
+    | FileFailed
+    | FileBatchCreated
+    | FileBatchCancelled
+)
+
+EVENTS: dict[str, type[Event]] = {event.kind: event for event in get_args(Event)}

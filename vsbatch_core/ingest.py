@@ -1,0 +1,90 @@
+"""The host face: what the server or test that embeds the engine tells it about the processing of files."""
+
+from __future__ import annotations
+
+from vsbatch_core import arguments
+from vsbatch_core import events as ev
+from vsbatch_core.errors import NotAttached, VectorStoreNotFound
+from vsbatch_core.ledger import Ledger
+from vsbatch_core.model import ErrorCode, LastError, VectorStoreFile
+from vsbatch_core.store import Store
+from vsbatch_core.transitions import Trigger
+
+MESSAGES: dict[ErrorCode, str] = {
+    "server_error": "An internal error occurred.",
+    "unsupported_file": "The file type is not supported.",
+    "invalid_file": "The file could not be parsed.",
+}
+"""What the API says with each code (recorded); used where the host gives no message of its own."""
+
+
+class Ingest:
+    """``engine.ingest``: what waits to be processed, and what became of it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def pending(self, vector_store_id: str | None = None, *, limit: int = 100) -> list[VectorStoreFile]:
+        """The oldest attachments in progress, of one store or of all.  O(log n + limit).
+
+        Nothing is leased: the same files are answered until they are finished.  Across stores they come by
+        ``created_at``, ties by the age of the store (choice).
+        """
+        ledger = self._ledger
+        limit = arguments.integer("limit", limit, 1)
+        with ledger.lock:
+            return ledger.pending(None if vector_store_id is None else ledger.store(vector_store_id), limit)
+
+    def complete(self, vector_store_id: str, file_id: str, *, usage_bytes: int | None = None) -> VectorStoreFile:
+        """The file was processed and takes up ``usage_bytes``; answer it, ``completed``.  O(log n).
+
+        Without ``usage_bytes`` it is the size that ``known_file`` answers, or 0.  Raise ``AlreadyFinished`` or
+        ``NotAttached``, and change nothing, if the file can not be completed.
+        """
+        ledger = self._ledger
+        if usage_bytes is not None:
+            if type(usage_bytes) is not int or usage_bytes < 0:
+                usage_bytes = arguments.integer("usage_bytes", usage_bytes, 0)
+        elif ledger.known_file is not None:
+            usage_bytes = ledger.known_file(arguments.string("file_id", file_id, least=1))
+        with ledger.lock:
+            store = self._store(vector_store_id, file_id, "complete")
+            row = _row(store, file_id, "complete")
+            ledger.commit(ev.FileCompleted(ledger.now(store), store.id, file_id, usage_bytes or 0))
+            return store.rows[row]
+
+    def fail(
+        self,
+        vector_store_id: str,
+        file_id: str,
+        *,
+        code: ErrorCode = "server_error",
+        message: str | None = None,
+    ) -> VectorStoreFile:
+        """The file could not be processed; answer it, ``failed``, with its ``last_error``.  O(log n).
+
+        Raise ``AlreadyFinished`` or ``NotAttached``, and change nothing, if the file can not be failed.
+        """
+        ledger = self._ledger
+        code = arguments.error_code(code)
+        text = MESSAGES[code] if message is None else arguments.string("message", message)
+        with ledger.lock:
+            store = self._store(vector_store_id, file_id, "fail")
+            row = _row(store, file_id, "fail")
+            ledger.commit(ev.FileFailed(ledger.now(store), store.id, file_id, LastError(code, text)))
+            return store.rows[row]
+
+    def _store(self, vector_store_id: str, file_id: str, tried: Trigger) -> Store:
+        try:
+            return self._ledger.store(vector_store_id)
+        except VectorStoreNotFound:
+            arguments.string("file_id", file_id, least=1)
+            raise NotAttached(file_id, vector_store_id, "not there: there is no such store", tried) from None
+
+
+def _row(store: Store, file_id: str, tried: Trigger) -> int:
+    try:
+        return store.require_in_progress(file_id, tried)
+    except (NotAttached, TypeError):  # TypeError: an argument that can not be hashed
+        arguments.string("file_id", file_id, least=1)
+        raise

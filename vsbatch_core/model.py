@@ -1,0 +1,293 @@
+"""The values that the engine takes and gives: frozen, and named as in the official SDK.
+
+A value is a picture of one moment: it never changes, and it keeps nothing of the engine alive but a page's
+way to the following page.  Times are whole seconds since the Unix epoch, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, Protocol, TypeVar, get_args
+
+from attrs import field, frozen
+
+FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
+BatchStatus = Literal["in_progress", "completed", "failed", "cancelled"]
+StoreStatus = Literal["in_progress", "completed", "expired"]
+ErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
+Order = Literal["asc", "desc"]
+BatchObject = Literal["vector_store.files_batch", "vector_store.file_batch"]
+
+FILE_STATUSES: tuple[FileStatus, ...] = get_args(FileStatus)
+ERROR_CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
+ORDERS: tuple[Order, ...] = get_args(Order)
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class FrozenDict(dict[K, V]):
+    """A dict that refuses to change: what ``attributes`` and ``metadata`` are in a frozen value.
+
+    It equals a dict with the same pairs, serialises as one, and can be hashed.
+    """
+
+    __slots__ = ()
+
+    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
+        raise TypeError("this mapping belongs to a frozen value: make a dict of it, then change that")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[type[FrozenDict[K, V]], tuple[dict[K, V]]]:
+        return type(self), (dict(self),)
+
+    def __repr__(self) -> str:
+        return f"FrozenDict({dict.__repr__(self)})"
+
+
+Attributes = FrozenDict[str, str | int | float | bool]
+Metadata = FrozenDict[str, str]
+NO_ATTRIBUTES: Attributes = FrozenDict()
+NO_METADATA: Metadata = FrozenDict()
+
+
+class Omit:
+    """The type of ``omit``: a parameter that was not given, where ``None`` means ``null``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "omit"
+
+
+omit = Omit()
+
+
+@frozen(kw_only=True, slots=True, weakref_slot=False)
+class FileCounts:
+    """How many files stand in each status; ``total`` is the sum of the other four (documented)."""
+
+    in_progress: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    total: int = field(init=False)
+
+    @total.default
+    def _sum(self) -> int:
+        return self.in_progress + self.completed + self.failed + self.cancelled
+
+
+@frozen(slots=True, weakref_slot=False)
+class LastError:
+    """Why a file failed: a code of the API, and a sentence."""
+
+    code: ErrorCode
+    message: str
+
+
+@frozen(kw_only=True, slots=True, weakref_slot=False)
+class StaticFileChunkingStrategy:
+    """Chunk sizes in tokens: ``max`` 100 to 4096, ``overlap`` 0 to half of it (documented)."""
+
+    max_chunk_size_tokens: int = 800
+    chunk_overlap_tokens: int = 400
+
+
+@frozen(slots=True, weakref_slot=False)
+class StaticFileChunkingStrategyObject:
+    """The chunking strategy as a file answers it: ``auto`` answers as static 800/400 (documented)."""
+
+    type: ClassVar[Literal["static"]] = "static"
+    static: StaticFileChunkingStrategy = StaticFileChunkingStrategy()
+
+
+AUTO = StaticFileChunkingStrategyObject()
+
+
+@frozen(kw_only=True, slots=True, weakref_slot=False)
+class ExpiresAfter:
+    """When a store expires: ``days`` (1 to 365) after it was last active (documented)."""
+
+    anchor: ClassVar[Literal["last_active_at"]] = "last_active_at"
+    days: int
+
+
+@frozen(slots=True, weakref_slot=False)
+class VectorStoreFile:
+    """One file in one store, as the API answers it; the engine calls it an attachment."""
+
+    object: ClassVar[Literal["vector_store.file"]] = "vector_store.file"
+    id: str
+    created_at: int
+    vector_store_id: str
+    status: FileStatus = "in_progress"
+    usage_bytes: int = 0
+    last_error: LastError | None = None
+    chunking_strategy: StaticFileChunkingStrategyObject = AUTO
+    attributes: Attributes = NO_ATTRIBUTES
+
+
+@frozen(kw_only=True, slots=True, weakref_slot=False)
+class VectorStoreFileBatch:
+    """A batch of files that were attached together."""
+
+    id: str
+    created_at: int
+    vector_store_id: str
+    status: BatchStatus
+    file_counts: FileCounts
+    object: BatchObject = "vector_store.files_batch"
+
+
+@frozen(kw_only=True, slots=True, weakref_slot=False)
+class VectorStore:
+    """A store of files."""
+
+    object: ClassVar[Literal["vector_store"]] = "vector_store"
+    id: str
+    created_at: int
+    name: str
+    description: str | None
+    usage_bytes: int
+    file_counts: FileCounts
+    status: StoreStatus
+    expires_after: ExpiresAfter | None
+    expires_at: int | None
+    last_active_at: int
+    metadata: Metadata
+
+
+@frozen(slots=True, weakref_slot=False)
+class VectorStoreDeleted:
+    """The answer to the deletion of a store."""
+
+    object: ClassVar[Literal["vector_store.deleted"]] = "vector_store.deleted"
+    deleted: ClassVar[Literal[True]] = True
+    id: str
+
+
+@frozen(slots=True, weakref_slot=False)
+class VectorStoreFileDeleted:
+    """The answer to the deletion of a file from a store; the file itself stays where it was uploaded."""
+
+    object: ClassVar[Literal["vector_store.file.deleted"]] = "vector_store.file.deleted"
+    deleted: ClassVar[Literal[True]] = True
+    id: str
+
+
+class Identified(Protocol):
+    """What a page can hold: anything whose id can be a cursor."""
+
+    @property
+    def id(self) -> str:
+        """The id, which serves as the cursor."""
+        ...
+
+
+T = TypeVar("T", bound=Identified)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@frozen(slots=True, weakref_slot=False)
+class Page(Generic[T]):
+    """One page of a list; iterating over it goes on through all following pages, as in the SDK.
+
+    ``has_more`` says whether more items lie beyond it, in the direction that was walked (documented).
+    """
+
+    object: ClassVar[Literal["list"]] = "list"
+    data: tuple[T, ...]
+    has_more: bool = False
+    _following: Callable[[str], Page[T]] | None = field(default=None, eq=False, repr=False)
+
+    @property
+    def first_id(self) -> str | None:
+        """The id of the first item; ``None`` on an empty page (recorded on sibling endpoints)."""
+        return self.data[0].id if self.data else None
+
+    @property
+    def last_id(self) -> str | None:
+        """The id of the last item; ``None`` on an empty page (recorded on sibling endpoints)."""
+        return self.data[-1].id if self.data else None
+
+    def has_next_page(self) -> bool:
+        """Whether ``get_next_page`` has a page to give."""
+        return self.has_more and bool(self.data)
+
+    def get_next_page(self) -> Page[T]:
+        """The page after this one: the same request with ``after`` set to the last id.
+
+        Raise ``RuntimeError`` if there is none, or if the page was read back from JSON and belongs to no engine.
+        """
+        if not self.has_next_page() or self._following is None:
+            raise RuntimeError("No next page expected; please check `.has_next_page()` before calling this.")
+        return self._following(self.data[-1].id)
+
+    def iter_pages(self) -> Iterator[Page[T]]:
+        """Go through this page and all that follow it."""
+        page = self
+        while True:
+            yield page
+            if not page.has_next_page():
+                return
+            page = page.get_next_page()
+
+    def __iter__(self) -> Iterator[T]:
+        for page in self.iter_pages():
+            yield from page.data
+
+
+@frozen(slots=True, weakref_slot=False)
+class NewFile:
+    """One file of a request to attach files, checked and complete."""
+
+    file_id: str
+    attributes: Attributes = NO_ATTRIBUTES
+    chunking_strategy: StaticFileChunkingStrategyObject = AUTO
+
+
+@frozen(kw_only=True)
+class Limits:
+    """The limits of the API (documented, but for the two marked)."""
+
+    batch_files: int = 2000
+    store_files: int = 500
+    page: int = 100
+    page_default: int = 20
+    pairs: int = 16
+    key_characters: int = 64
+    value_characters: int = 512
+    expiry_days: int = 365
+    chunk_tokens_least: int = 100
+    chunk_tokens_most: int = 4096
+    pending: int = 1_000_000
+
+
+@frozen(kw_only=True)
+class Profile:
+    """Which of the published variants of the API the engine imitates.
+
+    * ``batch_object``: the ``object`` of a batch; the OpenAPI enum's word, which typed clients check, or the
+      word of the prose and of every recording.
+    * ``all_failed``: the status of a batch whose files all failed (recorded: ``failed``).
+    * ``cancel_finished``: a cancel of a finished batch changes nothing and answers 200 (recorded), or is
+      refused with 400.
+    """
+
+    batch_object: BatchObject = "vector_store.files_batch"
+    all_failed: Literal["failed", "completed"] = "failed"
+    cancel_finished: Literal["ignore", "refuse"] = "ignore"
+    limits: Limits = Limits()
+
+
+def data_of(value: Any) -> dict[str, Any]:
+    """The value's fields as a dict, one level deep, without private ones."""
+    return {a.name: getattr(value, a.name) for a in value.__attrs_attrs__ if not a.name.startswith("_")}

@@ -1,0 +1,54 @@
+"""Which numbers make a page: after, before, order and limit over one index.
+
+A list has an order, ``asc`` (oldest first) or ``desc`` (newest first).  ``after`` and ``before`` are places in
+it, exclusive; a place is a sequence number, and it exists whether or not anything that matches stands there now.
+
+=================  ==============================================================================
+given              the page
+=================  ==============================================================================
+neither            the first ``limit`` items of the list (documented)
+``after``          the ``limit`` items that follow it (recorded: exclusive)
+``before``         the ``limit`` items immediately preceding it, in list order (documented)
+both               the open interval between them, read from ``after`` onwards (choice)
+=================  ==============================================================================
+
+``has_more`` says whether more items lie beyond the page in the direction walked: towards the front of the list
+for ``before`` alone, else towards its end.  O(log n + limit), and no item is touched that is not returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from vsbatch_core.index import Index
+from vsbatch_core.model import Order
+
+T = TypeVar("T")
+
+
+def page(
+    index: Index, low: int, high: int, *, order: Order, limit: int, after: int | None, before: int | None
+) -> tuple[Sequence[int], bool]:
+    """The numbers of one page of the list that is ``index`` within ``low <= number < high``; and ``has_more``."""
+    left, right = (after, before) if order == "asc" else (before, after)
+    if left is not None and left >= low:
+        low = left + 1
+    if right is not None and right < high:
+        high = right
+    backward = before is not None and after is None
+    read = index.ascending if (order == "asc") is not backward else index.descending
+    numbers = read(low, high, limit + 1)
+    more = len(numbers) > limit
+    if more:
+        numbers = numbers[:limit]
+    return (numbers[::-1] if backward else numbers), more
+
+
+def take(rows: Sequence[T], numbers: Sequence[int]) -> tuple[T, ...]:
+    """The rows of these numbers, in their order: a slice where they are a range."""
+    if type(numbers) is not range:
+        return tuple([rows[number] for number in numbers])
+    if numbers.step > 0:
+        return tuple(rows[numbers.start : numbers.stop])
+    return tuple(rows[numbers.stop + 1 : numbers.start + 1][::-1])
