@@ -39,19 +39,6 @@ AttributesArg = Mapping[str, str | int | float | bool]
 ObjectArg = Mapping[str, Any]
 
 
-class _Following:
-    """The way from a page to the one after it; made for each page, so kept small."""
-
-    __slots__ = ("arguments", "fetch")
-
-    def __init__(self, fetch: Any, *arguments: Any) -> None:
-        self.fetch = fetch
-        self.arguments = arguments
-
-    def __call__(self, after: str) -> Any:
-        return self.fetch(*self.arguments, after)
-
-
 class FileBatches:
     """``engine.vector_stores.file_batches``."""
 
@@ -128,10 +115,10 @@ class FileBatches:
             batch_id,
             vector_store_id,
             limit if type(limit) is int and 0 < limit <= limits.page else arguments.limit(limit, limits),
-            arguments.order(order),
-            arguments.status_filter(filter),
-            arguments.cursor("before", before),
-            arguments.cursor("after", after),
+            "desc" if order is None else arguments.order(order),
+            None if filter is None else arguments.status_filter(filter),
+            None if before is None else arguments.cursor("before", before),
+            None if after is None else arguments.cursor("after", after),
         )
 
     def _page(
@@ -148,17 +135,17 @@ class FileBatches:
         with ledger.lock:
             store = ledger.store(vector_store_id)
             batch = _batch(store, batch_id)
-            numbers, more = paging.page(
+            data, more = paging.page(
                 store.batch_index(filter),
+                store.rows,
                 batch.first,
                 batch.stop,
-                order=order,
-                limit=limit,
-                after=None if after is None else store.batch_place(batch, "after", after),
-                before=None if before is None else store.batch_place(batch, "before", before),
+                order,
+                limit,
+                None if after is None else store.batch_place(batch, "after", after),
+                None if before is None else store.batch_place(batch, "before", before),
             )
-            data = paging.take(store.rows, numbers)
-        return Page(data, more, _Following(self._page, batch_id, vector_store_id, limit, order, filter, before))
+        return Page(data, more, (self._page, (batch_id, vector_store_id, limit, order, filter, before)))
 
 
 def _batch(store: Store, batch_id: Any) -> Batch:
@@ -236,10 +223,10 @@ class Files:
         return self._page(
             vector_store_id,
             limit if type(limit) is int and 0 < limit <= limits.page else arguments.limit(limit, limits),
-            arguments.order(order),
-            arguments.status_filter(filter),
-            arguments.cursor("before", before),
-            arguments.cursor("after", after),
+            "desc" if order is None else arguments.order(order),
+            None if filter is None else arguments.status_filter(filter),
+            None if before is None else arguments.cursor("before", before),
+            None if after is None else arguments.cursor("after", after),
         )
 
     def _page(
@@ -254,17 +241,17 @@ class Files:
         ledger = self._ledger
         with ledger.lock:
             store = ledger.store(vector_store_id)
-            numbers, more = paging.page(
+            data, more = paging.page(
                 store.files_index(filter),
+                store.rows,
                 0,
                 len(store.rows),
-                order=order,
-                limit=limit,
-                after=None if after is None else store.files_place("after", after),
-                before=None if before is None else store.files_place("before", before),
+                order,
+                limit,
+                None if after is None else store.files_place("after", after),
+                None if before is None else store.files_place("before", before),
             )
-            data = paging.take(store.rows, numbers)
-        return Page(data, more, _Following(self._page, vector_store_id, limit, order, filter, before))
+        return Page(data, more, (self._page, (vector_store_id, limit, order, filter, before)))
 
     def delete(self, file_id: str, *, vector_store_id: str) -> VectorStoreFileDeleted:
         """Take the file out of the store (documented).  O(log n).
@@ -386,18 +373,19 @@ class VectorStores:
     def _page(self, limit: int, order: Order, before: str | None, after: str | None) -> Page[VectorStore]:
         ledger = self._ledger
         with ledger.lock:
-            numbers, more = paging.page(
+            ids, more = paging.page(
                 ledger.gone,
+                ledger.ids_made,
                 0,
                 len(ledger.ids_made),
-                order=order,
-                limit=limit,
-                after=None if after is None else ledger.place("after", after),
-                before=None if before is None else ledger.place("before", before),
+                order,
+                limit,
+                None if after is None else ledger.place("after", after),
+                None if before is None else ledger.place("before", before),
             )
-            stores = [ledger.stores[id] for id in paging.take(ledger.ids_made, numbers)]
+            stores = [ledger.stores[id] for id in ids]
             data = tuple([store.value(ledger.now(store)) for store in stores])
-        return Page(data, more, _Following(self._page, limit, order, before))
+        return Page(data, more, (self._page, (limit, order, before)))
 
     def delete(self, vector_store_id: str) -> VectorStoreDeleted:
         """Delete the store, with its files and batches (documented).  O(log s)."""

@@ -25,12 +25,14 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Protocol
+from typing import TypeVar
 
 from sortedcontainers import SortedDict, SortedList
 
 from vsbatch_core.errors import Inconsistent
 from vsbatch_core.model import FILE_STATUSES, FileCounts, FileStatus
+
+T = TypeVar("T")
 
 _SHIFT = 10
 """A block holds 2**10 consecutive numbers: a bisection in C, and at most 8 KiB to move on a change."""
@@ -39,34 +41,48 @@ _SHIFT = 10
 _NO_BLOCK: list[int] = []
 
 
-class Index(Protocol):
-    """What a page is read from."""
+class Index:
+    """The numbers that belong to a list; what a page is read from."""
+
+    __slots__ = ()
 
     def ascending(self, low: int, high: int, n: int) -> Sequence[int]:
         """The first ``n`` numbers of ``low <= number < high``, in rising order."""
-        ...
+        return range(low, min(high, low + n))
 
     def descending(self, low: int, high: int, n: int) -> Sequence[int]:
         """The last ``n`` numbers of ``low <= number < high``, in falling order."""
-        ...
-
-
-class Everything:
-    """Every number: the index of a list that nothing leaves.  O(1)."""
-
-    def ascending(self, low: int, high: int, n: int) -> range:
-        """See ``Index``."""
-        return range(low, min(high, low + n))
-
-    def descending(self, low: int, high: int, n: int) -> range:
-        """See ``Index``."""
         return range(high - 1, max(low, high - n) - 1, -1)
+
+    def read(self, rows: Sequence[T], low: int, high: int, limit: int, *, falling: bool) -> tuple[list[T], bool]:
+        """The rows of the first, or falling the last, ``limit`` numbers; and whether there are more."""
+        numbers = (self.descending if falling else self.ascending)(low, high, limit + 1)
+        return [rows[number] for number in numbers[:limit]], len(numbers) > limit
+
+
+class Everything(Index):
+    """Every number: the index of a list that nothing leaves.  A page is a slice."""
+
+    __slots__ = ()
+
+    def read(self, rows: Sequence[T], low: int, high: int, limit: int, *, falling: bool) -> tuple[list[T], bool]:
+        """See ``Index``."""
+        if high - low <= limit:
+            more = False
+        elif falling:
+            more, low = True, high - limit
+        else:
+            more, high = True, low + limit
+        found = list(rows[low:high])
+        if falling:
+            found.reverse()
+        return found, more
 
 
 EVERYTHING = Everything()
 
 
-class Sparse:
+class Sparse(Index):
     """A sorted set of numbers, in blocks.
 
     ``add``, ``remove`` and ``first`` are O(log b), b blocks being held; a read is O(log b + n).
@@ -180,7 +196,7 @@ class Sparse:
                 raise Inconsistent(f"the index of {what}", kept, right)
 
 
-class Gaps:
+class Gaps(Index):
     """All numbers but those of some disjoint intervals that do not touch each other.
 
     ``add`` is O(log g), g intervals being held; a read is O(log g + n).
@@ -213,10 +229,14 @@ class Gaps:
         self._ends[start] = end
         self._starts[end] = start
 
-    def ascending(self, low: int, high: int, n: int) -> Sequence[int]:
+    def read(self, rows: Sequence[T], low: int, high: int, limit: int, *, falling: bool) -> tuple[list[T], bool]:
         """See ``Index``."""
         if not self._ends:
-            return EVERYTHING.ascending(low, high, n)
+            return EVERYTHING.read(rows, low, high, limit, falling=falling)
+        return super().read(rows, low, high, limit, falling=falling)
+
+    def ascending(self, low: int, high: int, n: int) -> Sequence[int]:
+        """See ``Index``."""
         start = next(self._ends.irange(None, low, reverse=True), None)
         if start is not None:
             low = max(low, self._ends[start])
@@ -230,8 +250,6 @@ class Gaps:
 
     def descending(self, low: int, high: int, n: int) -> Sequence[int]:
         """See ``Index``."""
-        if not self._ends:
-            return EVERYTHING.descending(low, high, n)
         found: list[int] = []
         for start in self._ends.irange(None, high, (True, False), reverse=True):
             end = self._ends[start]
@@ -253,7 +271,7 @@ class Gaps:
             last = end
 
 
-class Merged:
+class Merged(Index):
     """The union of two sparse indexes that share no number.  A read is O(log b + n)."""
 
     __slots__ = ("_one", "_other")

@@ -206,7 +206,8 @@ class Page(Generic[T]):
     object: ClassVar[Literal["list"]] = "list"
     data: tuple[T, ...]
     has_more: bool = False
-    _following: Callable[[str], Page[T]] | None = field(default=None, eq=False, repr=False)
+    _request: tuple[Callable[..., Page[T]], tuple[Any, ...]] | None = field(default=None, eq=False, repr=False)
+    """What was asked: a function, and its arguments but for the last, which is ``after``."""
 
     @property
     def first_id(self) -> str | None:
@@ -227,9 +228,10 @@ class Page(Generic[T]):
 
         Raise ``RuntimeError`` if there is none, or if the page was read back from JSON and belongs to no engine.
         """
-        if not self.has_next_page() or self._following is None:
+        if not self.has_next_page() or self._request is None:
             raise RuntimeError("No next page expected; please check `.has_next_page()` before calling this.")
-        return self._following(self.data[-1].id)
+        ask, arguments = self._request
+        return ask(*arguments, self.data[-1].id)
 
     def iter_pages(self) -> Iterator[Page[T]]:
         """Go through this page and all that follow it."""

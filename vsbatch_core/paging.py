@@ -28,27 +28,23 @@ T = TypeVar("T")
 
 
 def page(
-    index: Index, low: int, high: int, *, order: Order, limit: int, after: int | None, before: int | None
-) -> tuple[Sequence[int], bool]:
-    """The numbers of one page of the list that is ``index`` within ``low <= number < high``; and ``has_more``."""
+    index: Index,
+    rows: Sequence[T],
+    low: int,
+    high: int,
+    order: Order,
+    limit: int,
+    after: int | None,
+    before: int | None,
+) -> tuple[tuple[T, ...], bool]:
+    """One page of the list that is ``index`` within ``low <= number < high``, and ``has_more``."""
     left, right = (after, before) if order == "asc" else (before, after)
     if left is not None and left >= low:
         low = left + 1
     if right is not None and right < high:
         high = right
     backward = before is not None and after is None
-    read = index.ascending if (order == "asc") is not backward else index.descending
-    numbers = read(low, high, limit + 1)
-    more = len(numbers) > limit
-    if more:
-        numbers = numbers[:limit]
-    return (numbers[::-1] if backward else numbers), more
-
-
-def take(rows: Sequence[T], numbers: Sequence[int]) -> tuple[T, ...]:
-    """The rows of these numbers, in their order: a slice where they are a range."""
-    if type(numbers) is not range:
-        return tuple([rows[number] for number in numbers])
-    if numbers.step > 0:
-        return tuple(rows[numbers.start : numbers.stop])
-    return tuple(rows[numbers.stop + 1 : numbers.start + 1][::-1])
+    data, more = index.read(rows, low, high, limit, falling=(order == "desc") is not backward)
+    if backward:
+        data.reverse()
+    return tuple(data), more

@@ -115,6 +115,7 @@ class Store:
         """The rows whose files have left the store."""
         self.batches: dict[str, Batch] = {}
         """The batches by id, in the order in which they were made, which is that of their rows."""
+        self._value: VectorStore | None = None
         self._derive()
         self._attach(event.files, int(event.at))
 
@@ -160,21 +161,25 @@ class Store:
         return expires_at is not None and now >= expires_at
 
     def value(self, now: float) -> VectorStore:
-        """The store as a frozen value.  O(1)."""
+        """The store as a frozen value; the same object until something changes.  O(1)."""
         counts = self.tally.value()
-        return VectorStore(
+        status = transitions.store_status(counts, self.expired(now))
+        if self._value is not None and self._value.status == status:
+            return self._value
+        self._value = VectorStore(
             id=self.id,
             created_at=self.created_at,
             name=self.name,
             description=self.description,
             usage_bytes=self.usage_bytes,
             file_counts=counts,
-            status=transitions.store_status(counts, self.expired(now)),
+            status=status,
             expires_after=self.expires_after,
             expires_at=self.expires_at(),
             last_active_at=self.last_active_at,
             metadata=self.metadata,
         )
+        return self._value
 
     def find(self, file_id: str) -> int | None:
         """The row of the file that is attached now, or ``None``.  O(1); O(log g) once files have left."""
@@ -269,6 +274,7 @@ class Store:
 
     def apply(self, event: ev.Event) -> None:
         """Take in an event of this store, one that its ``require`` methods let through."""
+        self._value = None
         _APPLY[type(event)](self, event)
 
     def _touch(self, at: float) -> None:
