@@ -41,11 +41,13 @@ from vsbatch_core.model import (
     FrozenDict,
     Limits,
     Metadata,
-    NewFile,
     Order,
     StaticFileChunkingStrategy,
     StaticFileChunkingStrategyObject,
 )
+
+NewFile = tuple[str, StaticFileChunkingStrategyObject, Attributes]
+"""One file of a request to attach files, checked and complete."""
 
 
 def string(param: str, value: Any, *, least: Literal[0, 1] = 0) -> str:
@@ -222,40 +224,40 @@ def array(param: str, value: Any, least: int, most: int) -> list[Any]:
 
 def file_ids(
     value: Any,
-    attributes: Attributes,
-    chunking_strategy: StaticFileChunkingStrategyObject,
+    shared: Attributes,
+    chunking: StaticFileChunkingStrategyObject,
     *,
     least: int,
     most: int,
-) -> tuple[NewFile, ...]:
+) -> list[NewFile]:
     """Files by id, all with the same attributes and chunking; of duplicates the first wins (choice)."""
     ids = array("file_ids", value, least, most)
     for i, file_id in enumerate(ids):
         # The common case first: a batch has up to 2,000 of them.
         if type(file_id) is not str or not file_id:
             string(f"file_ids[{i}]", file_id, least=1)
-    return tuple([NewFile(file_id, attributes, chunking_strategy) for file_id in dict.fromkeys(ids)])
+    return [(file_id, chunking, shared) for file_id in dict.fromkeys(ids)]
 
 
-def files(value: Any, limits: Limits) -> tuple[NewFile, ...]:
+def files(value: Any, limits: Limits) -> list[NewFile]:
     """Files as objects ``{file_id, attributes?, chunking_strategy?}``; of duplicates the first wins (choice)."""
     new: dict[str, NewFile] = {}
     for i, item in enumerate(array("files", value, 1, limits.batch_files)):
         param = f"files[{i}]"
         pairs = mapping(param, item, ("file_id", "attributes", "chunking_strategy"))
         file_id = string(f"{param}.file_id", member(param, pairs, "file_id"), least=1)
-        file = NewFile(
+        file = (
             file_id,
-            attributes(pairs.get("attributes"), limits, f"{param}.attributes"),
             chunking_strategy(pairs.get("chunking_strategy"), limits, f"{param}.chunking_strategy"),
+            attributes(pairs.get("attributes"), limits, f"{param}.attributes"),
         )
         new.setdefault(file_id, file)
-    return tuple(new.values())
+    return list(new.values())
 
 
 def batch_files(
     file_ids_value: Any, files_value: Any, attributes_value: Any, chunking_value: Any, limits: Limits
-) -> tuple[NewFile, ...]:
+) -> list[NewFile]:
     """The files of a new batch: exactly one of ``file_ids`` and ``files`` (documented).
 
     With ``files`` the request's own attributes and chunking are checked, and ignored (documented).

@@ -7,7 +7,7 @@ was not given, but for ``update``, where it means ``null`` and ``omit`` means no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vsbatch_core import arguments, paging
@@ -22,7 +22,6 @@ from vsbatch_core.ledger import Ledger
 from vsbatch_core.model import (
     NO_ATTRIBUTES,
     FileStatus,
-    NewFile,
     Omit,
     Order,
     Page,
@@ -31,12 +30,23 @@ from vsbatch_core.model import (
     VectorStoreFile,
     VectorStoreFileBatch,
     VectorStoreFileDeleted,
+    new_file,
     omit,
 )
 from vsbatch_core.store import Batch, Store
 
 AttributesArg = Mapping[str, str | int | float | bool]
 ObjectArg = Mapping[str, Any]
+
+
+def _begin(files: Iterable[arguments.NewFile], at: float, vector_store_id: str) -> tuple[VectorStoreFile, ...]:
+    created_at = int(at)
+    return tuple(
+        [
+            new_file(file_id, created_at, vector_store_id, "in_progress", 0, None, chunking, attributes)
+            for file_id, chunking, attributes in files
+        ]
+    )
 
 
 class FileBatches:
@@ -63,13 +73,13 @@ class FileBatches:
         ledger = self._ledger
         limits = ledger.profile.limits
         new = arguments.batch_files(file_ids, files, attributes, chunking_strategy, limits)
-        ledger.require_known(("files" if file_ids is None else "file_ids", file) for file in new)
+        ledger.require_known("files" if file_ids is None else "file_ids", new)
         with ledger.lock:
             store = ledger.store(vector_store_id)
             at = ledger.now(store)
             store.require_open(at)
             batch_id = ledger.new_id("vsfb_", store.batches)
-            ledger.commit(ev.FileBatchCreated(at, store.id, batch_id, new))
+            ledger.commit(ev.FileBatchCreated(at, store.id, batch_id, _begin(new, at, store.id)))
             return store.batches[batch_id].value(store.id, ledger.profile)
 
     def retrieve(self, batch_id: str, *, vector_store_id: str) -> VectorStoreFileBatch:
@@ -178,18 +188,19 @@ class Files:
         limits = ledger.profile.limits
         if file_id is None:
             raise MissingParameter("file_id")
-        new = NewFile(
+        new = (
             arguments.string("file_id", file_id, least=1),
-            arguments.attributes(attributes, limits),
             arguments.chunking_strategy(chunking_strategy, limits),
+            arguments.attributes(attributes, limits),
         )
-        ledger.require_known((("file_id", new),))
+        ledger.require_known("file_id", (new,))
         with ledger.lock:
             store = ledger.store(vector_store_id)
             at = ledger.now(store)
             store.require_open(at)
-            ledger.commit(ev.FileAttached(at, store.id, new))
-            return store.rows[store.latest[new.file_id]]
+            (file,) = _begin((new,), at, store.id)
+            ledger.commit(ev.FileAttached(at, store.id, file))
+            return store.rows[store.latest[file_id]]
 
     def retrieve(self, file_id: str, *, vector_store_id: str) -> VectorStoreFile:
         """The file as it stands.  O(1)."""
@@ -300,7 +311,7 @@ class VectorStores:
         ledger = self._ledger
         limits = ledger.profile.limits
         chunking = arguments.chunking_strategy(chunking_strategy, limits)
-        new: tuple[NewFile, ...] = ()
+        new: list[arguments.NewFile] = []
         if file_ids is not None:
             new = arguments.file_ids(file_ids, NO_ATTRIBUTES, chunking, least=0, most=limits.store_files)
         checked = (
@@ -309,11 +320,11 @@ class VectorStores:
             arguments.expires_after(expires_after, limits),
             arguments.metadata(metadata, limits),
         )
-        ledger.require_known(("file_ids", file) for file in new)
+        ledger.require_known("file_ids", new)
         with ledger.lock:
             at = ledger.now()
             id = ledger.new_id("vs_", ledger.numbers)
-            ledger.commit(ev.VectorStoreCreated(at, id, *checked, new))
+            ledger.commit(ev.VectorStoreCreated(at, id, *checked, _begin(new, at, id)))
             return ledger.store(id).value(at)
 
     def retrieve(self, vector_store_id: str) -> VectorStore:

@@ -1,8 +1,9 @@
 """Facts that happened, in the order in which they happened; the engine's state is what they add up to.
 
-An event says what was asked and when, with every default filled in and every id chosen, and no more: what
-follows from it (which files a cancel ends, what the counts become) is worked out where it is applied, always in
-the same way.  ``at`` is in seconds since the Unix epoch.
+An event says what was asked and when, with every default filled in and every id chosen, and no more: what follows
+from it (which files a cancel ends, what the counts become) is worked out where it is applied, always in the same
+way.  Files that are attached appear in it as they begin; these very values become the rows of the store.  ``at``
+is in seconds since the Unix epoch.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import ClassVar, Literal, get_args
 
 from attrs import frozen
 
-from vsbatch_core.model import Attributes, ExpiresAfter, LastError, Metadata, NewFile
+from vsbatch_core.model import Attributes, ExpiresAfter, LastError, Metadata, VectorStoreFile
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -25,7 +26,7 @@ class VectorStoreCreated:
     description: str | None
     expires_after: ExpiresAfter | None
     metadata: Metadata
-    files: tuple[NewFile, ...] = ()
+    files: tuple[VectorStoreFile, ...] = ()
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -56,7 +57,7 @@ class FileAttached:
     kind: ClassVar[Literal["vector_store.file.attached"]] = "vector_store.file.attached"
     at: float
     vector_store_id: str
-    file: NewFile
+    file: VectorStoreFile
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -110,7 +111,7 @@ class FileBatchCreated:
     at: float
     vector_store_id: str
     batch_id: str
-    files: tuple[NewFile, ...]
+    files: tuple[VectorStoreFile, ...]
 
 
 @frozen(slots=True, weakref_slot=False)

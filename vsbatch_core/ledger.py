@@ -27,8 +27,8 @@ from vsbatch_core.errors import (
     VsbatchError,
 )
 from vsbatch_core.index import Gaps, Ranking
-from vsbatch_core.model import NewFile, Profile, VectorStoreFile
-from vsbatch_core.store import Store
+from vsbatch_core.model import Profile, VectorStoreFile
+from vsbatch_core.store import Store, require_new
 
 KnownFile = Callable[[str], int | None]
 """Called with a file id; answers the file's size in bytes, or ``None`` if there is no such file."""
@@ -115,12 +115,12 @@ class Ledger:
         following = store.here["in_progress"].ascending(low, len(store.rows), 1)
         return following[0] if following else -1
 
-    def require_known(self, files: Iterable[tuple[str, NewFile]]) -> None:
-        """Ask the host for each file (with the parameter that named it); raise ``UnknownFile``."""
+    def require_known(self, param: str, files: Iterable[arguments.NewFile]) -> None:
+        """Ask the host for each file, which ``param`` named; raise ``UnknownFile``."""
         if self.known_file is not None:
-            for param, file in files:
-                if self.known_file(file.file_id) is None:
-                    raise UnknownFile(param, file.file_id)
+            for file_id, _, _ in files:
+                if self.known_file(file_id) is None:
+                    raise UnknownFile(param, file_id)
 
     def new_id(self, prefix: str, taken: Iterable[str]) -> str:
         """A new id from the source; raise ``IdTaken`` if it is not new or has another prefix."""
@@ -147,6 +147,7 @@ class Ledger:
             if isinstance(event, ev.VectorStoreCreated):
                 if event.vector_store_id in self.numbers:
                     raise IdTaken(event.vector_store_id, "vs_")
+                require_new(event.files, event.vector_store_id)
                 latest = self.at
             else:
                 store = self.store(event.vector_store_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, Protocol, TypeVar, get_args
 
-from attrs import field, frozen
+from attrs import field, fields, frozen, make_class
 
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 BatchStatus = Literal["in_progress", "completed", "failed", "cancelled"]
@@ -133,6 +133,33 @@ class VectorStoreFile:
     attributes: Attributes = NO_ATTRIBUTES
 
 
+_UnfrozenFile: Any = make_class(
+    "_UnfrozenFile", [a.name for a in fields(VectorStoreFile)], slots=True, weakref_slot=False, eq=False
+)
+
+
+def new_file(
+    id: str,
+    created_at: int,
+    vector_store_id: str,
+    status: FileStatus,
+    usage_bytes: int,
+    last_error: LastError | None,
+    chunking_strategy: StaticFileChunkingStrategyObject,
+    attributes: Attributes,
+) -> VectorStoreFile:
+    """Make a ``VectorStoreFile`` at a third of what its class takes.
+
+    A frozen class has to set each field through ``object.__setattr__``, and that is most of what it costs to
+    attach a file.  Here the fields are set while the object is of an unfrozen class with the same layout.
+    """
+    file = _UnfrozenFile(
+        id, created_at, vector_store_id, status, usage_bytes, last_error, chunking_strategy, attributes
+    )
+    file.__class__ = VectorStoreFile
+    return file  # type: ignore[no-any-return]  # the class was assigned just above
+
+
 @frozen(kw_only=True, slots=True, weakref_slot=False)
 class VectorStoreFileBatch:
     """A batch of files that were attached together."""
@@ -245,15 +272,6 @@ class Page(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         for page in self.iter_pages():
             yield from page.data
-
-
-@frozen(slots=True, weakref_slot=False)
-class NewFile:
-    """One file of a request to attach files, checked and complete."""
-
-    file_id: str
-    attributes: Attributes = NO_ATTRIBUTES
-    chunking_strategy: StaticFileChunkingStrategyObject = AUTO
 
 
 @frozen(kw_only=True)

@@ -30,6 +30,7 @@ from vsbatch_core.errors import (
     IdTaken,
     Inconsistent,
     NotAttached,
+    ReplayError,
     UnknownCursor,
     VectorStoreExpired,
 )
@@ -40,11 +41,11 @@ from vsbatch_core.model import (
     FileStatus,
     LastError,
     Metadata,
-    NewFile,
     Profile,
     VectorStore,
     VectorStoreFile,
     VectorStoreFileBatch,
+    new_file,
 )
 
 _DAY = 86_400
@@ -53,8 +54,7 @@ _DAY = 86_400
 def _ended(
     file: VectorStoreFile, status: FileStatus, usage_bytes: int = 0, last_error: LastError | None = None
 ) -> VectorStoreFile:
-    # Four times faster than attrs.evolve, which looks the fields up anew each time.
-    return VectorStoreFile(
+    return new_file(
         file.id,
         file.created_at,
         file.vector_store_id,
@@ -64,6 +64,15 @@ def _ended(
         file.chunking_strategy,
         file.attributes,
     )
+
+
+def require_new(files: Sequence[VectorStoreFile], vector_store_id: str) -> None:
+    """Raise ``ReplayError`` unless these files can be attached to this store, together."""
+    if len({file.id for file in files}) < len(files):
+        raise ReplayError("a file is in it twice")
+    for file in files:
+        if (file.vector_store_id, file.status, file.usage_bytes) != (vector_store_id, "in_progress", 0):
+            raise ReplayError(f"file '{file.id}' in it is not at its beginning in '{vector_store_id}'")
 
 
 class Batch:
@@ -117,7 +126,7 @@ class Store:
         """The batches by id, in the order in which they were made, which is that of their rows."""
         self._value: VectorStore | None = None
         self._derive()
-        self._attach(event.files, int(event.at))
+        self._attach(event.files)
 
     def _derive(self) -> None:
         """Work out all that follows from the rows, what has gone, and the batches' intervals.  O(n)."""
@@ -228,11 +237,13 @@ class Store:
                 if not self.require_batch(event.batch_id).tally["in_progress"]:
                     raise BatchAlreadyFinished(event.batch_id, "finished")
             case ev.FileBatchCreated():
-                if event.batch_id in self.batches:
+                if event.batch_id in self.batches or not event.files:
                     raise IdTaken(event.batch_id, "vsfb_")
                 self.require_open(event.at)
+                require_new(event.files, self.id)
             case ev.FileAttached():
                 self.require_open(event.at)
+                require_new((event.file,), self.id)
 
     def batch_of(self, row: int) -> Batch | None:
         """The batch that the row belongs to, if it belongs to one.  O(log b)."""
@@ -282,28 +293,19 @@ class Store:
             self.last_active_at = int(at)
         self.at = at
 
-    def _attach(self, files: Sequence[NewFile], created_at: int) -> None:
+    def _attach(self, files: Sequence[VectorStoreFile]) -> None:
         first = len(self.rows)
         numbers = list(range(first, first + len(files)))
-        for number, file in zip(numbers, files, strict=True):
-            old = self.latest.get(file.file_id)
-            if old is not None:
-                self.earlier.setdefault(file.file_id, []).append(old)
-                if old not in self.gone:
-                    self._depart(old)
-            self.latest[file.file_id] = number
-            self.rows.append(
-                VectorStoreFile(
-                    file.file_id,
-                    created_at,
-                    self.id,
-                    "in_progress",
-                    0,
-                    None,
-                    file.chunking_strategy,
-                    file.attributes,
-                )
-            )
+        ids = [file.id for file in files]
+        if not self.latest.keys().isdisjoint(ids):
+            for id in ids:
+                old = self.latest.get(id)
+                if old is not None:
+                    self.earlier.setdefault(id, []).append(old)
+                    if old not in self.gone:
+                        self._depart(old)
+        self.rows += files
+        self.latest.update(zip(ids, numbers, strict=True))
         self.here["in_progress"].update(numbers)
         self.tally.add("in_progress", len(files))
 
@@ -346,13 +348,13 @@ class Store:
         self.at = event.at
 
     def _attach_one(self, event: ev.FileAttached) -> None:
-        self._attach((event.file,), int(event.at))
+        self._attach((event.file,))
         self._touch(event.at)
 
     def _create_batch(self, event: ev.FileBatchCreated) -> None:
         first = len(self.rows)
         batch = Batch(event.batch_id, int(event.at), first, first + len(event.files))
-        self._attach(event.files, batch.created_at)
+        self._attach(event.files)
         batch.tally.add("in_progress", len(event.files))
         self.batches[batch.id] = batch
         self.ordered.append(batch)

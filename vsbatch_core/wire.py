@@ -123,14 +123,6 @@ def _page(page: model.Page[Any]) -> dict[str, Any]:
     }
 
 
-def _new_file(file: model.NewFile) -> dict[str, Any]:
-    return {
-        "file_id": file.file_id,
-        "attributes": dict(file.attributes),
-        "chunking_strategy": _chunking(file.chunking_strategy),
-    }
-
-
 def _event(event: Event) -> dict[str, Any]:
     data: dict[str, Any] = {"kind": event.kind}
     for name, value in model.data_of(event).items():
@@ -144,8 +136,8 @@ _FIELD_WRITERS: dict[str, Callable[[Any], Any]] = {
     "last_error": _error,
     "metadata": dict,
     "attributes": dict,
-    "file": _new_file,
-    "files": lambda files: [_new_file(file) for file in files],
+    "file": _file,
+    "files": lambda files: [_file(file) for file in files],
 }
 """How the fields of events are written, where they are no plain JSON."""
 
@@ -184,17 +176,17 @@ def _read_pairs(data: Mapping[str, Any] | None) -> model.FrozenDict[str, Any]:
     return model.FrozenDict(data) if data else model.NO_ATTRIBUTES
 
 
-def _read_new_file(data: Mapping[str, Any]) -> model.NewFile:
-    return _read_fields(model.NewFile, data)
+def _read_file(data: Mapping[str, Any]) -> model.VectorStoreFile:
+    return _read_fields(model.VectorStoreFile, data)
 
 
 _FIELD_READERS: dict[str, Callable[[Any], Any]] = {
     "attributes": _read_pairs,
     "chunking_strategy": _read_chunking,
     "expires_after": _read_expiry,
-    "file": _read_new_file,
+    "file": _read_file,
     "file_counts": _read_counts,
-    "files": lambda files: tuple(_read_new_file(file) for file in files),
+    "files": lambda files: tuple(_read_file(file) for file in files),
     "last_error": _read_error,
     "metadata": _read_pairs,
 }

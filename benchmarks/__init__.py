@@ -1,0 +1,1 @@
+"""Measurements of vsbatch-core against what people would use instead: ``python -m benchmarks``."""
