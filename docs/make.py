@@ -1,0 +1,54 @@
+"""Write the generated parts of the documents: ``python docs/make.py``; ``--check`` only says what would change.
+
+A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from vsbatch_core import transitions
+
+ROOT = Path(__file__).resolve().parent.parent
+PART = re.compile(r"(?<=<!-- generated: )(?P<name>[\w-]+)( -->\n)(?P<text>.*?)(?=<!-- end -->)", re.DOTALL)
+
+
+def table(headings: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+def state_machines() -> str:
+    """The tables of ``transitions``."""
+    parts = (f"**{title}**\n\n{table(headings, rows)}" for title, headings, rows in transitions.tables())
+    return "\n" + "\n".join(parts) + "\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {"state-machines": state_machines}
+
+
+def made(text: str) -> str:
+    """The document with every generated part as it should be."""
+    return PART.sub(lambda match: match["name"] + " -->\n" + PARTS[match["name"]](), text)
+
+
+def main(check: bool) -> int:
+    """Write the documents, or with ``check`` name those that differ; the exit status."""
+    status = 0
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        old = path.read_text(encoding="utf-8")
+        new = made(old)
+        if new != old:
+            print(f"{path.relative_to(ROOT)} {'differs: run python docs/make.py' if check else 'written'}")
+            status = int(check)
+            if not check:
+                path.write_text(new, encoding="utf-8")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))
