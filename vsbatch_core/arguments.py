@@ -46,6 +46,9 @@ from vsbatch_core.model import (
     StaticFileChunkingStrategyObject,
 )
 
+MOST_BYTES = 2**63 - 1
+"""The largest size that is taken: what fits in 64 bits, as every other reader of the JSON keeps it (choice)."""
+
 NewFile = tuple[str, StaticFileChunkingStrategyObject, Attributes]
 """One file of a request to attach files, checked and complete."""
 
@@ -138,7 +141,7 @@ def attributes(value: Any, limits: Limits, param: str = "attributes") -> Attribu
             _short(f"{param}.{key}", item, limits)
         elif not isinstance(item, (bool, int, float)):
             raise InvalidType(f"{param}.{key}", "a string, a number or a boolean", item)
-        elif isinstance(item, float) and not isfinite(item):
+        elif not _double(item):
             raise InvalidNumber(f"{param}.{key}", item)
     return FrozenDict(pairs) if pairs else NO_ATTRIBUTES
 
@@ -161,6 +164,13 @@ def _pairs(param: str, value: Any, limits: Limits) -> Mapping[str, Any]:
         if len(key) > limits.key_characters:
             raise PropertyNameTooLong(param, key, limits.key_characters)
     return pairs
+
+
+def _double(value: float) -> bool:
+    try:
+        return isfinite(value)
+    except OverflowError:  # an integer beyond all doubles
+        return False
 
 
 def _short(param: str, value: str, limits: Limits) -> None:

@@ -33,7 +33,7 @@ class Engine:
     'completed'
     >>> batch = engine.vector_stores.file_batches.cancel(batch.id, vector_store_id=store.id)
     >>> batch.status, batch.file_counts
-    ('cancelled', FileCounts(in_progress=0, completed=1, failed=0, cancelled=1, total=2))
+    ('cancelled', FileCounts(in_progress=0, completed=1, failed=0, cancelled=1))
     """
 
     def __init__(

@@ -74,9 +74,19 @@ class VsbatchError(Exception):
         self.message = message
         self.param = param
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Not through __init__, whose arguments are not the message.
+        return _remade, (type(self), self.args, self.__dict__)
+
     def to_wire(self) -> dict[str, dict[str, str | None]]:
         """The exact error body: ``{"error": {"message", "type", "param", "code"}}`` (documented)."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def _remade(cls: type[VsbatchError], args: tuple[object, ...], state: dict[str, object]) -> VsbatchError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class RequestError(VsbatchError):
@@ -139,13 +149,14 @@ class InvalidValue(RequestError):
 
 
 class InvalidNumber(RequestError):
-    """A number that JSON cannot carry: NaN or an infinity."""
+    """A number that no double holds: NaN, an infinity, or an integer beyond them all."""
 
     code = "invalid_value"
 
     def __init__(self, param: str, value: float) -> None:
         super().__init__(
-            f"Invalid '{param}': {value!r} is not a JSON number. Expected a finite number.", param=param
+            f"Invalid '{param}': {shown(value)} is no number that JSON carries. Expected a finite double.",
+            param=param,
         )
 
 
@@ -382,6 +393,18 @@ class IdTaken(HostError):
         super().__init__(
             f"The id source answered {shown(value)}, which is already taken or does not begin with "
             f"'{prefix}'. Give the engine an id source whose ids are new each time."
+        )
+
+
+class InvalidSize(HostError):
+    """The host's ``known_file`` answered something that is no size; nothing changed."""
+
+    code = "invalid_size"
+
+    def __init__(self, file_id: str, value: object) -> None:
+        super().__init__(
+            f"known_file answered {shown(value)} for file {shown(file_id)}. "
+            "Answer its size in bytes, an integer of 0 or more, or None if there is no such file."
         )
 
 

@@ -42,11 +42,10 @@ class Ingest:
         ``NotAttached``, and change nothing, if the file can not be completed.
         """
         ledger = self._ledger
-        if usage_bytes is not None:
-            if type(usage_bytes) is not int or usage_bytes < 0:
-                usage_bytes = arguments.integer("usage_bytes", usage_bytes, 0)
-        elif ledger.known_file is not None:
-            usage_bytes = ledger.known_file(arguments.string("file_id", file_id, least=1))
+        if usage_bytes is None:
+            usage_bytes = ledger.size(arguments.string("file_id", file_id, least=1))
+        else:
+            usage_bytes = arguments.integer("usage_bytes", usage_bytes, 0, arguments.MOST_BYTES)
         with ledger.lock:
             store = self._store(vector_store_id, file_id, "complete")
             row = _row(store, file_id, "complete")

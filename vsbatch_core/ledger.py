@@ -19,6 +19,7 @@ from vsbatch_core.clock import Clock, IdSource
 from vsbatch_core.errors import (
     IdTaken,
     Inconsistent,
+    InvalidSize,
     ReplayError,
     SubscriberError,
     UnknownCursor,
@@ -119,8 +120,17 @@ class Ledger:
         """Ask the host for each file, which ``param`` named; raise ``UnknownFile``."""
         if self.known_file is not None:
             for file_id, _, _ in files:
-                if self.known_file(file_id) is None:
+                if self.size(file_id) is None:
                     raise UnknownFile(param, file_id)
+
+    def size(self, file_id: str) -> int | None:
+        """What the host says of a file; ``None`` if it knows of none.  Raise ``InvalidSize``."""
+        if self.known_file is None:
+            return None
+        size: Any = self.known_file(file_id)
+        if size is not None and (type(size) is not int or not 0 <= size <= arguments.MOST_BYTES):
+            raise InvalidSize(file_id, size)
+        return size
 
     def new_id(self, prefix: str, taken: Iterable[str]) -> str:
         """A new id from the source; raise ``IdTaken`` if it is not new or has another prefix."""

@@ -64,6 +64,9 @@ class Omit:
     def __repr__(self) -> str:
         return "omit"
 
+    def __reduce__(self) -> str:
+        return "omit"  # copied and pickled as itself
+
 
 omit = Omit()
 
@@ -76,7 +79,7 @@ class FileCounts:
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
-    total: int = field(init=False)
+    total: int = field(init=False, repr=False)
 
     @total.default
     def _sum(self) -> int:
@@ -247,18 +250,22 @@ class Page(Generic[T]):
         return self.data[-1].id if self.data else None
 
     def has_next_page(self) -> bool:
-        """Whether ``get_next_page`` has a page to give."""
-        return self.has_more and bool(self.data)
+        """Whether more items lie beyond this page, and the page belongs to an engine that can be asked."""
+        return self.has_more and bool(self.data) and self._request is not None
 
     def get_next_page(self) -> Page[T]:
         """The page after this one: the same request with ``after`` set to the last id.
 
-        Raise ``RuntimeError`` if there is none, or if the page was read back from JSON and belongs to no engine.
+        As in the SDK it asks whatever ``has_more`` says, and so finds what has come since.  Raise
+        ``RuntimeError`` if the page is empty, or was read back or copied and belongs to no engine.
         """
-        if not self.has_next_page() or self._request is None:
-            raise RuntimeError("No next page expected; please check `.has_next_page()` before calling this.")
+        if not self.data or self._request is None:
+            raise RuntimeError("there is no next page to ask for: look at has_next_page() first")
         ask, arguments = self._request
         return ask(*arguments, self.data[-1].id)
+
+    def __reduce__(self) -> tuple[type[Page[T]], tuple[tuple[T, ...], bool]]:
+        return type(self), (self.data, self.has_more)  # a copy belongs to no engine
 
     def iter_pages(self) -> Iterator[Page[T]]:
         """Go through this page and all that follow it."""
@@ -276,7 +283,7 @@ class Page(Generic[T]):
 
 @frozen(kw_only=True)
 class Limits:
-    """The limits of the API (documented, but for the two marked)."""
+    """The limits of the API (documented)."""
 
     batch_files: int = 2000
     store_files: int = 500
@@ -288,7 +295,6 @@ class Limits:
     expiry_days: int = 365
     chunk_tokens_least: int = 100
     chunk_tokens_most: int = 4096
-    pending: int = 1_000_000
 
 
 @frozen(kw_only=True)

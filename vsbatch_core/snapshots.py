@@ -132,7 +132,7 @@ def _load_store(data: dict[str, Any], profile: Profile) -> Store:
             int(created_at),
             id,
             _status(status),
-            arguments.integer("usage_bytes", usage_bytes, 0),
+            arguments.integer("usage_bytes", usage_bytes, 0, arguments.MOST_BYTES),
             None if error is None else LastError(arguments.error_code(error[0]), str(error[1])),
             strategies[chunking],
             arguments.attributes(attributes, limits),

@@ -21,8 +21,8 @@ from typing import Any
 
 from attrs import evolve
 
+from vsbatch_core import arguments, transitions
 from vsbatch_core import events as ev
-from vsbatch_core import transitions
 from vsbatch_core.errors import (
     BatchAlreadyFinished,
     FileBatchNotFound,
@@ -229,6 +229,7 @@ class Store:
         match event:
             case ev.FileCompleted():
                 self.require_in_progress(event.file_id, "complete")
+                arguments.integer("usage_bytes", event.usage_bytes, 0, arguments.MOST_BYTES)
             case ev.FileFailed():
                 self.require_in_progress(event.file_id, "fail")
             case ev.FileUpdated() | ev.FileDeleted():

@@ -153,7 +153,8 @@ _WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
 
 
 def _read_chunking(data: Mapping[str, Any]) -> model.StaticFileChunkingStrategyObject:
-    strategy = model.StaticFileChunkingStrategyObject(model.StaticFileChunkingStrategy(**data["static"]))
+    static = _read_fields(model.StaticFileChunkingStrategy, data["static"])
+    strategy = model.StaticFileChunkingStrategyObject(static)
     return model.AUTO if strategy == model.AUTO else strategy
 
 
@@ -229,9 +230,10 @@ def from_wire(data: Mapping[str, Any]) -> Value | Event:
     """
     name, readers = ("kind", _EVENT_READERS) if "kind" in data else ("object", _READERS)
     try:
-        reader = readers.get(data[name])
+        word = data[name]
+        reader = readers.get(word) if isinstance(word, str) else None
         if reader is None:
-            raise InvalidValue(name, data[name], sorted(readers))
+            raise InvalidValue(name, word, sorted(readers))
         return cast("Value | Event", reader(data))
     except KeyError as error:
         raise MissingParameter(str(error.args[0])) from error
