@@ -14,6 +14,12 @@ from vsbatch_core import Engine, HostError, Profile, RequestError, SequentialIds
 from .strategies import json_values, populated
 
 
+def _hook_answers_a_string() -> Engine:
+    engine = Engine(ids=SequentialIds(), known_file=lambda _: "12")
+    engine.vector_stores.create()
+    return engine
+
+
 @frozen
 class Case:
     """A call on a populated engine, and all that the refusal says."""
@@ -314,8 +320,8 @@ CASES = [
         "known_file answered '12' for file 'file-new'. "
         "Answer its size in bytes, an integer of 0 or more, or None if there is no such file.",
         ("'12'", "'file-new'", "0"),
-        lambda e: e.vector_stores.files.create(e.vector_stores.create().id, file_id="file-new"),
-        engine=lambda: Engine(ids=SequentialIds(), known_file=lambda _: "12"),
+        lambda e: e.vector_stores.files.create("vs_1", file_id="file-new"),
+        engine=_hook_answers_a_string,
     ),
     Case(
         errors.ReplayError,

@@ -1,0 +1,212 @@
+"""``vsbatch ingest``: a real directory, attached in batches to a store and processed on a virtual clock."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+from textwrap import fill
+from typing import Any, NamedTuple
+
+import vsbatch_core
+from vsbatch_core import (
+    Engine,
+    Page,
+    SequentialIds,
+    VectorStore,
+    VectorStoreFile,
+    VectorStoreFileBatch,
+    VirtualClock,
+)
+from vsbatch_core.cli import report
+from vsbatch_core.cli.files import BYTES_PER_SECOND, OVERHEAD, SUPPORTED, Found, Skipped, outcome, walk
+from vsbatch_core.cli.progress import Show, progress
+from vsbatch_core.cli.text import Refused, legible, well_formed
+from vsbatch_core.simulation import Simulation
+
+BATCH_FILES = Engine().profile.limits.batch_files
+ENDINGS = (vsbatch_core.events.FileCompleted, vsbatch_core.events.FileFailed)
+FAILURES = 20
+_PAGE = 100
+
+DESCRIPTION = f"""\
+Attach every file below PATH to a new vector store, in batches, and process them with a number of workers on a
+virtual clock. No file is opened or sent anywhere: what becomes of it follows from its suffix and its size.
+
+  completed         {fill(" ".join(sorted(SUPPORTED)), 80, subsequent_indent=" " * 20)}
+  unsupported_file  any other suffix
+  invalid_file      empty, or larger than 512 MB
+
+A worker needs {OVERHEAD:g} s to refuse a file, and 1 s more for each {BYTES_PER_SECOND:,} bytes to process one.
+These are numbers of ours: nobody has published the real ones."""
+
+EPILOG = """\
+Directories whose names begin with a dot, such as .git, are skipped unless --hidden is given. Symbolic links to
+directories are not followed, those to files count as files. What cannot be read is reported. Nothing else is
+left out. The same directory gives the same output: ids and times are made up from it, not from this machine.
+
+Exit status: 0 when the job was done, even if files failed; 2 when PATH is no directory with files in it."""
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to a parser's subparsers."""
+    made = commands.add_parser(
+        "ingest",
+        help="attach and process the files of a directory",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.set_defaults(command=command)
+    made.add_argument("path", metavar="PATH", help="the directory")
+    made.add_argument("--workers", metavar="N", type=_at_least_1, default=8, help="how many workers (default 8)")
+    made.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=_batch_size,
+        default=BATCH_FILES,
+        help=f"how many files a batch has at most (default {BATCH_FILES}, the API's limit)",
+    )
+    made.add_argument("--hidden", action="store_true", help="go into directories such as .git as well")
+    made.add_argument(
+        "--failures",
+        metavar="N",
+        type=_failures,
+        default=FAILURES,
+        help=f"how many failed files to print of each error, or 'all' (default {FAILURES}; --json has all)",
+    )
+    made.add_argument("--json", action="store_true", help="print one JSON document, with the API's own objects")
+
+
+def _at_least_1(value: str) -> int:
+    try:
+        n = int(value)
+    except ValueError:
+        n = 0
+    if n < 1:
+        raise argparse.ArgumentTypeError(f"'{legible(value)}' is not a whole number from 1")
+    return n
+
+
+def _batch_size(value: str) -> int:
+    n = _at_least_1(value)
+    if n > BATCH_FILES:
+        raise argparse.ArgumentTypeError(f"{n} is more than {BATCH_FILES}, the most files that the API takes")
+    return n
+
+
+def _failures(value: str) -> int | None:
+    return None if value == "all" else 0 if value == "0" else _at_least_1(value)
+
+
+class BatchRun(NamedTuple):
+    """A batch when all was done, and the simulated seconds from its creation to the end of its last file."""
+
+    batch: VectorStoreFileBatch
+    seconds: float
+
+
+class Job(NamedTuple):
+    """What was done: the store, its batches in order, what was left out, and the engine to ask for more."""
+
+    path: str
+    workers: int
+    engine: Engine
+    store: VectorStore
+    runs: list[BatchRun]
+    skipped: list[Skipped]
+
+    def failed(self, run: BatchRun) -> Page[VectorStoreFile]:
+        """The first page of the batch's failed files, oldest first; iterating over it reads the others."""
+        return self.engine.vector_stores.file_batches.list_files(
+            run.batch.id, vector_store_id=self.store.id, filter="failed", order="asc", limit=_PAGE
+        )
+
+
+def command(arguments: argparse.Namespace) -> None:
+    """Do the job and print it.  Raise ``Refused`` if the path is no directory with files in it."""
+    with progress(sys.stderr) as show:
+        found, skipped = find(arguments.path, hidden=arguments.hidden, show=show)
+        job = ingest(
+            arguments.path,
+            found,
+            skipped,
+            workers=arguments.workers,
+            batch_size=arguments.batch_size,
+            show=show,
+        )
+    if arguments.json:
+        report.print_json(job, sys.stdout)
+    else:
+        report.print_text(job, sys.stdout, failures=arguments.failures)
+
+
+def find(path: str, *, hidden: bool, show: Show) -> tuple[list[Found], list[Skipped]]:
+    """The files below ``path``, and what was left out.  Raise ``Refused`` if there is no file."""
+    name = f"'{legible(path)}'"
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, ValueError):  # ValueError: a null character, which no path has
+        raise Refused(f"there is no {name}: give a directory") from None
+    except OSError as error:
+        raise Refused(f"cannot look at {name}: {error.strerror}") from None
+    if not stat.S_ISDIR(mode):
+        raise Refused(f"{name} is not a directory: give the directory that holds the files")
+    found: list[Found] = []
+    skipped: list[Skipped] = []
+    for item in walk(path, hidden=hidden):
+        if isinstance(item, Found):
+            found.append(item)
+            show("finding files", len(found), None)
+        else:
+            skipped.append(item)
+    if not found and skipped and skipped[0].path == ".":
+        raise Refused(f"cannot read {name}: {skipped[0].reason}")
+    if not found:
+        raise Refused(f"{name} holds no file{report.left_out(skipped)}")
+    return found, skipped
+
+
+def ingest(
+    path: str, found: list[Found], skipped: list[Skipped], *, workers: int, batch_size: int, show: Show
+) -> Job:
+    """Attach the files to a new store, all at the same instant, and process them."""
+    clock = VirtualClock()
+    engine = Engine(clock=clock, ids=SequentialIds())
+    by_id = {file.id: file for file in found}
+    simulation = Simulation(engine, plan=lambda file: outcome(by_id[file.id]), workers=workers)
+    stores = engine.vector_stores
+    store = stores.create(name=well_formed(os.path.basename(os.path.abspath(path))))
+    start = clock.time()
+    batches: list[str] = []
+    batch_of: dict[str, int] = {}
+    ends: dict[int, float] = {}
+    done = 0
+
+    def hear(event: vsbatch_core.events.Event) -> None:
+        nonlocal done
+        if isinstance(event, ENDINGS):
+            ends[batch_of[event.file_id]] = event.at
+            done += 1
+
+    engine.subscribe(hear)
+    for first in range(0, len(found), batch_size):
+        part = found[first : first + batch_size]
+        batch_of.update((file.id, len(batches)) for file in part)
+        files = [{"file_id": file.id, "attributes": file.attributes} for file in part]
+        batches.append(stores.file_batches.create(store.id, files=files).id)
+        show("attaching", first + len(part), len(found))
+    while simulation.step():
+        show("processing", done, len(found))
+    return Job(
+        path,
+        workers,
+        engine,
+        stores.retrieve(store.id),
+        [
+            BatchRun(stores.file_batches.retrieve(id, vector_store_id=store.id), ends[i] - start)
+            for i, id in enumerate(batches)
+        ],
+        skipped,
+    )
