@@ -340,7 +340,7 @@ CASES = [
         "server_error",
         "snapshot_error",
         None,
-        "Cannot read the snapshot: expected its format to be 'vsbatch-core snapshot 1'.",
+        "Cannot read the snapshot: its format must be 'vsbatch-core snapshot 1'.",
         ("format", "'vsbatch-core snapshot 1'"),
         lambda e: e.restore({**e.snapshot(), "format": "another"}),
     ),

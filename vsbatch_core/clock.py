@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable
 from itertools import count
+from math import isfinite
 from typing import Protocol
 
 
@@ -41,6 +42,8 @@ class VirtualClock:
     """
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
+        if not isfinite(start):
+            raise ValueError(f"a clock cannot start at {start!r}: give a finite time, in seconds")
         self._now = float(start)
 
     def __repr__(self) -> str:
@@ -56,7 +59,7 @@ class VirtualClock:
 
     def advance_to(self, when: float) -> float:
         """Move on to ``when``; answer it.  Raise ``ValueError`` if it lies in the past or is not a number."""
-        if not when >= self._now or when == float("inf"):
+        if not (when >= self._now and isfinite(when)):
             raise ValueError(
                 f"a clock cannot go from {self._now!r} to {when!r}: give a finite time that is not in the past"
             )

@@ -260,14 +260,14 @@ class Gaps(Index):
         found += range(high - 1, max(low, high - n + len(found)) - 1, -1)
         return found
 
-    def check(self, what: str) -> None:
-        """Raise ``Inconsistent`` unless the intervals are disjoint, apart, and known by both ends."""
+    def check(self, what: str, stop: int) -> None:
+        """Raise ``Inconsistent`` unless the intervals are apart, below ``stop``, and known by both ends."""
         if {start: end for end, start in self._starts.items()} != dict(self._ends):
             raise Inconsistent(f"the ends of {what}", self._starts, dict(self._ends))
         last = -1
         for start, end in self._ends.items():
-            if not last < start < end:
-                raise Inconsistent(f"an interval of {what}", (start, end), f"to begin after {last}")
+            if not last < start < end <= stop:
+                raise Inconsistent(f"an interval of {what}", (start, end), f"between {last} and {stop}")
             last = end
 
 

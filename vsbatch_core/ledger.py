@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heapreplace
+from math import isfinite
 from threading import RLock
 from typing import Any
 
@@ -153,11 +154,19 @@ class Ledger:
 
     def replay(self, event: ev.Event) -> None:
         """Validate an event from elsewhere, then commit it; raise ``ReplayError`` and change nothing."""
+        if not isinstance(event, ev.Event):
+            raise ReplayError(
+                f"{event!r:.80} is no event but a {type(event).__name__}: "
+                "give what subscribers were told, or what from_wire read back"
+            )
+        if not isfinite(event.at):
+            raise ReplayError(f"{event!r} cannot follow any state: its time is not finite")
         try:
             if isinstance(event, ev.VectorStoreCreated):
                 if event.vector_store_id in self.numbers:
                     raise IdTaken(event.vector_store_id, "vs_")
-                require_new(event.files, event.vector_store_id)
+                arguments.own_id("vector_store_id", event.vector_store_id, "vs_")
+                require_new(event.files, event.vector_store_id, event.at)
                 latest = self.at
             else:
                 store = self.store(event.vector_store_id)
@@ -223,11 +232,12 @@ class Ledger:
         finally:
             self._telling = False
         interrupts = [error for error in raised if not isinstance(error, Exception)]
-        if interrupts:  # Ctrl-C inside a subscriber
-            raise interrupts[0]
         errors = [error for error in raised if isinstance(error, Exception)]
+        cause = ExceptionGroup("subscribers raised", errors) if errors else None
+        if interrupts:  # Ctrl-C inside a subscriber
+            raise interrupts[0] from cause
         if errors:
-            raise SubscriberError(len(errors)) from ExceptionGroup("subscribers raised", errors)
+            raise SubscriberError(len(errors)) from cause
 
     # Proving
 
@@ -243,7 +253,7 @@ class Ledger:
                 oldest = store.oldest_in_progress()
                 if oldest is not None:
                     waiting[number] = oldest
-        self.gone.check("the deleted stores")
+        self.gone.check("the deleted stores", len(self.ids_made))
         numbers = {id: number for number, id in enumerate(self.ids_made)}
         if self.numbers != numbers:
             raise Inconsistent("the numbers of the stores", self.numbers, numbers)

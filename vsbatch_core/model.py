@@ -7,9 +7,21 @@ way to the following page.  Times are whole seconds since the Unix epoch, sizes 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, Protocol, TypeVar, get_args
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NoReturn,
+    Protocol,
+    TypeVar,
+    get_args,
+    get_type_hints,
+)
 
-from attrs import field, fields, frozen, make_class
+from attrs import Attribute, field, fields, frozen, make_class
+from attrs.validators import instance_of
 
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 BatchStatus = Literal["in_progress", "completed", "failed", "cancelled"]
@@ -281,25 +293,36 @@ class Page(Generic[T]):
             yield from page.data
 
 
+def _whole(_limits: Limits, attribute: Attribute[int], value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"Limits({attribute.name}={value!r}): give a whole number of 1 or more")
+
+
+def _word(_profile: Profile, attribute: Attribute[str], value: Any) -> None:
+    words = get_args(get_type_hints(Profile)[attribute.name])
+    if value not in words:
+        raise ValueError(f"Profile({attribute.name}={value!r}): give one of {', '.join(map(repr, words))}")
+
+
 @frozen(kw_only=True)
 class Limits:
-    """The limits of the API (documented)."""
+    """The limits of the API (documented).  Raise ``ValueError`` for one that is no whole number of 1 or more."""
 
-    batch_files: int = 2000
-    store_files: int = 500
-    page: int = 100
-    page_default: int = 20
-    pairs: int = 16
-    key_characters: int = 64
-    value_characters: int = 512
-    expiry_days: int = 365
-    chunk_tokens_least: int = 100
-    chunk_tokens_most: int = 4096
+    batch_files: int = field(default=2000, validator=_whole)
+    store_files: int = field(default=500, validator=_whole)
+    page: int = field(default=100, validator=_whole)
+    page_default: int = field(default=20, validator=_whole)
+    pairs: int = field(default=16, validator=_whole)
+    key_characters: int = field(default=64, validator=_whole)
+    value_characters: int = field(default=512, validator=_whole)
+    expiry_days: int = field(default=365, validator=_whole)
+    chunk_tokens_least: int = field(default=100, validator=_whole)
+    chunk_tokens_most: int = field(default=4096, validator=_whole)
 
 
 @frozen(kw_only=True)
 class Profile:
-    """Which of the published variants of the API the engine imitates.
+    """Which of the published variants of the API the engine imitates.  Raise ``ValueError`` for an unknown word.
 
     * ``batch_object``: the ``object`` of a batch; the OpenAPI enum's word, which typed clients check, or the
       word of the prose and of every recording.
@@ -308,10 +331,10 @@ class Profile:
       refused with 400.
     """
 
-    batch_object: BatchObject = "vector_store.files_batch"
-    all_failed: Literal["failed", "completed"] = "failed"
-    cancel_finished: Literal["ignore", "refuse"] = "ignore"
-    limits: Limits = Limits()
+    batch_object: BatchObject = field(default="vector_store.files_batch", validator=_word)
+    all_failed: Literal["failed", "completed"] = field(default="failed", validator=_word)
+    cancel_finished: Literal["ignore", "refuse"] = field(default="ignore", validator=_word)
+    limits: Limits = field(default=Limits(), validator=instance_of(Limits))
 
 
 def data_of(value: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ few, are in a table.  ``FORMAT`` changes whenever a reader of the old form would
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, cast
 
 from vsbatch_core import arguments
@@ -95,27 +96,26 @@ def load(ledger: Ledger, snapshot: dict[str, Any]) -> None:
     """Fill an empty ledger; raise ``SnapshotError``."""
     profile_of(snapshot)
     try:
-        ledger.at = float(snapshot["at"])
+        ledger.at = _time(snapshot["at"])
         for data in snapshot["vector_stores"]:
-            store = None if data.get("deleted") else _load_store(data, ledger.profile)
-            _require(data["id"] not in ledger.numbers, f"id '{data['id']}'", "to be there once")
-            ledger.add(data["id"], store)
+            id = arguments.own_id("id", data["id"], "vs_")
+            _require(id not in ledger.numbers, f"vector store '{id}'", "there once")
+            ledger.add(id, None if data.get("deleted") else _load_store(id, data, ledger.profile))
         ledger.check()
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, VsbatchError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, VsbatchError) as error:
         if isinstance(error, SnapshotError):
             raise
         raise SnapshotError(f"Cannot read the snapshot: {type(error).__name__}: {error}") from error
 
 
-def _load_store(data: dict[str, Any], profile: Profile) -> Store:
+def _load_store(id: str, data: dict[str, Any], profile: Profile) -> Store:
     limits = profile.limits
-    id = arguments.own_id("id", data["id"], "vs_")
-    days = data["expires_after"]
+    days, description = data["expires_after"], data["description"]
     created = ev.VectorStoreCreated(
         int(data["created_at"]),
         id,
         arguments.string("name", data["name"]),
-        data["description"],
+        None if description is None else arguments.string("description", description),
         None if days is None else arguments.expires_after({"anchor": "last_active_at", "days": days}, limits),
         arguments.metadata(data["metadata"], limits),
     )
@@ -147,12 +147,18 @@ def _load_store(data: dict[str, Any], profile: Profile) -> Store:
     return Store.rebuilt(
         created,
         profile,
-        at=float(data["at"]),
+        at=_time(data["at"]),
         last_active_at=int(data["last_active_at"]),
         rows=rows,
         gone=[(int(start), int(stop)) for start, stop in data["gone"]],
         batches=batches,
     )
+
+
+def _time(value: Any) -> float:
+    time = float(value)
+    _require(isfinite(time), "time", "finite")
+    return time
 
 
 def _status(value: Any) -> FileStatus:
@@ -163,4 +169,4 @@ def _status(value: Any) -> FileStatus:
 
 def _require(met: bool, what: str, expected: str) -> None:
     if not met:
-        raise SnapshotError(f"Cannot read the snapshot: expected its {what} to be {expected}.")
+        raise SnapshotError(f"Cannot read the snapshot: its {what} must be {expected}.")

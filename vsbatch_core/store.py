@@ -16,7 +16,8 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from itertools import chain
+from itertools import chain, pairwise
+from math import inf
 from typing import Any
 
 from attrs import evolve
@@ -66,13 +67,16 @@ def _ended(
     )
 
 
-def require_new(files: Sequence[VectorStoreFile], vector_store_id: str) -> None:
-    """Raise ``ReplayError`` unless these files can be attached to this store, together."""
+def require_new(files: Sequence[VectorStoreFile], vector_store_id: str, at: float) -> None:
+    """Raise ``ReplayError`` unless these files can be attached to this store, together, at that time."""
     if len({file.id for file in files}) < len(files):
         raise ReplayError("a file is in it twice")
     for file in files:
-        if (file.vector_store_id, file.status, file.usage_bytes) != (vector_store_id, "in_progress", 0):
-            raise ReplayError(f"file '{file.id}' in it is not at its beginning in '{vector_store_id}'")
+        new = new_file(
+            file.id, int(at), vector_store_id, "in_progress", 0, None, file.chunking_strategy, file.attributes
+        )
+        if file != new:
+            raise ReplayError(f"a file in it is not at its beginning: {file!r}, not {new!r}")
 
 
 class Batch:
@@ -238,13 +242,15 @@ class Store:
                 if not self.require_batch(event.batch_id).tally["in_progress"]:
                     raise BatchAlreadyFinished(event.batch_id, "finished")
             case ev.FileBatchCreated():
-                if event.batch_id in self.batches or not event.files:
+                arguments.own_id("batch_id", event.batch_id, "vsfb_")
+                if event.batch_id in self.batches:
                     raise IdTaken(event.batch_id, "vsfb_")
+                arguments.array("files", event.files, 1, len(event.files))
                 self.require_open(event.at)
-                require_new(event.files, self.id)
+                require_new(event.files, self.id, event.at)
             case ev.FileAttached():
                 self.require_open(event.at)
-                require_new((event.file,), self.id)
+                require_new((event.file,), self.id, event.at)
 
     def batch_of(self, row: int) -> Batch | None:
         """The batch that the row belongs to, if it belongs to one.  O(log b)."""
@@ -414,7 +420,16 @@ class Store:
         fresh.batches = {id: copy(batch) for id, batch in self.batches.items()}
         fresh._derive()
         where = f"vector store '{self.id}'"
-        self.gone.check(f"what left {where}")
+        self.gone.check(f"what left {where}", len(self.rows))
+        if self._value is not None:
+            fresh._value = None
+            now = inf if self._value.status == "expired" else -inf
+            if self._value != fresh.value(now):
+                raise Inconsistent(f"the kept value of {where}", self._value, fresh.value(now))
+        times = [self.created_at, *(file.created_at for file in self.rows), int(self.at)]
+        for earlier, later in pairwise(times):
+            if earlier > later:
+                raise Inconsistent(f"the order of times in {where}", (earlier, later), (later, earlier))
         for what, kept, recomputed in (
             ("the rows by file id", self.latest, fresh.latest),
             ("the earlier rows by file id", self.earlier, fresh.earlier),

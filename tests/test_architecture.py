@@ -1,0 +1,180 @@
+"""The rooms of the package: who may import whom, and what is said at each door."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import vsbatch_core
+
+ROOT = Path(vsbatch_core.__file__).parent
+PACKAGE = vsbatch_core.__name__
+API = ""
+"""The package itself, as it is imported by its users."""
+
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "clock": set(),
+    "model": {"errors"},
+    "events": {"model"},
+    "transitions": {"model", "events", "errors"},
+    "index": {"model", "errors"},
+    "paging": {"index", "model"},
+    "arguments": {"model", "errors"},
+    "store": {"model", "errors", "events", "transitions", "arguments", "index"},
+    "ledger": {"model", "errors", "events", "clock", "arguments", "index", "store"},
+    "client": {"model", "errors", "events", "arguments", "paging", "store", "ledger"},
+    "ingest": {"model", "errors", "events", "transitions", "arguments", "store", "ledger"},
+    "snapshots": {"model", "errors", "events", "arguments", "store", "ledger"},
+    "engine": {"model", "events", "clock", "ledger", "client", "ingest", "snapshots"},
+    "wire": {"model", "errors", "events"},
+    "simulation": {"clock", "engine", "events", "model", "errors"},
+    "cli": {API, "simulation"},
+    "__main__": {"cli"},
+    API: {"clock", "engine", "errors", "events", "ledger", "model", "wire"},
+}
+"""By room, the rooms that it may import.  A room that is not here may not be."""
+
+THIRD_PARTY: dict[str, set[str]] = {
+    **{room: {"attrs"} for room in ("model", "events", "transitions", "store", "wire", "simulation")},
+    "index": {"sortedcontainers"},
+    "cli": {"rich"},
+}
+"""By room, what it may import from outside the standard library."""
+
+
+def room_of(path: Path) -> str:
+    """``a/b.py`` is in the room ``a``; a file of the package's own folder is a room."""
+    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    return API if first == "__init__" else first
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+EXISTING = {room_of(path) for path in FILES}
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The dotted name of each module that is imported anywhere in the file, however indented."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: name the package in an import"
+            assert node.module is not None
+            if node.module == PACKAGE:
+                rooms = [alias.name for alias in node.names if alias.name in EXISTING]
+                yield from (f"{PACKAGE}.{room}" for room in rooms)
+                if len(rooms) < len(node.names):
+                    yield PACKAGE
+            else:
+                yield node.module
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
+    room = room_of(path)
+    assert room in ROOMS, f"'{room}' has no entry in the table of rooms: decide what it may import"
+    for name in imports(TREES[path]):
+        top, _, rest = name.partition(".")
+        if top == PACKAGE:
+            target = rest.partition(".")[0]
+            assert target == room or target in ROOMS[room], f"'{room}' may not import '{target or PACKAGE}'"
+        elif top not in sys.stdlib_module_names:
+            assert top in THIRD_PARTY.get(room, set()), f"'{room}' may not import '{top}'"
+
+
+def test_the_table_of_rooms_has_no_cycle_and_names_only_rooms() -> None:
+    assert set().union(*ROOMS.values()) <= set(ROOMS)
+    assert list(TopologicalSorter(ROOMS).static_order())
+
+
+def test_the_core_depends_on_attrs_and_sortedcontainers_alone() -> None:
+    outside = set().union(*(names for room, names in THIRD_PARTY.items() if room != "cli"))
+    assert outside == {"attrs", "sortedcontainers"}
+    assert [room for room, names in THIRD_PARTY.items() if "sortedcontainers" in names] == ["index"]
+
+
+# The public face
+
+
+def public_names() -> list[str]:
+    return [name for name in vars(vsbatch_core) if not name.startswith("_")]
+
+
+def test_every_public_name_is_exported() -> None:
+    # Rooms become attributes of the package once they are imported; only those meant for users are exported.
+    names = [name for name in public_names() if not isinstance(getattr(vsbatch_core, name), ModuleType)]
+    assert set(names) <= set(vsbatch_core.__all__)
+
+
+def test_the_exported_rooms_are_those_that_users_need() -> None:
+    exported = [n for n in vsbatch_core.__all__ if isinstance(getattr(vsbatch_core, n), ModuleType)]
+    assert exported == ["errors", "events", "wire"]
+
+
+def test_every_name_is_exported_once_in_order_and_is_there() -> None:
+    names = vsbatch_core.__all__
+    assert list(names) == sorted(names)
+    assert len(set(names)) == len(names)
+    assert len({id(getattr(vsbatch_core, name)) for name in names}) == len(names)
+
+
+def test_a_star_import_brings_exactly_the_exported_names() -> None:
+    found: dict[str, Any] = {}
+    exec(f"from {PACKAGE} import *", found)  # noqa: S102 - there is no other way to say it
+    assert set(found) - {"__builtins__"} == set(vsbatch_core.__all__)
+
+
+def described_assignments() -> set[str]:
+    """The names of module constants and aliases that a string literal follows."""
+    names: set[str] = set()
+    for tree in TREES.values():
+        for node, following in zip(tree.body, tree.body[1:], strict=False):
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+@pytest.mark.parametrize("name", vsbatch_core.__all__)
+def test_every_exported_name_is_documented(name: str) -> None:
+    value = getattr(vsbatch_core, name)
+    if inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value):
+        described = (value.__doc__ or "").strip()
+        assert described
+        assert "Method generated by attrs" not in described
+    elif type(value).__module__.startswith(PACKAGE):
+        assert (type(value).__doc__ or "").strip()
+    else:
+        assert name in described_assignments()
+
+
+def undocumented(body: list[ast.stmt], where: str) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            if node.name.startswith("_"):
+                continue
+            name = f"{where}.{node.name}"
+            if not (ast.get_docstring(node) or "").strip():
+                yield name
+            if isinstance(node, ast.ClassDef):
+                yield from undocumented(node.body, name)
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_every_public_class_function_and_method_is_documented(path: Path) -> None:
+    assert (ast.get_docstring(TREES[path]) or "").strip()
+    assert list(undocumented(TREES[path].body, relative(path))) == []
