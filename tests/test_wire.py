@@ -30,6 +30,7 @@ from vsbatch_core import (
     VectorStoreFileDeleted,
     errors,
     events,
+    omit,
 )
 from vsbatch_core.model import ERROR_CODES, FILE_STATUSES, BatchObject, BatchStatus, StoreStatus
 from vsbatch_core.wire import from_wire, to_wire
@@ -293,6 +294,11 @@ def test_a_page_names_its_first_and_last_item_or_null() -> None:
         data = to_wire(page)
         ids = [item["id"] for item in data["data"]] or [None]
         assert (data["first_id"], data["last_id"]) == (ids[0], ids[-1])
+
+
+def test_what_was_not_given_stays_that_when_it_is_copied() -> None:
+    assert copy.copy(omit) is copy.deepcopy(omit) is pickle.loads(pickle.dumps(omit)) is omit
+    assert repr(omit) == "omit"
 
 
 def test_a_page_that_was_read_back_ends_where_it_ends() -> None:

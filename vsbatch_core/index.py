@@ -241,11 +241,12 @@ class Gaps(Index):
         if start is not None:
             low = max(low, self._ends[start])
         found: list[int] = []
-        for start in chain(self._ends.irange(low, high), (high,)):
-            found += range(low, min(start, high, low + n - len(found)))
-            if len(found) >= n or start >= high:
-                break
+        for start in self._ends.irange(low, high):
+            found += range(low, min(start, low + n - len(found)))
+            if len(found) >= n:
+                return found
             low = self._ends[start]
+        found += range(low, min(high, low + n - len(found)))
         return found
 
     def descending(self, low: int, high: int, n: int) -> Sequence[int]:
@@ -254,7 +255,7 @@ class Gaps(Index):
         for start in self._ends.irange(None, high, (True, False), reverse=True):
             end = self._ends[start]
             found += range(high - 1, max(low, end, high - n + len(found)) - 1, -1)
-            high = min(high, start)
+            high = start
             if len(found) >= n or high <= low:
                 return found
         found += range(high - 1, max(low, high - n + len(found)) - 1, -1)
