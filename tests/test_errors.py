@@ -462,7 +462,7 @@ def test_the_change_that_a_subscriber_failed_to_hear_of_stands() -> None:
 def test_an_error_survives_pickling_and_copying(case: Case) -> None:
     error = _raised(case)
     # An error that can not be unpickled breaks the process pool that it is raised in.
-    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301 - our own
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(twin) is type(error)
         assert str(twin) == str(error)
         assert twin.to_wire() == error.to_wire()

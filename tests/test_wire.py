@@ -477,7 +477,7 @@ def test_a_value_is_equal_to_its_copies_and_hashes_like_them(value: Any) -> None
 @each_value
 def test_a_value_survives_pickling_with_every_protocol(value: Any) -> None:
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        twin = pickle.loads(pickle.dumps(value, protocol))  # noqa: S301 - our own
+        twin = pickle.loads(pickle.dumps(value, protocol))
         assert type(twin) is type(value)
         assert twin == value
         assert hash(twin) == hash(value)
