@@ -12,6 +12,7 @@ from typing import Any
 
 from vsbatch_core import arguments, paging
 from vsbatch_core import events as ev
+from vsbatch_core.batch import Batch
 from vsbatch_core.errors import (
     BatchAlreadyFinished,
     FileBatchNotFound,
@@ -33,7 +34,7 @@ from vsbatch_core.model import (
     new_file,
     omit,
 )
-from vsbatch_core.store import Batch, Store
+from vsbatch_core.store import Store
 
 AttributesArg = Mapping[str, str | int | float | bool]
 ObjectArg = Mapping[str, Any]

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from vsbatch_core import arguments
 from vsbatch_core import events as ev
+from vsbatch_core.batch import Batch
 from vsbatch_core.errors import SnapshotError, VsbatchError
 from vsbatch_core.ledger import Ledger
 from vsbatch_core.model import (
@@ -22,7 +23,7 @@ from vsbatch_core.model import (
     VectorStoreFile,
     data_of,
 )
-from vsbatch_core.store import Batch, Store
+from vsbatch_core.store import Store
 
 FORMAT = "vsbatch-core snapshot 1"
 

@@ -24,6 +24,7 @@ from attrs import evolve
 
 from vsbatch_core import arguments, transitions
 from vsbatch_core import events as ev
+from vsbatch_core.batch import Batch
 from vsbatch_core.errors import (
     BatchAlreadyFinished,
     FileBatchNotFound,
@@ -45,7 +46,6 @@ from vsbatch_core.model import (
     Profile,
     VectorStore,
     VectorStoreFile,
-    VectorStoreFileBatch,
     new_file,
 )
 
@@ -77,35 +77,6 @@ def require_new(files: Sequence[VectorStoreFile], vector_store_id: str, at: floa
         )
         if file != new:
             raise ReplayError(f"a file in it is not at its beginning: {file!r}, not {new!r}")
-
-
-class Batch:
-    """An interval of a store's rows, with its counts."""
-
-    __slots__ = ("_value", "cancel_asked", "created_at", "first", "id", "stop", "tally")
-
-    def __init__(self, id: str, created_at: int, first: int, stop: int) -> None:
-        self.id = id
-        self.created_at = created_at
-        self.first = first
-        self.stop = stop
-        self.cancel_asked = False
-        self.tally = Tally()
-        self._value: VectorStoreFileBatch | None = None
-
-    def value(self, vector_store_id: str, profile: Profile) -> VectorStoreFileBatch:
-        """The batch as a frozen value; the same object until its counts change."""
-        counts = self.tally.value()
-        if self._value is None or self._value.file_counts is not counts:
-            self._value = VectorStoreFileBatch(
-                id=self.id,
-                created_at=self.created_at,
-                vector_store_id=vector_store_id,
-                status=transitions.batch_status(counts, self.cancel_asked, profile),
-                file_counts=counts,
-                object=profile.batch_object,
-            )
-        return self._value
 
 
 class Store:

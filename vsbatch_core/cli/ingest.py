@@ -7,20 +7,17 @@ import os
 import stat
 import sys
 from textwrap import fill
-from typing import Any, NamedTuple
+from typing import Any
 
 import vsbatch_core
 from vsbatch_core import (
     Engine,
-    Page,
     SequentialIds,
-    VectorStore,
-    VectorStoreFile,
-    VectorStoreFileBatch,
     VirtualClock,
 )
 from vsbatch_core.cli import report
 from vsbatch_core.cli.files import BYTES_PER_SECOND, OVERHEAD, SUPPORTED, Found, Skipped, outcome, walk
+from vsbatch_core.cli.job import BatchRun, Job
 from vsbatch_core.cli.progress import Show, progress
 from vsbatch_core.cli.text import Refused, legible, well_formed
 from vsbatch_core.simulation import Simulation
@@ -28,7 +25,6 @@ from vsbatch_core.simulation import Simulation
 BATCH_FILES = Engine().profile.limits.batch_files
 ENDINGS = (vsbatch_core.events.FileCompleted, vsbatch_core.events.FileFailed)
 FAILURES = 20
-_PAGE = 100
 
 DESCRIPTION = f"""\
 Attach every file below PATH to a new vector store, in batches, and process them with a number of workers on a
@@ -98,30 +94,6 @@ def _batch_size(value: str) -> int:
 
 def _failures(value: str) -> int | None:
     return None if value == "all" else 0 if value == "0" else _at_least_1(value)
-
-
-class BatchRun(NamedTuple):
-    """A batch when all was done, and the simulated seconds from its creation to the end of its last file."""
-
-    batch: VectorStoreFileBatch
-    seconds: float
-
-
-class Job(NamedTuple):
-    """What was done: the store, its batches in order, what was left out, and the engine to ask for more."""
-
-    path: str
-    workers: int
-    engine: Engine
-    store: VectorStore
-    runs: list[BatchRun]
-    skipped: list[Skipped]
-
-    def failed(self, run: BatchRun) -> Page[VectorStoreFile]:
-        """The first page of the batch's failed files, oldest first; iterating over it reads the others."""
-        return self.engine.vector_stores.file_batches.list_files(
-            run.batch.id, vector_store_id=self.store.id, filter="failed", order="asc", limit=_PAGE
-        )
 
 
 def command(arguments: argparse.Namespace) -> None:

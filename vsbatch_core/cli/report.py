@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import vsbatch_core
 from vsbatch_core.cli.files import HIDDEN_DIRECTORY, LINKED_DIRECTORY, SPECIAL_FILE, Skipped
+from vsbatch_core.cli.job import Job
 from vsbatch_core.cli.text import legible, plural, say, table, well_formed
-
-if TYPE_CHECKING:
-    from vsbatch_core.cli.ingest import Job
 
 to_wire = vsbatch_core.wire.to_wire
 PLURALS = {
