@@ -1,35 +1,44 @@
-"""The pure-Python, in-process engine for OpenAI's vector store file batches."""
+"""The pure-Python, in-process engine for OpenAI's vector store file batches.
 
-from vsbatch_core import errors, events, wire
-from vsbatch_core.clock import (
-    Clock,
-    IdSource,
-    SeededIds,
-    SequentialIds,
-    SystemClock,
-    VirtualClock,
-    random_ids,
-)
-from vsbatch_core.engine import Engine
-from vsbatch_core.errors import HostError, RequestError, VsbatchError
-from vsbatch_core.ledger import KnownFile
-from vsbatch_core.model import (
-    ExpiresAfter,
-    FileCounts,
-    FrozenDict,
-    LastError,
-    Limits,
-    Page,
-    Profile,
-    StaticFileChunkingStrategy,
-    StaticFileChunkingStrategyObject,
-    VectorStore,
-    VectorStoreDeleted,
-    VectorStoreFile,
-    VectorStoreFileBatch,
-    VectorStoreFileDeleted,
-    omit,
-)
+Names are imported when they are first used, so that importing the package, as the pytest plugin does in every test
+run of every project that has it installed, costs nothing.
+"""
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+if _TYPE_CHECKING:
+    from vsbatch_core import errors, events, wire
+    from vsbatch_core.clock import (
+        Clock,
+        IdSource,
+        SeededIds,
+        SequentialIds,
+        SystemClock,
+        VirtualClock,
+        random_ids,
+    )
+    from vsbatch_core.engine import Engine
+    from vsbatch_core.errors import HostError, RequestError, VsbatchError
+    from vsbatch_core.ledger import KnownFile
+    from vsbatch_core.model import (
+        ExpiresAfter,
+        FileCounts,
+        FrozenDict,
+        LastError,
+        Limits,
+        Page,
+        Profile,
+        StaticFileChunkingStrategy,
+        StaticFileChunkingStrategyObject,
+        VectorStore,
+        VectorStoreDeleted,
+        VectorStoreFile,
+        VectorStoreFileBatch,
+        VectorStoreFileDeleted,
+        omit,
+    )
 
 __version__ = "0.1.0"
 
@@ -65,3 +74,21 @@ __all__ = [
     "random_ids",
     "wire",
 ]
+
+_ROOMS = ("clock", "errors", "model", "ledger", "engine")
+"""Where the names are that are no rooms themselves."""
+
+
+def __getattr__(name: str) -> _Any:
+    if name in ("errors", "events", "wire"):
+        return _import_module(f"{__name__}.{name}")
+    if name in __all__:
+        for room in _ROOMS:
+            found = vars(_import_module(f"{__name__}.{room}"))
+            if name in found:
+                return globals().setdefault(name, found[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,343 @@
+"""The API over HTTP, without any I/O: a request in, a response out.
+
+``dispatch`` is what a server written in any framework calls, and what the in-process clients call.  It reads the
+path, the query and the body in one place, calls the client face, and writes what that answers; every refusal is
+the API's exact error body.  Nothing that a client sends makes it raise, or answer 500.
+
+Strictness (choice): query and body parameters that the endpoint does not know are refused, as is any that is
+given twice; the prefix ``/v1`` may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from hmac import compare_digest
+from typing import Any, NoReturn, Protocol
+from urllib.parse import parse_qsl, unquote
+
+from attrs import field, frozen
+
+from vsbatch_core.adapters import uploads
+from vsbatch_core.adapters.refusals import (
+    BodyTooLarge,
+    DuplicateParameter,
+    InvalidApiKey,
+    InvalidBody,
+    InvalidUrl,
+    MethodNotAllowed,
+    UnknownUrl,
+    UnsupportedMediaType,
+)
+from vsbatch_core.adapters.uploads import FileDeleted, FileObject, Uploads
+from vsbatch_core.engine import Engine
+from vsbatch_core.errors import MissingParameter, UnknownParameter, VsbatchError, type_name
+from vsbatch_core.model import Page
+from vsbatch_core.wire import to_wire
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@frozen
+class Request:
+    """A request: ``path`` percent-encoded as it came, ``query`` what stood behind the ``?``."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Headers = ()
+    body: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        """The header of this name, in any case; the first if there are several."""
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+
+@frozen
+class Response:
+    """A response; the headers' names are in lower case."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Driver(Protocol):
+    """What moves a virtual clock on, and with it the processing of files: a simulation."""
+
+    def advance(self, seconds: float) -> object:
+        """Let this much time pass."""
+        ...
+
+
+@frozen
+class Endpoint:
+    """One method of one path: what it calls, and the parameters that it knows."""
+
+    call: Callable[..., Any]
+    query: tuple[str, ...] = ()
+    body: tuple[str, ...] | None = None
+    required: tuple[str, ...] = ()
+    form: bool = False
+    """Whether the body is a multipart form."""
+    polled: bool = False
+    """Whether clients poll it: the answer says after how long to ask again while a file is in progress."""
+
+
+_PAGE = ("limit", "order", "after", "before")
+_FILTERED = (*_PAGE, "filter")
+_NEW_FILE = ("attributes", "chunking_strategy")
+_NEW_STORE = ("name", "description", "file_ids", "chunking_strategy", "expires_after", "metadata")
+
+
+def _stores(api: Api) -> Any:
+    return api.engine.vector_stores
+
+
+ENDPOINTS: dict[tuple[int, tuple[str, ...]], dict[str, Endpoint]] = {
+    # By the number of segments of the path, and by those that are no ids, every second one.
+    (1, ("vector_stores",)): {
+        "GET": Endpoint(lambda api, **args: _stores(api).list(**args), query=_PAGE),
+        "POST": Endpoint(lambda api, **args: _stores(api).create(**args), body=_NEW_STORE),
+    },
+    (2, ("vector_stores",)): {
+        "GET": Endpoint(lambda api, store: _stores(api).retrieve(store)),
+        "POST": Endpoint(
+            lambda api, store, **args: _stores(api).update(store, **args),
+            body=("name", "expires_after", "metadata"),
+        ),
+        "DELETE": Endpoint(lambda api, store: _stores(api).delete(store)),
+    },
+    (3, ("vector_stores", "files")): {
+        "GET": Endpoint(lambda api, store, **args: _stores(api).files.list(store, **args), query=_FILTERED),
+        "POST": Endpoint(
+            lambda api, store, **args: _stores(api).files.create(store, **args), body=("file_id", *_NEW_FILE)
+        ),
+    },
+    (4, ("vector_stores", "files")): {
+        "GET": Endpoint(
+            lambda api, store, file: _stores(api).files.retrieve(file, vector_store_id=store), polled=True
+        ),
+        "POST": Endpoint(
+            lambda api, store, file, **args: _stores(api).files.update(file, vector_store_id=store, **args),
+            body=("attributes",),
+            required=("attributes",),
+        ),
+        "DELETE": Endpoint(lambda api, store, file: _stores(api).files.delete(file, vector_store_id=store)),
+    },
+    (3, ("vector_stores", "file_batches")): {
+        "POST": Endpoint(
+            lambda api, store, **args: _stores(api).file_batches.create(store, **args),
+            body=("file_ids", "files", *_NEW_FILE),
+        ),
+    },
+    (4, ("vector_stores", "file_batches")): {
+        "GET": Endpoint(
+            lambda api, store, batch: _stores(api).file_batches.retrieve(batch, vector_store_id=store),
+            polled=True,
+        ),
+    },
+    (5, ("vector_stores", "file_batches", "cancel")): {
+        "POST": Endpoint(
+            lambda api, store, batch: _stores(api).file_batches.cancel(batch, vector_store_id=store),
+            body=(),
+        ),
+    },
+    (5, ("vector_stores", "file_batches", "files")): {
+        "GET": Endpoint(
+            lambda api, store, batch, **args: _stores(api).file_batches.list_files(
+                batch, vector_store_id=store, **args
+            ),
+            query=_FILTERED,
+        ),
+    },
+    (1, ("files",)): {
+        "GET": Endpoint(
+            lambda api, **args: api.uploads.list(**args), query=("limit", "order", "after", "purpose")
+        ),
+        "POST": Endpoint(lambda api, **args: api.uploads.create(**args), form=True),
+    },
+    (2, ("files",)): {
+        "GET": Endpoint(lambda api, file: api.uploads.retrieve(file)),
+        "DELETE": Endpoint(lambda api, file: api.uploads.delete(file)),
+    },
+    (3, ("files", "content")): {
+        "GET": Endpoint(lambda api, file: api.uploads.retrieve(file).content),
+    },
+}
+
+
+def dispatch(engine: Engine, request: Request) -> Response:
+    """Answer one request from the engine; see ``Api`` for keys, uploads, limits and polling."""
+    return Api(engine).dispatch(request)
+
+
+@frozen
+class Api:
+    """An engine as the API, with what HTTP adds to it.
+
+    * ``uploads``: where files that are uploaded are kept; without it the Files API is not served.
+    * ``api_keys``: the keys that are let in; none means everybody is.
+    * ``body_limit``: the longest body that is read, in bytes.
+    * ``poll_after_ms``: what ``openai-poll-after-ms`` says while a file or batch is in progress.
+    * ``driver``: what moves the engine's virtual clock.  A request of a client's polling helper then moves it on
+      by the interval that the client is about to wait, after it was answered, and asks the client to wait 0 ms.
+
+    Every method may be called from any thread if the driver's may.
+    """
+
+    engine: Engine
+    uploads: Uploads | None = field(default=None, kw_only=True)
+    api_keys: tuple[str, ...] = field(default=(), kw_only=True)
+    body_limit: int = field(default=64 << 20, kw_only=True)
+    poll_after_ms: int = field(default=1000, kw_only=True)
+    driver: Driver | None = field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.uploads is not None:
+            # An optional extra: if it is missing, that is said now, and not when somebody uploads.
+            from vsbatch_core.adapters import multipart  # noqa: F401, PLC0415
+
+    def dispatch(self, request: Request) -> Response:
+        """Answer one request.  Raise only what the host's own parts raise: its driver, clock, or subscribers."""
+        try:
+            return self._answer(request)
+        except VsbatchError as error:
+            return self.refuse(error)
+
+    def refuse(self, error: VsbatchError) -> Response:
+        """The response that says an error: its status and its exact body."""
+        headers: Headers = (("allow", error.allowed),) if isinstance(error, MethodNotAllowed) else ()
+        return _json(error.status, error.to_wire(), headers)
+
+    def _answer(self, request: Request) -> Response:
+        self._authorise(request)
+        endpoint, ids = self._route(request)
+        if len(request.body) > self.body_limit:
+            raise BodyTooLarge(len(request.body), self.body_limit)
+        arguments = _query(request.query, endpoint.query)
+        if endpoint.form:
+            arguments |= self._form(request)
+        elif endpoint.body is not None:
+            arguments |= _body(request, endpoint)
+        value = endpoint.call(self, *ids, **arguments)
+        if isinstance(value, bytes):
+            return Response(200, (("content-type", "application/octet-stream"),), value)
+        headers: Headers = ()
+        if endpoint.polled and value.status == "in_progress":
+            headers = (("openai-poll-after-ms", str(self._poll(request))),)
+        return _json(200, _wire(value), headers)
+
+    def _authorise(self, request: Request) -> None:
+        if not self.api_keys:
+            return
+        scheme, _, key = (request.header("authorization") or "").partition(" ")
+        # Every key is compared, and in constant time: how long it takes tells nothing of any of them.
+        matches = [compare_digest(key.strip().encode(), known.encode()) for known in self.api_keys]
+        if scheme.lower() != "bearer" or not any(matches):
+            raise InvalidApiKey
+
+    def _route(self, request: Request) -> tuple[Endpoint, list[str]]:
+        parts = request.path.removeprefix("/v1").split("/")[1:]
+        try:
+            segments = [unquote(part, errors="strict") for part in parts]
+        except UnicodeDecodeError:
+            raise InvalidUrl("its path is not UTF-8") from None
+        methods = ENDPOINTS.get((len(segments), tuple(segments[::2])))
+        if methods is None or (segments[0] == "files" and self.uploads is None):
+            raise UnknownUrl(request.method, request.path)
+        endpoint = methods.get(request.method)
+        if endpoint is None:
+            raise MethodNotAllowed(request.method, request.path, methods)
+        return endpoint, segments[1::2]
+
+    def _form(self, request: Request) -> dict[str, Any]:
+        content_type = request.header("content-type") or ""
+        if not content_type.lower().startswith("multipart/form-data"):
+            raise UnsupportedMediaType(content_type, "multipart/form-data")
+        from vsbatch_core.adapters import multipart  # noqa: PLC0415 - an optional extra
+
+        return multipart.read_upload(content_type, request.body)
+
+    def _poll(self, request: Request) -> int:
+        if self.driver is None or request.header("x-stainless-poll-helper") != "true":
+            return self.poll_after_ms
+        custom = request.header("x-stainless-custom-poll-interval") or ""
+        interval = int(custom) if custom.isdecimal() and len(custom) < 10 else self.poll_after_ms
+        self.driver.advance(interval / 1000)
+        return 0
+
+
+def _wire(value: Any) -> dict[str, Any]:
+    if isinstance(value, (FileObject, FileDeleted)):
+        return uploads.to_wire(value)
+    if isinstance(value, Page) and value.data and isinstance(value.data[0], FileObject):
+        data = [uploads.to_wire(file) for file in value.data]
+        return {
+            **to_wire(Page((), value.has_more)),
+            "data": data,
+            "first_id": value.first_id,
+            "last_id": value.last_id,
+        }
+    return to_wire(value)
+
+
+def _json(status: int, data: Mapping[str, Any], headers: Headers = ()) -> Response:
+    body = json.dumps(data, separators=(",", ":")).encode()
+    return Response(status, (("content-type", "application/json"), *headers), body)
+
+
+def _query(query: str, known: tuple[str, ...]) -> dict[str, Any]:
+    if not query:
+        return {}
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=100)
+    except ValueError as error:
+        raise InvalidUrl(f"its query is not of the form name=value&…: {error}") from None
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name not in known:
+            raise UnknownParameter(name[:256], known)
+        if name in found:
+            raise DuplicateParameter(name)
+        found[name] = int(value) if name == "limit" and _INTEGER.fullmatch(value) else value
+    return found
+
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+
+
+def _body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
+    known = endpoint.body or ()
+    data: Any = {}
+    if request.body:
+        content_type = request.header("content-type") or ""
+        if content_type.partition(";")[0].strip().lower() != "application/json":
+            raise UnsupportedMediaType(content_type, "application/json")
+        data = _parsed(request.body)
+    for name in data:
+        if name not in known:
+            raise UnknownParameter(name[:256], known)
+    for name in endpoint.required:
+        if name not in data:
+            raise MissingParameter(name)
+    return dict(data)
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(body.decode(), parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise InvalidBody("it is not UTF-8") from None
+    except RecursionError:
+        raise InvalidBody("it is nested too deeply") from None
+    except ValueError as error:
+        raise InvalidBody(f"it is not JSON: {str(error)[:200]}") from None
+    if not isinstance(data, dict):
+        raise InvalidBody(f"expected a JSON object, but got {type_name(data)} instead")
+    return data
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")

@@ -1,0 +1,104 @@
+"""What only HTTP can get wrong: each a refusal with the API's error body, beside those of ``errors``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vsbatch_core.errors import NotFound, RequestError, shown
+
+
+class InvalidApiKey(RequestError):
+    """The key is missing, or not one of ours (form recorded)."""
+
+    status = 401
+    code = "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__("Incorrect API key provided. Send 'Authorization: Bearer' and a key of this server.")
+
+
+class UnknownUrl(NotFound):
+    """No endpoint has this path."""
+
+    code = "unknown_url"
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(f"Invalid URL ({method} {shown(path)[1:-1]}). See the README for what is served here.")
+
+
+class MethodNotAllowed(RequestError):
+    """The endpoint is there, but not with this method; ``allowed`` goes into the header ``Allow``."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, path: str, allowed: Iterable[str]) -> None:
+        self.allowed = ", ".join(sorted(allowed))
+        super().__init__(f"Not allowed to {method} on {shown(path)[1:-1]}. Allowed are: {self.allowed}.")
+
+
+class BodyTooLarge(RequestError):
+    """The body is longer than this server reads."""
+
+    status = 413
+    code = "body_too_large"
+
+    def __init__(self, length: int, most: int) -> None:
+        super().__init__(f"Request body too large: {length} bytes or more. Send at most {most} bytes.")
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is of a type that the endpoint does not read."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(f"Unsupported content type {shown(found)}. Send '{expected}'.")
+
+
+class InvalidBody(RequestError):
+    """The body is not what its content type says."""
+
+    code = "invalid_body"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"We could not parse the body of your request: {why}.")
+
+
+class InvalidUrl(RequestError):
+    """The path or query is not UTF-8, or not of its form."""
+
+    code = "invalid_url"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"We could not parse the URL of your request: {why}.")
+
+
+class DuplicateParameter(RequestError):
+    """A query parameter was given more than once."""
+
+    code = "duplicate_parameter"
+
+    def __init__(self, param: str) -> None:
+        super().__init__(f"Duplicate parameter: '{param}'. Give it once.", param=param)
+
+
+class UploadNotFound(NotFound):
+    """No uploaded file has this id (form recorded)."""
+
+    def __init__(self, file_id: str) -> None:
+        super().__init__(f"No such File object: {shown(file_id)[1:-1]}", param="id")
+
+
+class UploadTooLarge(RequestError):
+    """There is no room for the content of one more file."""
+
+    status = 413
+    code = "uploads_full"
+
+    def __init__(self, size: int, kept: int, most: int) -> None:
+        super().__init__(
+            f"Cannot keep a file of {size} bytes: {kept} of at most {most} bytes are kept. Delete files first.",
+            param="file",
+        )
