@@ -12,6 +12,7 @@ from functools import partial
 from itertools import product
 
 import vsbatch_core
+from benchmarks import http, simulation
 from benchmarks.measure import Ratio, Task, Times, compare, consume
 from benchmarks.worlds import World
 
@@ -109,6 +110,8 @@ def main() -> None:
     retrievals(worlds, rounds, seconds)
     changes(worlds, rounds)
     memory(20_000 if quick else 1_000_000)
+    simulation.figures(quick=quick)
+    http.main(quick=quick)
 
 
 if __name__ == "__main__":

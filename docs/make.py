@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vsbatch_core import transitions
+from vsbatch_core.adapters.faults import SOURCES
+from vsbatch_core.testing.conformance import LAWS
 
 ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"(?<=<!-- generated: )(?P<name>[\w-]+)( -->\n)(?P<text>.*?)(?=<!-- end -->)", re.DOTALL)
@@ -28,7 +30,19 @@ def state_machines() -> str:
     return "\n" + "\n".join(parts) + "\n"
 
 
-PARTS: dict[str, Callable[[], str]] = {"state-machines": state_machines}
+def laws() -> str:
+    """Every law of ``vsbatch check``."""
+    rows = [[f"`{law.id}`", law.mark, law.sentence, law.source] for law in LAWS]
+    return "\n" + table(["law", "mark", "what holds", "source"], rows) + "\n"
+
+
+def faults() -> str:
+    """What clients can meet in a simulation."""
+    rows = [[f"`{name}`", what, source] for name, (what, source) in SOURCES.items()]
+    return "\n" + table(["fault", "what clients meet", "source"], rows) + "\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {"faults": faults, "laws": laws, "state-machines": state_machines}
 
 
 def made(text: str) -> str:

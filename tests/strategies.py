@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from operator import attrgetter
 from typing import Any, ClassVar
+from urllib.parse import quote, urlencode
 
 import pytest
 from attrs import define, field, frozen
@@ -23,6 +25,8 @@ from vsbatch_core import (
     VsbatchError,
     errors,
 )
+from vsbatch_core.adapters.http import Api, Request, Response
+from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.model import ERROR_CODES, FILE_STATUSES, ORDERS, Order
 
 START = 1_700_000_000.0
@@ -142,8 +146,10 @@ batch_creations = st.one_of(
 )
 completions = _calls("ingest.complete", stores, file_ids, usage_bytes=st.integers(0, 9))
 failures = _calls("ingest.fail", stores, file_ids, code=st.sampled_from(ERROR_CODES))
+leases = _calls("ingest.lease", stores, file_ids)
 commands = st.one_of(
     creations,
+    leases,
     _calls("vector_stores.update", stores, name=st.just("m"), metadata=metadata, expires_after=expiries),
     _calls("vector_stores.delete", stores),
     batch_creations,
@@ -674,3 +680,77 @@ def worlds(of: st.SearchStrategy[Step] = steps, *, most: int = 40) -> st.SearchS
     # Left alone, Hypothesis draws mostly lists of fewer than five.
     rest = st.lists(of, max_size=most) | st.lists(of, min_size=most // 2, max_size=most)
     return st.builds(lambda start, rest: World([*start, *rest]), first, rest)
+
+
+# Over HTTP
+
+OVER_HTTP = {
+    "vector_stores.create": ("POST", "/vector_stores"),
+    "vector_stores.list": ("GET", "/vector_stores"),
+    "vector_stores.retrieve": ("GET", "/vector_stores/{0}"),
+    "vector_stores.update": ("POST", "/vector_stores/{0}"),
+    "vector_stores.delete": ("DELETE", "/vector_stores/{0}"),
+    "vector_stores.files.create": ("POST", "/vector_stores/{0}/files"),
+    "vector_stores.files.list": ("GET", "/vector_stores/{0}/files"),
+    "vector_stores.files.retrieve": ("GET", "/vector_stores/{store}/files/{0}"),
+    "vector_stores.files.update": ("POST", "/vector_stores/{store}/files/{0}"),
+    "vector_stores.files.delete": ("DELETE", "/vector_stores/{store}/files/{0}"),
+    "vector_stores.file_batches.create": ("POST", "/vector_stores/{0}/file_batches"),
+    "vector_stores.file_batches.retrieve": ("GET", "/vector_stores/{store}/file_batches/{0}"),
+    "vector_stores.file_batches.cancel": ("POST", "/vector_stores/{store}/file_batches/{0}/cancel"),
+    "vector_stores.file_batches.list_files": ("GET", "/vector_stores/{store}/file_batches/{0}/files"),
+}
+"""By method of the client face, the HTTP method and path (documented)."""
+
+
+def sent(method: str, target: str, data: Any = None, headers: tuple[tuple[str, str], ...] = ()) -> Request:
+    """A request as a client sends it: ``target`` is path and query, ``data`` what the JSON body says, if any."""
+    path, _, query = target.partition("?")
+    if data is None:
+        return Request(method, path, query, headers)
+    body = json.dumps(data).encode()
+    return Request(method, path, query, (*headers, ("Content-Type", "application/json")), body)
+
+
+def as_request(command: Command) -> Request:
+    """The same call of the client face over HTTP."""
+    method, template = OVER_HTTP[command.path]
+    given = dict(command.kwargs)
+    store = quote(given.pop("vector_store_id", ""), safe="")
+    target = "/v1" + template.format(*[quote(arg, safe="") for arg in command.args], store=store)
+    if method == "POST":
+        return sent(method, target, given or None)
+    return sent(method, f"{target}?{urlencode(given)}")
+
+
+def form(*parts: tuple[str, bytes], end: bytes = b"--limit--\r\n") -> Request:
+    """An upload: a multipart form whose parts are given by what ``Content-Disposition`` says, and content."""
+    body = b"".join(
+        b"--limit\r\nContent-Disposition: form-data; " + says.encode() + b"\r\n\r\n" + content + b"\r\n"
+        for says, content in parts
+    )
+    headers = (("content-type", "multipart/form-data; boundary=limit"),)
+    return Request("POST", "/v1/files", "", headers, body + end)
+
+
+UPLOAD = form(('name="purpose"', b"assistants"), ('name="file"; filename="a.txt"', b"hello"))
+
+
+def served(**options: Any) -> Api:
+    """The populated engine as an API, with an uploaded file ``file-1``."""
+    uploads = Uploads(clock=VirtualClock(START), ids=CountingIds())
+    uploads.create(file=("a.txt", b"hello"), purpose="assistants")
+    return Api(populated(), uploads=uploads, **options)
+
+
+def state(api: Api) -> Any:
+    """All that a request could have changed."""
+    files = api.uploads.list() if api.uploads is not None else ()
+    kept = [(file, file.content) for file in files]
+    return api.engine.snapshot(), kept, api.uploads and api.uploads.kept_bytes
+
+
+def said(response: Response) -> Any:
+    """What a JSON body says."""
+    assert ("content-type", "application/json") in response.headers
+    return json.loads(response.body)

@@ -123,7 +123,8 @@ def _is_well_formed(path: str, error: VsbatchError) -> bool:
     assert 0 < len(error.message) < 500
     assert error.to_wire()["error"]["message"] == str(error)
     if not isinstance(error, RequestError):
-        return path.startswith("ingest.") and isinstance(error, errors.NotAttached | errors.AlreadyFinished)
+        host = errors.NotAttached | errors.AlreadyFinished | errors.AlreadyLeased
+        return path.startswith("ingest.") and isinstance(error, host)
     if isinstance(error, errors.NotFound) and not isinstance(error, errors.UnknownFile):
         return (error.status, error.param) == (404, None)  # recorded
     root = re.match(r"\w+", error.param or "")

@@ -509,7 +509,7 @@ def test_the_console_script_and_the_module_are_the_same_command(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["anything", "--version"])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module("vsbatch_core", run_name="__main__")
+        runpy.run_path(str(Path(vsbatch_core.__file__).with_name("__main__.py")), run_name="__main__")
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"vsbatch {vsbatch_core.__version__}\n"
     (script,) = entry_points(group="console_scripts", name="vsbatch")

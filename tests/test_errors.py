@@ -72,6 +72,12 @@ def _fixed_id(prefix: str) -> Callable[[], Engine]:
     return engine
 
 
+def _leasing() -> Engine:
+    made = populated()
+    made.ingest.lease("vs_1", "file-a")
+    return made
+
+
 def _refusing() -> Engine:
     return populated(Profile(cancel_finished="refuse"))
 
@@ -287,6 +293,18 @@ CASES = [
         "Only a file that is 'in_progress' can be finished; drop this result.",
         ("complete", "'file-c'", "'vs_1'", "'failed'", "'in_progress'"),
         lambda e: e.ingest.complete("vs_1", "file-c"),
+    ),
+    Case(
+        errors.AlreadyLeased,
+        409,
+        "conflict_error",
+        "already_leased",
+        "file_id",
+        "Cannot lease file 'file-a' in vector store 'vs_1': it is already leased. "
+        "A lease ends when the file does; take another.",
+        ("lease", "'file-a'", "'vs_1'"),
+        lambda e: e.ingest.lease("vs_1", "file-a"),
+        engine=_leasing,
     ),
     Case(
         errors.NotAttached,

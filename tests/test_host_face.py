@@ -473,6 +473,8 @@ SABOTAGE: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
         lambda _, s: setattr(s.tally, "_value", FileCounts()),
         "file_counts of vector store 'vs_1'",
     ),
+    "a lease of a row that has ended": (lambda _, s: s.leased.add(0), "the leases of vector store 'vs_1'"),
+    "a lease of no row": (lambda _, s: s.leased.add(99), "the leases of vector store 'vs_1'"),
     "the bytes": (lambda _, s: setattr(s, "usage_bytes", 8), "usage_bytes of vector store 'vs_1'"),
     "a count of a batch": (
         lambda ledger, _: _batch(ledger).tally.move("completed", "failed"),

@@ -64,8 +64,8 @@ def test_an_engine_on_another_clock_is_refused_with_what_to_write() -> None:
 
 
 def test_what_is_no_engine_is_refused() -> None:
-    with pytest.raises(TypeError, match="takes an Engine, not None"):
-        Simulation(None, plan=three_seconds)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="takes an Engine, not 'engine'"):
+        Simulation("engine", plan=three_seconds)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("workers", [0, -1, -(2**300)])
@@ -74,15 +74,16 @@ def test_fewer_than_one_worker_is_refused(workers: int) -> None:
         Simulation(new_engine(), plan=three_seconds, workers=workers)
 
 
-@pytest.mark.parametrize("workers", [True, 2.0, "2", None])
+@pytest.mark.parametrize("workers", [True, 2.0, "2"])
 def test_workers_that_are_no_whole_number_are_refused(workers: Any) -> None:
     with pytest.raises(TypeError, match="whole number"):
         Simulation(new_engine(), plan=three_seconds, workers=workers)
 
 
 def test_a_plan_that_cannot_be_called_is_refused_with_what_to_write() -> None:
-    with pytest.raises(TypeError, match="plan=lambda file"):
-        Simulation(new_engine(), plan=Completed(after=3))  # type: ignore[arg-type]
+    for plan in (Completed(after=3), Completed, 3.0):
+        with pytest.raises(TypeError, match=r"plan=Plan\(service=3.0\) or plan=lambda file"):
+            Simulation(new_engine(), plan=plan)  # type: ignore[arg-type]
 
 
 def completed(**given: Any) -> Outcome:
@@ -103,7 +104,7 @@ def test_a_duration_that_cannot_be_is_refused_where_it_is_written(
 
 
 @pytest.mark.parametrize("make", [completed, failed])
-@pytest.mark.parametrize("after", ["3", None, True])
+@pytest.mark.parametrize("after", ["3", [3], True])
 def test_a_duration_that_is_no_number_is_refused_where_it_is_written(
     make: Callable[..., Outcome], after: Any
 ) -> None:
@@ -184,8 +185,8 @@ def test_a_step_does_one_thing_and_says_whether_there_was_one() -> None:
     seen = []
     while simulation.step():
         seen.append((elapsed(engine), simulation.busy, in_progress(engine)))
-    # Picked up, ended, picked up, ended, and a worker that finds nothing more.
-    assert seen == [(0, 1, 2), (3, 0, 1), (3, 1, 1), (6, 0, 0), (6, 0, 0)]
+    # Picked up, ended, picked up, ended.
+    assert seen == [(0, 1, 2), (3, 0, 1), (3, 1, 1), (6, 0, 0)]
     assert not simulation.step()
 
 
@@ -477,7 +478,7 @@ def test_a_plan_that_raises_is_asked_again_for_the_same_file(halfway: Halfway) -
 def test_a_plan_that_answers_no_outcome_is_told_what_to_write(answer: Any) -> None:
     engine = busy_engine(1)
     simulation = Simulation(engine, plan=lambda _: answer)
-    with pytest.raises(TypeError, match=r"for file '0'. Write Completed\(after=3.0\)"):
+    with pytest.raises(TypeError, match=r"for file '0', .*Write Completed\(after=3.0\)"):
         simulation.run()
     assert in_progress(engine) == 1
 

@@ -39,6 +39,7 @@ profiles = st.builds(
     batch_object=st.sampled_from(("vector_store.files_batch", "vector_store.file_batch")),
     all_failed=st.sampled_from(("failed", "completed")),
     cancel_finished=st.sampled_from(("ignore", "refuse")),
+    cancel=st.sampled_from(("immediate", "drain")),
 )
 
 
@@ -168,7 +169,7 @@ def test_a_replay_tells_subscribers_what_it_replays(history: list[Command]) -> N
 
 
 def base() -> Engine:
-    """One store with a finished file, a file in progress, one that left, and a finished and a running batch."""
+    """A store with files finished, in progress, leased and gone, and batches finished, running and draining."""
     engine = new_engine()
     engine.vector_stores.create()
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-a", "file-b"])
@@ -176,6 +177,9 @@ def base() -> Engine:
     engine.ingest.fail("vs_1", "file-b")
     engine.vector_stores.files.delete("file-b", vector_store_id="vs_1")
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-c"])
+    engine.vector_stores.file_batches.create("vs_1", file_ids=["file-l"])
+    engine.ingest.lease("vs_1", "file-l")
+    engine.replay([events.FileBatchCancelled(START, "vs_1", "vsfb_3", drain=True)])
     engine.vector_stores.create(expires_after={"anchor": "last_active_at", "days": 1})
     engine.vector_stores.create()
     engine.vector_stores.delete("vs_3")
@@ -223,6 +227,12 @@ IMPOSSIBLE: dict[str, Any] = {
     "attributes in the past": events.FileUpdated(START - 1, "vs_1", "file-a", NO),
     "a deletion of no file": events.FileDeleted(START, "vs_1", "file-z"),
     "a deletion of a file that left": events.FileDeleted(START, "vs_1", "file-b"),
+    "a lease of no file": events.FileLeased(START, "vs_1", "file-z"),
+    "a lease of a file that left": events.FileLeased(START, "vs_1", "file-b"),
+    "a lease of a file that has ended": events.FileLeased(START, "vs_1", "file-a"),
+    "a second lease": events.FileLeased(START, "vs_1", "file-l"),
+    "a lease in the past": events.FileLeased(START - 1, "vs_1", "file-c"),
+    "a second cancel while a batch drains": events.FileBatchCancelled(START, "vs_1", "vsfb_3", drain=True),
     "a completion of no file": events.FileCompleted(START, "vs_1", "file-z", 1),
     "a completion of a file that left": events.FileCompleted(START, "vs_1", "file-b", 1),
     "a second completion": events.FileCompleted(START, "vs_1", "file-a", 1),
@@ -278,10 +288,13 @@ def test_replay_refuses_and_changes_nothing(kind: str) -> None:
         events.FileAttached(START, "vs_1", new()),
         events.FileUpdated(START, "vs_1", "file-a", NO),
         events.FileDeleted(START, "vs_1", "file-c"),
+        events.FileLeased(START, "vs_1", "file-c"),
         events.FileCompleted(START, "vs_1", "file-c", 1),
         events.FileFailed(START, "vs_1", "file-c", ERROR),
         events.FileBatchCreated(START, "vs_1", "vsfb_9", (new(),)),
         events.FileBatchCancelled(START, "vs_1", "vsfb_2"),
+        events.FileBatchCancelled(START, "vs_1", "vsfb_2", drain=True),
+        events.FileBatchCancelled(START, "vs_1", "vsfb_3"),
     ],
     ids=lambda event: event.kind,
 )
@@ -458,8 +471,11 @@ REFUSED: dict[str, Callable[[Any], object]] = {
     "batches that overlap": lambda s: s["vector_stores"][0]["file_batches"][1].__setitem__(2, 1),
     "batches out of order": lambda s: s["vector_stores"][0]["file_batches"].reverse(),
     "a batch twice": lambda s: s["vector_stores"][0]["file_batches"].append(["vsfb_1", int(START), 4, 5, False]),
+    "a lease of a file that has ended": lambda s: s["vector_stores"][0]["leased"].append(0),
+    "a lease past the last file": lambda s: s["vector_stores"][0]["leased"].append(99),
+    "a lease before the first file": lambda s: s["vector_stores"][0]["leased"].append(-1),
     "a gap past the last file": lambda s: s["vector_stores"][0]["gone"].append([100, 101]),
-    "a gap of no file": lambda s: s["vector_stores"][0]["gone"].append([5, 5]),
+    "a gap of no file": lambda s: s["vector_stores"][0]["gone"].append([6, 6]),
     "gaps that overlap": lambda s: s["vector_stores"][0].update(gone=[[1, 3], [2, 5]]),
 }
 

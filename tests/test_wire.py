@@ -205,6 +205,7 @@ def _examples(profile: Profile | None = None) -> tuple[list[Any], list[Any]]:
     engine.vector_stores.files.create("vs_1", file_id="file-n", attributes={"n": 1})
     engine.vector_stores.files.update("file-n", vector_store_id="vs_1", attributes={"n": 2.5})
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-o", "file-p"])
+    engine.ingest.lease("vs_1", "file-o")
     engine.ingest.complete("vs_1", "file-o", usage_bytes=1)
     engine.ingest.fail("vs_1", "file-n", code="invalid_file")
     engine.vector_stores.file_batches.cancel("vsfb_5", vector_store_id="vs_1")

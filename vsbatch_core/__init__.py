@@ -1,7 +1,7 @@
 """The pure-Python, in-process engine for OpenAI's vector store file batches.
 
-Names are imported when they are first used, so that importing the package, as the pytest plugin does in every test
-run of every project that has it installed, costs nothing.
+Names are imported when they are first used, so that importing the package, as the pytest plugin does in every
+test run of every project that has it installed, costs nothing.
 """
 
 from importlib import import_module as _import_module

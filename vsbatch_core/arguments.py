@@ -6,7 +6,7 @@ the ``RequestError`` that names the parameter, the value and the limit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, Literal, cast
 
@@ -22,6 +22,7 @@ from vsbatch_core.errors import (
     MissingParameter,
     MutuallyExclusive,
     PropertyNameTooLong,
+    ReplayError,
     StringTooLong,
     StringTooShort,
     TooManyProperties,
@@ -44,6 +45,8 @@ from vsbatch_core.model import (
     Order,
     StaticFileChunkingStrategy,
     StaticFileChunkingStrategyObject,
+    VectorStoreFile,
+    new_file,
 )
 
 MOST_BYTES = 2**63 - 1
@@ -281,3 +284,15 @@ def batch_files(
     if file_ids_value is None:
         raise MissingParameter("file_ids")
     return file_ids(file_ids_value, shared, chunking, least=1, most=limits.batch_files)
+
+
+def require_new(files: Sequence[VectorStoreFile], vector_store_id: str, at: float) -> None:
+    """Raise ``ReplayError`` unless these files can be attached to this store, together, at that time."""
+    if len({file.id for file in files}) < len(files):
+        raise ReplayError("a file is in it twice")
+    for file in files:
+        new = new_file(
+            file.id, int(at), vector_store_id, "in_progress", 0, None, file.chunking_strategy, file.attributes
+        )
+        if file != new:
+            raise ReplayError(f"a file in it is not at its beginning: {file!r}, not {new!r}")

@@ -93,14 +93,18 @@ class FileBatches:
     def cancel(self, batch_id: str, *, vector_store_id: str) -> VectorStoreFileBatch:
         """Cancel the files of the batch that are still in progress (documented in prose).  O(those · log n).
 
-        A finished batch stays as it is (recorded), or is refused if the profile says so.
+        A finished batch stays as it is (recorded), or is refused if the profile says so.  If the profile says
+        ``cancel="drain"``, files that are leased go on, and the batch is ``in_progress`` until the last of them
+        has ended; another cancel meanwhile changes nothing (choice).
         """
         ledger = self._ledger
         with ledger.lock:
             store = ledger.store(vector_store_id)
             batch = _batch(store, batch_id)
+            drain = ledger.profile.cancel == "drain"
             if batch.tally["in_progress"]:
-                ledger.commit(ev.FileBatchCancelled(ledger.now(store), store.id, batch.id))
+                if not (drain and batch.cancel_asked):
+                    ledger.commit(ev.FileBatchCancelled(ledger.now(store), store.id, batch.id, drain))
             elif ledger.profile.cancel_finished == "refuse":
                 raise BatchAlreadyFinished(batch.id, batch.value(store.id, ledger.profile).status)
             return batch.value(store.id, ledger.profile)

@@ -123,7 +123,8 @@ class UnknownParameter(RequestError):
 
     def __init__(self, param: str, known: Sequence[str]) -> None:
         names = ", ".join(f"'{name}'" for name in known)
-        super().__init__(f"Unknown parameter: '{param}'. Known here are: {names}.", param=param)
+        known_here = f"Known here are: {names}." if known else "None is taken here."
+        super().__init__(f"Unknown parameter: '{param}'. {known_here}", param=param)
 
 
 class InvalidType(RequestError):
@@ -353,7 +354,7 @@ class HostError(VsbatchError):
 
 
 class AlreadyFinished(HostError):
-    """A file that has already ended was to be finished again; its state stays what it was."""
+    """A file that has already ended was to be finished again, or leased; its state stays what it was."""
 
     status = 409
     type = "conflict_error"
@@ -362,14 +363,31 @@ class AlreadyFinished(HostError):
     def __init__(self, file_id: str, vector_store_id: str, state: str, tried: str) -> None:
         super().__init__(
             f"Cannot {tried} file {shown(file_id)} in vector store '{vector_store_id}': it is already "
-            f"'{state}'. Only a file that is 'in_progress' can be finished; drop this result.",
+            f"'{state}'. Only a file that is 'in_progress' can be "
+            + ("leased; take another." if tried == "lease" else "finished; drop this result."),
             param="file_id",
         )
         self.file_id, self.vector_store_id, self.state, self.tried = file_id, vector_store_id, state, tried
 
 
+class AlreadyLeased(HostError):
+    """A file that a worker has already picked up was to be leased again; its lease stays what it was."""
+
+    status = 409
+    type = "conflict_error"
+    code = "already_leased"
+
+    def __init__(self, file_id: str, vector_store_id: str) -> None:
+        super().__init__(
+            f"Cannot lease file {shown(file_id)} in vector store '{vector_store_id}': it is already leased. "
+            "A lease ends when the file does; take another.",
+            param="file_id",
+        )
+        self.file_id, self.vector_store_id = file_id, vector_store_id
+
+
 class NotAttached(HostError):
-    """A file that is not attached to the store was to be finished."""
+    """A file that is not attached to the store was to be finished or leased."""
 
     status = 404
     type = "not_found_error"
@@ -378,7 +396,9 @@ class NotAttached(HostError):
     def __init__(self, file_id: str, vector_store_id: str, state: str, tried: str) -> None:
         super().__init__(
             f"Cannot {tried} file {shown(file_id)} in vector store {shown(vector_store_id)}: "
-            f"it is {state}. Drop this result, or attach the file first.",
+            f"it is {state}. "
+            + ("Take another" if tried == "lease" else "Drop this result")
+            + ", or attach the file first.",
             param="file_id",
         )
         self.file_id, self.vector_store_id, self.state, self.tried = file_id, vector_store_id, state, tried

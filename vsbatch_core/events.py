@@ -82,6 +82,16 @@ class FileDeleted:
 
 
 @frozen(slots=True, weakref_slot=False)
+class FileLeased:
+    """A worker has picked the file up; the lease lasts until the file ends."""
+
+    kind: ClassVar[Literal["vector_store.file.leased"]] = "vector_store.file.leased"
+    at: float
+    vector_store_id: str
+    file_id: str
+
+
+@frozen(slots=True, weakref_slot=False)
 class FileCompleted:
     """A file was processed; it takes up this many bytes."""
 
@@ -116,12 +126,13 @@ class FileBatchCreated:
 
 @frozen(slots=True, weakref_slot=False)
 class FileBatchCancelled:
-    """A batch was cancelled: its files in progress become cancelled."""
+    """A batch was cancelled: its files in progress become cancelled; if it is to drain, those not leased."""
 
     kind: ClassVar[Literal["vector_store.file_batch.cancelled"]] = "vector_store.file_batch.cancelled"
     at: float
     vector_store_id: str
     batch_id: str
+    drain: bool = False
 
 
 Event = (
@@ -131,6 +142,7 @@ Event = (
     | FileAttached
     | FileUpdated
     | FileDeleted
+    | FileLeased
     | FileCompleted
     | FileFailed
     | FileBatchCreated

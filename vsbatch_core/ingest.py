@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from vsbatch_core import arguments
 from vsbatch_core import events as ev
 from vsbatch_core.errors import NotAttached, VectorStoreNotFound
@@ -9,6 +11,9 @@ from vsbatch_core.ledger import Ledger
 from vsbatch_core.model import ErrorCode, LastError, VectorStoreFile
 from vsbatch_core.store import Store
 from vsbatch_core.transitions import Trigger
+
+Tried = Trigger | Literal["lease"]
+"""What a host tries with a file: to finish it, or to take it up."""
 
 MESSAGES: dict[ErrorCode, str] = {
     "server_error": "An internal error occurred.",
@@ -27,13 +32,28 @@ class Ingest:
     def pending(self, vector_store_id: str | None = None, *, limit: int = 100) -> list[VectorStoreFile]:
         """The oldest attachments in progress, of one store or of all.  O(log n + limit).
 
-        Nothing is leased: the same files are answered until they are finished.  Across stores they come by
-        ``created_at``, ties by the age of the store (choice).
+        Nothing is leased by it: the same files are answered, leased or not, until they are finished.  Across
+        stores they come by ``created_at``, ties by the age of the store (choice).
         """
         ledger = self._ledger
         limit = arguments.integer("limit", limit, 1)
         with ledger.lock:
             return ledger.pending(None if vector_store_id is None else ledger.store(vector_store_id), limit)
+
+    def lease(self, vector_store_id: str, file_id: str) -> VectorStoreFile:
+        """A worker has picked the file up; answer it, still ``in_progress``.  O(1).
+
+        It matters to a cancel alone, and only if the profile says ``cancel="drain"``: a leased file then
+        finishes (choice).  The lease lasts until the file ends, however it does; it is not needed to finish
+        one.  Raise ``AlreadyLeased``, ``AlreadyFinished`` or ``NotAttached``, and change nothing, if the file
+        can not be leased.
+        """
+        ledger = self._ledger
+        with ledger.lock:
+            store = self._store(vector_store_id, file_id, "lease")
+            row = _row(store, file_id, "lease")
+            ledger.commit(ev.FileLeased(ledger.now(store), store.id, file_id))
+            return store.rows[row]
 
     def complete(self, vector_store_id: str, file_id: str, *, usage_bytes: int | None = None) -> VectorStoreFile:
         """The file was processed and takes up ``usage_bytes``; answer it, ``completed``.  O(log n).
@@ -73,7 +93,7 @@ class Ingest:
             ledger.commit(ev.FileFailed(ledger.now(store), store.id, file_id, LastError(code, text)))
             return store.rows[row]
 
-    def _store(self, vector_store_id: str, file_id: str, tried: Trigger) -> Store:
+    def _store(self, vector_store_id: str, file_id: str, tried: Tried) -> Store:
         try:
             return self._ledger.store(vector_store_id)
         except VectorStoreNotFound:
@@ -81,8 +101,10 @@ class Ingest:
             raise NotAttached(file_id, vector_store_id, "not there: there is no such store", tried) from None
 
 
-def _row(store: Store, file_id: str, tried: Trigger) -> int:
+def _row(store: Store, file_id: str, tried: Tried) -> int:
     try:
+        if tried == "lease":
+            return store.require_leasable(file_id)
         return store.require_in_progress(file_id, tried)
     except (NotAttached, TypeError):  # TypeError: an argument that can not be hashed
         arguments.string("file_id", file_id, least=1)

@@ -30,7 +30,7 @@ from vsbatch_core.errors import (
 )
 from vsbatch_core.index import Gaps, Ranking
 from vsbatch_core.model import Profile, VectorStoreFile
-from vsbatch_core.store import Store, require_new
+from vsbatch_core.store import Store
 
 KnownFile = Callable[[str], int | None]
 """Called with a file id; answers the file's size in bytes, or ``None`` if there is no such file."""
@@ -59,6 +59,8 @@ class Ledger:
         self._waiting = Ranking()
         """The stores with files in progress, by the time of the oldest of these."""
         self._subscribers: dict[object, Callable[[ev.Event], object]] = {}
+        self._callbacks: tuple[Callable[[ev.Event], object], ...] = ()
+        """The subscribers' values: made anew when these change, not for each event."""
         self._untold: deque[ev.Event] = deque()
         self._telling = False
 
@@ -166,7 +168,7 @@ class Ledger:
                 if event.vector_store_id in self.numbers:
                     raise IdTaken(event.vector_store_id, "vs_")
                 arguments.own_id("vector_store_id", event.vector_store_id, "vs_")
-                require_new(event.files, event.vector_store_id, event.at)
+                arguments.require_new(event.files, event.vector_store_id, event.at)
                 latest = self.at
             else:
                 store = self.store(event.vector_store_id)
@@ -208,10 +210,12 @@ class Ledger:
         token = object()
         with self.lock:
             self._subscribers[token] = callback
+            self._callbacks = tuple(self._subscribers.values())
 
         def unsubscribe() -> None:
             with self.lock:
                 self._subscribers.pop(token, None)
+                self._callbacks = tuple(self._subscribers.values())
 
         return unsubscribe
 
@@ -224,20 +228,21 @@ class Ledger:
         try:
             while self._untold:
                 event = self._untold.popleft()
-                for callback in tuple(self._subscribers.values()):
+                for callback in self._callbacks:
                     try:
                         callback(event)
                     except BaseException as error:  # noqa: BLE001 - told to all the others, then raised
                         raised.append(error)
         finally:
             self._telling = False
+        if not raised:
+            return
         interrupts = [error for error in raised if not isinstance(error, Exception)]
         errors = [error for error in raised if isinstance(error, Exception)]
         cause = ExceptionGroup("subscribers raised", errors) if errors else None
         if interrupts:  # Ctrl-C inside a subscriber
             raise interrupts[0] from cause
-        if errors:
-            raise SubscriberError(len(errors)) from cause
+        raise SubscriberError(len(errors)) from cause
 
     # Proving
 

@@ -175,6 +175,22 @@ def new_file(
     return file  # type: ignore[no-any-return]  # the class was assigned just above
 
 
+def ended(
+    file: VectorStoreFile, status: FileStatus, usage_bytes: int = 0, last_error: LastError | None = None
+) -> VectorStoreFile:
+    """The file as it ended."""
+    return new_file(
+        file.id,
+        file.created_at,
+        file.vector_store_id,
+        status,
+        usage_bytes,
+        last_error,
+        file.chunking_strategy,
+        file.attributes,
+    )
+
+
 @frozen(kw_only=True, slots=True, weakref_slot=False)
 class VectorStoreFileBatch:
     """A batch of files that were attached together."""
@@ -329,11 +345,15 @@ class Profile:
     * ``all_failed``: the status of a batch whose files all failed (recorded: ``failed``).
     * ``cancel_finished``: a cancel of a finished batch changes nothing and answers 200 (recorded), or is
       refused with 400.
+    * ``cancel``: a cancel ends all files of the batch that are in progress at once (documented: "as soon as
+      possible"), or those alone that nobody has leased; a leased file finishes, and the batch stays
+      ``in_progress`` until the last of them has (choice).
     """
 
     batch_object: BatchObject = field(default="vector_store.files_batch", validator=_word)
     all_failed: Literal["failed", "completed"] = field(default="failed", validator=_word)
     cancel_finished: Literal["ignore", "refuse"] = field(default="ignore", validator=_word)
+    cancel: Literal["immediate", "drain"] = field(default="immediate", validator=_word)
     limits: Limits = field(default=Limits(), validator=instance_of(Limits))
 
 

@@ -75,6 +75,7 @@ def _dump_store(store: Store) -> dict[str, Any]:
             [s.static.max_chunk_size_tokens, s.static.chunk_overlap_tokens] for s in strategies
         ],
         "gone": [list(interval) for interval in store.gone],
+        "leased": sorted(store.leased),
         "file_batches": [
             [batch.id, batch.created_at, batch.first, batch.stop, batch.cancel_asked]
             for batch in store.batches.values()
@@ -152,6 +153,7 @@ def _load_store(id: str, data: dict[str, Any], profile: Profile) -> Store:
         last_active_at=int(data["last_active_at"]),
         rows=rows,
         gone=[(int(start), int(stop)) for start, stop in data["gone"]],
+        leased=map(int, data["leased"]),
         batches=batches,
     )
 

@@ -26,13 +26,14 @@ from vsbatch_core import arguments, transitions
 from vsbatch_core import events as ev
 from vsbatch_core.batch import Batch
 from vsbatch_core.errors import (
+    AlreadyFinished,
+    AlreadyLeased,
     BatchAlreadyFinished,
     FileBatchNotFound,
     FileNotFound,
     IdTaken,
     Inconsistent,
     NotAttached,
-    ReplayError,
     UnknownCursor,
     VectorStoreExpired,
 )
@@ -46,37 +47,10 @@ from vsbatch_core.model import (
     Profile,
     VectorStore,
     VectorStoreFile,
-    new_file,
+    ended,
 )
 
 _DAY = 86_400
-
-
-def _ended(
-    file: VectorStoreFile, status: FileStatus, usage_bytes: int = 0, last_error: LastError | None = None
-) -> VectorStoreFile:
-    return new_file(
-        file.id,
-        file.created_at,
-        file.vector_store_id,
-        status,
-        usage_bytes,
-        last_error,
-        file.chunking_strategy,
-        file.attributes,
-    )
-
-
-def require_new(files: Sequence[VectorStoreFile], vector_store_id: str, at: float) -> None:
-    """Raise ``ReplayError`` unless these files can be attached to this store, together, at that time."""
-    if len({file.id for file in files}) < len(files):
-        raise ReplayError("a file is in it twice")
-    for file in files:
-        new = new_file(
-            file.id, int(at), vector_store_id, "in_progress", 0, None, file.chunking_strategy, file.attributes
-        )
-        if file != new:
-            raise ReplayError(f"a file in it is not at its beginning: {file!r}, not {new!r}")
 
 
 class Store:
@@ -97,6 +71,8 @@ class Store:
         self.rows: list[VectorStoreFile] = []
         self.gone = Gaps()
         """The rows whose files have left the store."""
+        self.leased: set[int] = set()
+        """The rows in progress that workers have picked up."""
         self.batches: dict[str, Batch] = {}
         """The batches by id, in the order in which they were made, which is that of their rows."""
         self._value: VectorStore | None = None
@@ -179,11 +155,24 @@ class Store:
 
     def require_in_progress(self, file_id: str, tried: transitions.Trigger) -> int:
         """The row of a file that ``tried`` can finish; raise ``NotAttached`` or ``AlreadyFinished``."""
+        row = self._attached(file_id, tried)
+        transitions.after(self.rows[row].status, tried, file_id, self.id)
+        return row
+
+    def require_leasable(self, file_id: str) -> int:
+        """The row of a file in progress that is not leased; raise what ``Ingest.lease`` says."""
+        row = self._attached(file_id, "lease")
+        if self.rows[row].status != "in_progress":
+            raise AlreadyFinished(file_id, self.id, self.rows[row].status, "lease")
+        if row in self.leased:
+            raise AlreadyLeased(file_id, self.id)
+        return row
+
+    def _attached(self, file_id: str, tried: str) -> int:
         row = self.find(file_id)
         if row is None:
             state = "not attached" if file_id not in self.latest else "no longer attached"
             raise NotAttached(file_id, self.id, state, tried)
-        transitions.after(self.rows[row].status, tried, file_id, self.id)
         return row
 
     def require_batch(self, batch_id: str) -> Batch:
@@ -209,19 +198,22 @@ class Store:
                 self.require_in_progress(event.file_id, "fail")
             case ev.FileUpdated() | ev.FileDeleted():
                 self.require_file(event.file_id)
+            case ev.FileLeased():
+                self.require_leasable(event.file_id)
             case ev.FileBatchCancelled():
-                if not self.require_batch(event.batch_id).tally["in_progress"]:
-                    raise BatchAlreadyFinished(event.batch_id, "finished")
+                batch = self.require_batch(event.batch_id)
+                if not batch.tally["in_progress"] or (batch.cancel_asked and event.drain):
+                    raise BatchAlreadyFinished(event.batch_id, "finished or draining")
             case ev.FileBatchCreated():
                 arguments.own_id("batch_id", event.batch_id, "vsfb_")
                 if event.batch_id in self.batches:
                     raise IdTaken(event.batch_id, "vsfb_")
                 arguments.array("files", event.files, 1, len(event.files))
                 self.require_open(event.at)
-                require_new(event.files, self.id, event.at)
+                arguments.require_new(event.files, self.id, event.at)
             case ev.FileAttached():
                 self.require_open(event.at)
-                require_new((event.file,), self.id, event.at)
+                arguments.require_new((event.file,), self.id, event.at)
 
     def batch_of(self, row: int) -> Batch | None:
         """The batch that the row belongs to, if it belongs to one.  O(log b)."""
@@ -267,7 +259,7 @@ class Store:
         _APPLY[type(event)](self, event)
 
     def _touch(self, at: float) -> None:
-        if not self.expired(at):
+        if self.expires_after is None or not self.expired(at):
             self.last_active_at = int(at)
         self.at = at
 
@@ -294,10 +286,11 @@ class Store:
         self.usage_bytes -= file.usage_bytes
         self.gone.add(row, row + 1)
         if file.status == "in_progress":
+            self.leased.discard(row)
             batch = self.batch_of(row)
             if batch is not None:
                 batch.tally.move("in_progress", "cancelled")
-            file = self.rows[row] = _ended(file, transitions.ATTACHMENT["in_progress"]["detach"])
+            file = self.rows[row] = ended(file, transitions.ATTACHMENT["in_progress"]["detach"])
         self.departed[file.status].add(row)
 
     def _finish(self, event: ev.FileCompleted | ev.FileFailed) -> None:
@@ -310,7 +303,9 @@ class Store:
             status, usage_bytes = transitions.ATTACHMENT[old.status]["complete"], event.usage_bytes
         else:
             status, error = transitions.ATTACHMENT[old.status]["fail"], event.last_error
-        self.rows[row] = _ended(old, status, usage_bytes, error)
+        self.rows[row] = ended(old, status, usage_bytes, error)
+        if self.leased:
+            self.leased.discard(row)
         self.here["in_progress"].remove(row)
         self.here[status].add(row)
         self.tally.move("in_progress", status)
@@ -343,13 +338,24 @@ class Store:
         batch = self.batches[event.batch_id]
         status = transitions.ATTACHMENT["in_progress"]["cancel"]
         numbers = self.here["in_progress"].cut(batch.first, batch.stop)
+        if self.leased:
+            kept = [number for number in numbers if number in self.leased]
+            if event.drain:
+                numbers = [number for number in numbers if number not in self.leased]
+                self.here["in_progress"].update(kept)
+            else:
+                self.leased.difference_update(kept)
         rows = self.rows
         for number in numbers:
-            rows[number] = _ended(rows[number], status)
+            rows[number] = ended(rows[number], status)
         self.here[status].update(numbers)
         self.tally.move("in_progress", status, len(numbers))
         batch.cancel_asked = True
         batch.tally.move("in_progress", status, len(numbers))
+        self._touch(event.at)
+
+    def _lease(self, event: ev.FileLeased) -> None:
+        self.leased.add(self.latest[event.file_id])
         self._touch(event.at)
 
     def _update_file(self, event: ev.FileUpdated) -> None:
@@ -373,6 +379,7 @@ class Store:
         last_active_at: int,
         rows: list[VectorStoreFile],
         gone: Iterable[tuple[int, int]],
+        leased: Iterable[int],
         batches: Iterable[Batch],
     ) -> Store:
         """A store from its parts: the truth as given, all else worked out.  O(n)."""
@@ -381,6 +388,7 @@ class Store:
         store.rows = rows
         for start, stop in gone:
             store.gone.add(start, stop)
+        store.leased.update(leased)
         store.batches = {batch.id: batch for batch in batches}
         store._derive()
         return store
@@ -407,6 +415,7 @@ class Store:
             ("the order of the batches", [b.id for b in self.ordered], list(self.batches)),
             ("the first rows of the batches", self.firsts, fresh.firsts),
             ("usage_bytes", self.usage_bytes, fresh.usage_bytes),
+            ("the leases", self.leased, self.leased.intersection(fresh.here["in_progress"])),
         ):
             if kept != recomputed:
                 raise Inconsistent(f"{what} of {where}", kept, recomputed)
@@ -432,6 +441,7 @@ _APPLY: dict[type[ev.Event], Callable[[Store, Any], None]] = {
     ev.FileAttached: Store._attach_one,
     ev.FileUpdated: Store._update_file,
     ev.FileDeleted: Store._delete_file,
+    ev.FileLeased: Store._lease,
     ev.FileCompleted: Store._finish,
     ev.FileFailed: Store._finish,
     ev.FileBatchCreated: Store._create_batch,

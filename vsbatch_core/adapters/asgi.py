@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from vsbatch_core.adapters.http import Api, Request, Response
+from vsbatch_core.adapters.http import HOST_FAULT, Api, Request, Response
 from vsbatch_core.adapters.refusals import BodyTooLarge
 from vsbatch_core.engine import Engine
 
@@ -26,40 +27,51 @@ class App:
         self.api = api if isinstance(api, Api) else Api(api)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection: ``http`` or ``lifespan``; a ``websocket`` is turned away."""
+        """Serve one connection: ``http`` or ``lifespan``; a ``websocket`` is turned away.
+
+        Where the host's own parts raise, the client is told so with 500, and the error goes on to the server,
+        which logs it.  Raise ``ValueError`` for a connection of another type, as ASGI wants it.
+        """
         if scope["type"] == "http":
-            response = await self._respond(scope, receive)
+            try:
+                response = await self._respond(scope, receive)
+            except Exception:
+                await _answer(send, self.api.refuse(HOST_FAULT))
+                raise
             if response is not None:
-                headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-                headers.append((b"content-length", str(len(response.body)).encode()))
-                await send({"type": "http.response.start", "status": response.status, "headers": headers})
-                await send({"type": "http.response.body", "body": response.body})
+                await _answer(send, response)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
-        else:
+        elif scope["type"] == "websocket":
             await receive()
-            await send({"type": f"{scope['type']}.close"})
+            await send({"type": "websocket.close"})
+        else:
+            raise ValueError(f"The API speaks http, not {scope['type']!r}")
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response | None:
-        body = bytearray()
-        more = True
-        while more and len(body) <= self.api.body_limit:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        if more:
-            return self.api.refuse(BodyTooLarge(len(body), self.api.body_limit))
-        return self.api.dispatch(
-            Request(
-                scope["method"],
-                _path(scope),
-                scope.get("query_string", b"").decode("latin-1"),
-                tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
-                bytes(body),
-            )
+        head = (
+            scope["method"],
+            _path(scope),
+            _ascii(scope.get("query_string", b"")),
+            tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
         )
+        message = await receive()
+        body = message.get("body", b"")
+        if message.get("more_body", False):
+            # Who may not come in, or announces too much, is told so before a long body is read and kept.
+            refused = self.api.refuse_unread(Request(*head))
+            if refused is not None:
+                return refused
+            parts = bytearray(body)
+            while message.get("more_body", False):
+                if len(parts) > self.api.body_limit:
+                    return self.api.refuse(BodyTooLarge(len(parts), self.api.body_limit))
+                message = await receive()
+                parts += message.get("body", b"")
+            body = bytes(parts)
+        if message["type"] == "http.disconnect":
+            return None
+        return self.api.dispatch(Request(*head, body))
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -69,9 +81,26 @@ class App:
                 return
 
 
+async def _answer(send: Send, response: Response) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    headers.append((b"content-length", str(len(response.body)).encode()))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
 def _path(scope: Scope) -> str:
     """The path below the prefix that the application is mounted at, percent-encoded."""
-    raw = scope.get("raw_path")
-    path = quote(scope["path"], safe="/%") if raw is None else raw.decode("latin-1")
-    root = quote(scope.get("root_path", ""))
-    return path.removeprefix(root) if path.startswith(f"{root}/") else path
+    raw = scope.get("raw_path")  # optional; the path itself is decoded, so it cannot tell %2F from a slash
+    path = quote(scope["path"]) if raw is None else _ascii(raw)
+    root = scope.get("root_path", "").rstrip("/")
+    # By segments, because a client may have encoded those of the prefix in any way.
+    segments = path.split("/")
+    below = root.count("/") + 1
+    if len(segments) > below and unquote("/".join(segments[:below])) == root:
+        return "/" + "/".join(segments[below:])
+    return path
+
+
+def _ascii(raw: bytes) -> str:
+    """A part of a URL, with whatever is no ASCII percent-encoded, as it should have come."""
+    return quote(raw, safe=string.printable)

@@ -5,24 +5,28 @@ path, the query and the body in one place, calls the client face, and writes wha
 the API's exact error body.  Nothing that a client sends makes it raise, or answer 500.
 
 Strictness (choice): query and body parameters that the endpoint does not know are refused, as is any that is
-given twice; the prefix ``/v1`` may be left out.
+given twice.  The body is not looked at where the endpoint takes none.  The prefix ``/v1`` may be left out.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable
+from hashlib import sha256
 from hmac import compare_digest
 from typing import Any, NoReturn, Protocol
 from urllib.parse import parse_qsl, unquote
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
+from vsbatch_core import encoding
 from vsbatch_core.adapters import uploads
 from vsbatch_core.adapters.refusals import (
     BodyTooLarge,
     DuplicateParameter,
+    Headers,
     InvalidApiKey,
     InvalidBody,
     InvalidUrl,
@@ -32,16 +36,27 @@ from vsbatch_core.adapters.refusals import (
 )
 from vsbatch_core.adapters.uploads import FileDeleted, FileObject, Uploads
 from vsbatch_core.engine import Engine
-from vsbatch_core.errors import MissingParameter, UnknownParameter, VsbatchError, type_name
+from vsbatch_core.errors import MissingParameter, RequestError, UnknownParameter, VsbatchError, type_name
 from vsbatch_core.model import Page
 from vsbatch_core.wire import to_wire
 
-Headers = tuple[tuple[str, str], ...]
+_MOST_DIGITS = 640
+"""Python makes an integer of as many digits under any setting; no number that JSON carries has more than 309."""
+
+_INTEGER = re.compile(rf"-?[0-9]{{1,{_MOST_DIGITS}}}")
+
+_MILLISECONDS = re.compile("[0-9]{1,9}")
+
+_KEY = re.compile("[!-~]+")
+"""What a client can send as a key: visible ASCII."""
 
 
 @frozen
 class Request:
-    """A request: ``path`` percent-encoded as it came, ``query`` what stood behind the ``?``."""
+    """A request: ``path`` percent-encoded as it came, ``query`` what stood behind the ``?``.
+
+    Headers are pairs, their names in any case, their values decoded as Latin-1, as HTTP has it.
+    """
 
     method: str
     path: str
@@ -50,7 +65,7 @@ class Request:
     body: bytes = b""
 
     def header(self, name: str) -> str | None:
-        """The header of this name, in any case; the first if there are several."""
+        """The header of this name, which is given in lower case; the first if there are several."""
         return next((value for key, value in self.headers if key.lower() == name), None)
 
 
@@ -168,9 +183,24 @@ ENDPOINTS: dict[tuple[int, tuple[str, ...]], dict[str, Endpoint]] = {
 }
 
 
+HOST_FAULT = VsbatchError("The server had an error while processing your request.")
+"""What a client is told, with status 500, where the host's own parts failed: the cause is the host's to know."""
+
+
 def dispatch(engine: Engine, request: Request) -> Response:
     """Answer one request from the engine; see ``Api`` for keys, uploads, limits and polling."""
     return Api(engine).dispatch(request)
+
+
+def _keys(_api: Api, _attribute: object, keys: Any) -> None:
+    # A message that names the value, as others do, would tell a key.
+    if not isinstance(keys, tuple) or not all(isinstance(key, str) and _KEY.fullmatch(key) for key in keys):
+        raise ValueError("Api(api_keys=…): give a tuple of keys, each of visible ASCII characters")
+
+
+def _whole(_api: Api, attribute: Attribute[int], value: Any) -> None:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"Api({attribute.name}={value!r}): give a whole number of 0 or more")
 
 
 @frozen
@@ -183,16 +213,21 @@ class Api:
     * ``poll_after_ms``: what ``openai-poll-after-ms`` says while a file or batch is in progress.
     * ``driver``: what moves the engine's virtual clock.  A request of a client's polling helper then moves it on
       by the interval that the client is about to wait, after it was answered, and asks the client to wait 0 ms.
+      It moves on by 1 ms at least: a client that does not wait at all would else never see a batch end.
+    * ``polled``: called with each file or batch that is retrieved, answers it as it is to be shown: a
+      simulation's ``polled``.
 
-    Every method may be called from any thread if the driver's may.
+    Every method may be called from any thread if the driver's may.  Raise ``ValueError`` for a limit, an interval
+    or keys that are none.
     """
 
     engine: Engine
     uploads: Uploads | None = field(default=None, kw_only=True)
-    api_keys: tuple[str, ...] = field(default=(), kw_only=True)
-    body_limit: int = field(default=64 << 20, kw_only=True)
-    poll_after_ms: int = field(default=1000, kw_only=True)
+    api_keys: tuple[str, ...] = field(default=(), kw_only=True, repr=False, validator=_keys)
+    body_limit: int = field(default=64 << 20, kw_only=True, validator=_whole)
+    poll_after_ms: int = field(default=1000, kw_only=True, validator=_whole)
     driver: Driver | None = field(default=None, kw_only=True)
+    polled: Callable[[Any], Any] | None = field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.uploads is not None:
@@ -200,22 +235,40 @@ class Api:
             from vsbatch_core.adapters import multipart  # noqa: F401, PLC0415
 
     def dispatch(self, request: Request) -> Response:
-        """Answer one request.  Raise only what the host's own parts raise: its driver, clock, or subscribers."""
+        """Answer one request.
+
+        What the host's own parts raise is the host's to see, and raised: ``HostError`` of a subscriber, an id
+        source or ``known_file``, and any error of a clock or driver.  A server then says ``refuse(HOST_FAULT)``.
+        """
         try:
             return self._answer(request)
-        except VsbatchError as error:
+        except RequestError as error:
             return self.refuse(error)
 
+    def refuse_unread(self, request: Request) -> Response | None:
+        """The refusal that needs no body, or ``None``: ask before you read a body that comes in parts.
+
+        It is of the key, the path, the method, or the length that the headers announce.
+        """
+        try:
+            self._authorise(request)
+            self._route(request)
+            length = request.header("content-length") or ""
+            if _INTEGER.fullmatch(length):
+                self._require_short(int(length))
+        except RequestError as error:
+            return self.refuse(error)
+        return None
+
     def refuse(self, error: VsbatchError) -> Response:
-        """The response that says an error: its status and its exact body."""
-        headers: Headers = (("allow", error.allowed),) if isinstance(error, MethodNotAllowed) else ()
-        return _json(error.status, error.to_wire(), headers)
+        """The response that says an error: its status, its exact body, and the headers that go with it."""
+        headers = error.headers if isinstance(error, (InvalidApiKey, MethodNotAllowed)) else ()
+        return _json(error.status, encoding.to_json(error), headers)
 
     def _answer(self, request: Request) -> Response:
         self._authorise(request)
         endpoint, ids = self._route(request)
-        if len(request.body) > self.body_limit:
-            raise BodyTooLarge(len(request.body), self.body_limit)
+        self._require_short(len(request.body))
         arguments = _query(request.query, endpoint.query)
         if endpoint.form:
             arguments |= self._form(request)
@@ -225,26 +278,36 @@ class Api:
         if isinstance(value, bytes):
             return Response(200, (("content-type", "application/octet-stream"),), value)
         headers: Headers = ()
+        if endpoint.polled and self.polled is not None:
+            value = self.polled(value)
         if endpoint.polled and value.status == "in_progress":
             headers = (("openai-poll-after-ms", str(self._poll(request))),)
-        return _json(200, _wire(value), headers)
+        return _json(200, _encoded(value), headers)
+
+    def _require_short(self, length: int) -> None:
+        if length > self.body_limit:
+            raise BodyTooLarge(length, self.body_limit)
 
     def _authorise(self, request: Request) -> None:
         if not self.api_keys:
             return
         scheme, _, key = (request.header("authorization") or "").partition(" ")
-        # Every key is compared, and in constant time: how long it takes tells nothing of any of them.
-        matches = [compare_digest(key.strip().encode(), known.encode()) for known in self.api_keys]
+        # Every key is compared, in constant time and by its digest: how long that takes tells nothing of any of
+        # them, not even its length.
+        given = _digest(key.strip())
+        matches = [compare_digest(given, _digest(known)) for known in self.api_keys]
         if scheme.lower() != "bearer" or not any(matches):
             raise InvalidApiKey
 
     def _route(self, request: Request) -> tuple[Endpoint, list[str]]:
-        parts = request.path.removeprefix("/v1").split("/")[1:]
+        root, *parts = request.path.split("/")
+        if parts[:1] == ["v1"]:
+            del parts[0]
         try:
             segments = [unquote(part, errors="strict") for part in parts]
         except UnicodeDecodeError:
             raise InvalidUrl("its path is not UTF-8") from None
-        methods = ENDPOINTS.get((len(segments), tuple(segments[::2])))
+        methods = None if root else ENDPOINTS.get((len(segments), tuple(segments[::2])))
         if methods is None or (segments[0] == "files" and self.uploads is None):
             raise UnknownUrl(request.method, request.path)
         endpoint = methods.get(request.method)
@@ -254,7 +317,7 @@ class Api:
 
     def _form(self, request: Request) -> dict[str, Any]:
         content_type = request.header("content-type") or ""
-        if not content_type.lower().startswith("multipart/form-data"):
+        if _media_type(content_type) != "multipart/form-data":
             raise UnsupportedMediaType(content_type, "multipart/form-data")
         from vsbatch_core.adapters import multipart  # noqa: PLC0415 - an optional extra
 
@@ -264,27 +327,27 @@ class Api:
         if self.driver is None or request.header("x-stainless-poll-helper") != "true":
             return self.poll_after_ms
         custom = request.header("x-stainless-custom-poll-interval") or ""
-        interval = int(custom) if custom.isdecimal() and len(custom) < 10 else self.poll_after_ms
-        self.driver.advance(interval / 1000)
+        interval = int(custom) if _MILLISECONDS.fullmatch(custom) else self.poll_after_ms
+        self.driver.advance(max(interval, 1) / 1000)
         return 0
 
 
-def _wire(value: Any) -> dict[str, Any]:
+def _encoded(value: Any) -> bytes:
     if isinstance(value, (FileObject, FileDeleted)):
-        return uploads.to_wire(value)
+        return encoding.compact(uploads.to_wire(value)).encode()
     if isinstance(value, Page) and value.data and isinstance(value.data[0], FileObject):
         data = [uploads.to_wire(file) for file in value.data]
-        return {
+        whole = {
             **to_wire(Page((), value.has_more)),
             "data": data,
             "first_id": value.first_id,
             "last_id": value.last_id,
         }
-    return to_wire(value)
+        return encoding.compact(whole).encode()
+    return encoding.to_json(value)
 
 
-def _json(status: int, data: Mapping[str, Any], headers: Headers = ()) -> Response:
-    body = json.dumps(data, separators=(",", ":")).encode()
+def _json(status: int, body: bytes, headers: Headers = ()) -> Response:
     return Response(status, (("content-type", "application/json"), *headers), body)
 
 
@@ -294,7 +357,7 @@ def _query(query: str, known: tuple[str, ...]) -> dict[str, Any]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=100)
     except ValueError as error:
-        raise InvalidUrl(f"its query is not of the form name=value&…: {error}") from None
+        raise InvalidUrl(f"its query is not of the form name=value&…: {str(error)[:200]}") from None
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name not in known:
@@ -305,7 +368,8 @@ def _query(query: str, known: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-_INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
@@ -313,7 +377,7 @@ def _body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     data: Any = {}
     if request.body:
         content_type = request.header("content-type") or ""
-        if content_type.partition(";")[0].strip().lower() != "application/json":
+        if _media_type(content_type) != "application/json":
             raise UnsupportedMediaType(content_type, "application/json")
         data = _parsed(request.body)
     for name in data:
@@ -327,7 +391,7 @@ def _body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
 
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
-        data = json.loads(body.decode(), parse_constant=_no_constant)
+        data = _READER.decode(body.decode())
     except UnicodeDecodeError:
         raise InvalidBody("it is not UTF-8") from None
     except RecursionError:
@@ -339,5 +403,26 @@ def _parsed(body: bytes) -> dict[str, Any]:
     return data
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise DuplicateParameter(name)
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise InvalidBody(f"it holds an integer of {len(digits)} digits, and no double is as large")
+    return int(digits)
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
+
+
+_READER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_constant=_no_constant)
+
+
+def _digest(key: str) -> bytes:
+    return sha256(key.encode(errors="surrogatepass")).digest()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vsbatch_core.adapters.refusals import DuplicateParameter, InvalidBody
-from vsbatch_core.errors import InvalidType, UnknownParameter
+from vsbatch_core.adapters.refusals import DuplicateParameter, InvalidBody, InvalidFormField
+from vsbatch_core.errors import UnknownParameter
 
 try:
     from python_multipart.exceptions import FormParserError
@@ -19,17 +19,21 @@ _FIELDS = ("file", "purpose")
 def read_upload(content_type: str, body: bytes) -> dict[str, Any]:
     """The upload in a form: ``file``, as its name and content, and ``purpose``; ``None`` for what is missing.
 
-    Raise ``InvalidBody`` if it is no complete form, ``UnknownParameter`` for another field.  O(size).
+    Raise ``InvalidBody`` if it is no complete form, ``UnknownParameter`` for another field,
+    ``DuplicateParameter`` for one that is there twice, and ``InvalidFormField`` if only one of a file and a
+    string will do, and it is the other.  O(size).
     """
     found: dict[str, Any] = {}
     ended: list[bool] = []
 
-    def keep(name: bytes | None, value: object) -> None:
+    def keep(name: bytes | None, value: str | tuple[str, bytes]) -> None:
         field = _text(name)
         if field not in _FIELDS:
             raise UnknownParameter(field[:256], _FIELDS)
         if field in found:
             raise DuplicateParameter(field)
+        if isinstance(value, tuple) is not (field == "file"):
+            raise InvalidFormField(field, file=field == "file")
         found[field] = value
 
     try:
@@ -48,8 +52,6 @@ def read_upload(content_type: str, body: bytes) -> dict[str, Any]:
         raise InvalidBody(f"it is no multipart form: {str(error)[:200]}") from None
     if not ended:
         raise InvalidBody("it is no multipart form: its last boundary is missing")
-    if not isinstance(found.get("file", ("", b"")), tuple):
-        raise InvalidType("file", "a file, with a filename", found["file"])
     return {name: found.get(name) for name in _FIELDS}
 
 

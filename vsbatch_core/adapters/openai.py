@@ -1,6 +1,7 @@
 """Official OpenAI clients whose transport is the engine itself: no socket, no thread.
 
-openai 2.x is built on ``httpx``, 3.x on ``httpx2``; the transport is made for whichever the installed one uses.
+openai 2.x is built on ``httpx``, 3.x on ``httpx2``; the transport is made for the one that the installed client
+uses.  Nothing of the environment is read but what the client itself reads, and no request can leave the process.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from vsbatch_core.adapters.faults import NoAnswer, TimedOut
 from vsbatch_core.adapters.http import Api, Request, Response
 from vsbatch_core.engine import Engine
 
@@ -22,36 +24,51 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
 BASE_URL = "http://vsbatch.invalid/v1"
-"""A name that never resolves: nothing that is sent here can leave the process."""
+"""A name that never resolves: whatever is sent there without the transport fails at once."""
+
+
+class HostRaised(openai.OpenAIError):
+    """What a part of the host raised while it answered (its driver, clock, or ids) is the ``__cause__``.
+
+    A client takes other exceptions of a transport for a broken connection and tries again, which would do
+    everything twice; this class it passes on at once.
+    """
 
 
 def client(api: Api | Engine, **options: Any) -> OpenAI:
-    """An official ``OpenAI`` client of the engine; ``options`` are its own (``max_retries=0``, …)."""
+    """An official ``OpenAI`` client of the engine; ``options`` are its own (``max_retries=0``, …).
+
+    The key is one of the ``Api``'s unless another is given.  It may be shared by threads as the ``Api`` may; to
+    close it is harmless, and not needed.  Raise ``HostRaised`` from a call if a part of the host raises.
+    """
     sync, _ = _transports()
-    options.setdefault("api_key", _key(api))
-    return openai.OpenAI(base_url=BASE_URL, http_client=_http().Client(transport=sync(_api(api))), **options)
+    http_client = _http().Client(transport=sync(_api(api)), trust_env=False)
+    return openai.OpenAI(base_url=BASE_URL, http_client=http_client, **_with_key(api, options))
 
 
 def async_client(api: Api | Engine, **options: Any) -> AsyncOpenAI:
-    """An official ``AsyncOpenAI`` client of the engine; ``options`` are its own."""
+    """An official ``AsyncOpenAI`` client of the engine; else as ``client``.
+
+    It answers in the thread of the event loop that asks, and may be asked from one loop after another.
+    """
     _, asynchronous = _transports()
-    options.setdefault("api_key", _key(api))
-    http_client = _http().AsyncClient(transport=asynchronous(_api(api)))
-    return openai.AsyncOpenAI(base_url=BASE_URL, http_client=http_client, **options)
+    http_client = _http().AsyncClient(transport=asynchronous(_api(api)), trust_env=False)
+    return openai.AsyncOpenAI(base_url=BASE_URL, http_client=http_client, **_with_key(api, options))
 
 
 def _api(api: Api | Engine) -> Api:
     return api if isinstance(api, Api) else Api(api)
 
 
-def _key(api: Api | Engine) -> str:
+def _with_key(api: Api | Engine, options: dict[str, Any]) -> dict[str, Any]:
     keys = api.api_keys if isinstance(api, Api) else ()
-    return keys[0] if keys else "none-needed"
+    # Always one of ours: without it the client would ask the environment, and send a real key.
+    return {"api_key": keys[0] if keys else "none-needed", **options}
 
 
 def _http() -> ModuleType:
-    """The HTTP library that the installed SDK is built on."""
-    base = openai.DefaultHttpxClient.__mro__[1]
+    """The HTTP library that the installed client is built on: that of what its own default is derived from."""
+    base: type = openai.DefaultHttpxClient.__mro__[1]
     return sys.modules[base.__module__.partition(".")[0]]
 
 
@@ -59,26 +76,32 @@ def _http() -> ModuleType:
 def _transports() -> tuple[Any, Any]:
     http = _http()
 
-    def request(sent: Any, body: bytes) -> Request:
+    def answer(api: Api, sent: Any) -> Any:
         headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in sent.headers.raw)
         path, _, query = sent.url.raw_path.decode("ascii").partition("?")
-        return Request(sent.method, path, query, headers, body)
-
-    def response(sent: Any, answer: Response) -> Any:
-        return http.Response(answer.status, headers=list(answer.headers), content=answer.body, request=sent)
+        try:
+            response: Response = api.dispatch(Request(sent.method, path, query, headers, sent.content))
+        except NoAnswer as error:
+            kind = http.ReadTimeout if isinstance(error, TimedOut) else http.ReadError
+            raise kind(str(error), request=sent) from error
+        except Exception as error:
+            raise HostRaised(f"{type(error).__name__} in answer to {sent.method} {path}: {error}") from error
+        return http.Response(response.status, headers=list(response.headers), content=response.body)
 
     class Sync(http.BaseTransport):  # type: ignore[name-defined, misc]  # the library is known at run time
         def __init__(self, api: Api) -> None:
             self.api = api
 
         def handle_request(self, sent: Any) -> Any:
-            return response(sent, self.api.dispatch(request(sent, sent.read())))
+            sent.read()
+            return answer(self.api, sent)
 
     class Async(http.AsyncBaseTransport):  # type: ignore[name-defined, misc]  # as above
         def __init__(self, api: Api) -> None:
             self.api = api
 
         async def handle_async_request(self, sent: Any) -> Any:
-            return response(sent, self.api.dispatch(request(sent, await sent.aread())))
+            await sent.aread()
+            return answer(self.api, sent)
 
     return Sync, Async

@@ -6,12 +6,15 @@ from collections.abc import Iterable
 
 from vsbatch_core.errors import NotFound, RequestError, shown
 
+Headers = tuple[tuple[str, str], ...]
+
 
 class InvalidApiKey(RequestError):
     """The key is missing, or not one of ours (form recorded)."""
 
     status = 401
     code = "invalid_api_key"
+    headers: Headers = (("www-authenticate", "Bearer"),)
 
     def __init__(self) -> None:
         super().__init__("Incorrect API key provided. Send 'Authorization: Bearer' and a key of this server.")
@@ -23,18 +26,19 @@ class UnknownUrl(NotFound):
     code = "unknown_url"
 
     def __init__(self, method: str, path: str) -> None:
-        super().__init__(f"Invalid URL ({method} {shown(path)[1:-1]}). See the README for what is served here.")
+        super().__init__(f"Invalid URL ({_cut(method)} {_cut(path)}). See the README for what is served here.")
 
 
 class MethodNotAllowed(RequestError):
-    """The endpoint is there, but not with this method; ``allowed`` goes into the header ``Allow``."""
+    """The endpoint is there, but not with this method."""
 
     status = 405
     code = "method_not_allowed"
 
     def __init__(self, method: str, path: str, allowed: Iterable[str]) -> None:
-        self.allowed = ", ".join(sorted(allowed))
-        super().__init__(f"Not allowed to {method} on {shown(path)[1:-1]}. Allowed are: {self.allowed}.")
+        names = ", ".join(sorted(allowed))
+        super().__init__(f"Not allowed to {_cut(method)} on {_cut(path)}. Allowed are: {names}.")
+        self.headers: Headers = (("allow", names),)
 
 
 class BodyTooLarge(RequestError):
@@ -76,19 +80,29 @@ class InvalidUrl(RequestError):
 
 
 class DuplicateParameter(RequestError):
-    """A query parameter was given more than once."""
+    """A parameter of the query, a field of a form or a key of a JSON object was given more than once."""
 
     code = "duplicate_parameter"
 
     def __init__(self, param: str) -> None:
-        super().__init__(f"Duplicate parameter: '{param}'. Give it once.", param=param)
+        super().__init__(f"Duplicate parameter: {shown(param)}. Give it once.", param=param[:256])
+
+
+class InvalidFormField(RequestError):
+    """A file stands in a form where a plain field is wanted, or the other way round."""
+
+    code = "invalid_type"
+
+    def __init__(self, param: str, *, file: bool) -> None:
+        which = "with a filename, as a file" if file else "without a filename, as a string"
+        super().__init__(f"Invalid form field: '{param}'. Expected it {which}.", param=param)
 
 
 class UploadNotFound(NotFound):
     """No uploaded file has this id (form recorded)."""
 
     def __init__(self, file_id: str) -> None:
-        super().__init__(f"No such File object: {shown(file_id)[1:-1]}", param="id")
+        super().__init__(f"No such File object: {_cut(file_id)}", param="id")
 
 
 class UploadTooLarge(RequestError):
@@ -102,3 +116,7 @@ class UploadTooLarge(RequestError):
             f"Cannot keep a file of {size} bytes: {kept} of at most {most} bytes are kept. Delete files first.",
             param="file",
         )
+
+
+def _cut(text: str) -> str:
+    return shown(text)[1:-1]

@@ -14,12 +14,15 @@ from attrs import field, frozen
 from vsbatch_core import arguments, paging
 from vsbatch_core.adapters.refusals import UploadNotFound, UploadTooLarge
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
-from vsbatch_core.errors import MissingParameter, UnknownCursor
+from vsbatch_core.errors import IdTaken, MissingParameter, UnknownCursor
 from vsbatch_core.index import Gaps, Index, Sparse
 from vsbatch_core.model import Limits, Order, Page
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 """What an upload may be for (documented)."""
+
+LISTED_PURPOSES = (*PURPOSES, "assistants_output", "batch_output", "fine-tune-results")
+"""What a file may be for (documented): some are for what the API itself makes, and never here."""
 
 _LIMITS = Limits(page=10_000, page_default=10_000)
 """A list of uploaded files has up to 10,000 items, and as many if not told otherwise (documented)."""
@@ -59,6 +62,9 @@ class Uploads:
     >>> engine = Engine(known_file=uploads.known_file)
     >>> uploads.create(file=("a.txt", b"hello"), purpose="assistants").bytes
     5
+    >>> engine.vector_stores.create(file_ids=["file-never-uploaded"])
+    Traceback (most recent call last):
+    vsbatch_core.errors.UnknownFile: No such File object: 'file-never-uploaded'. Upload it first.
     """
 
     def __init__(
@@ -72,23 +78,30 @@ class Uploads:
         self.limit_bytes = limit_bytes
         self.require_uploaded_files = require_uploaded_files
         self.kept_bytes = 0
+        """The sizes of all files that are kept, together."""
         self._clock = clock or SystemClock()
         self._ids = ids
         self._lock = Lock()
+        self._at = 0
+        """When the latest file was made; like a store's time it never goes back."""
         self._files: dict[str, FileObject] = {}
         self._made: list[str] = []
         self._numbers: dict[str, int] = {}
         self._gone = Gaps()
 
     def known_file(self, file_id: str) -> int | None:
-        """The size in bytes of a file that may be attached, or ``None``: the hook that ``Engine`` takes.  O(1)."""
+        """The size in bytes of a file that may be attached, or ``None``: ``Engine`` takes this hook.  O(1)."""
         file = self._files.get(file_id)
         if file is None:
             return None if self.require_uploaded_files else 0
         return file.bytes
 
     def create(self, *, file: tuple[str, builtins.bytes] | None, purpose: Any) -> FileObject:
-        """Keep a file, given as its name and content.  O(size)."""
+        """Keep a file, given as its name and content.  O(1).
+
+        Raise ``MissingParameter``, ``InvalidType``, ``InvalidValue``, ``UploadTooLarge``, or ``IdTaken`` if the
+        id source answers what is no new id of a file; nothing is kept then.
+        """
         if file is None:
             raise MissingParameter("file")
         if purpose is None:
@@ -98,8 +111,11 @@ class Uploads:
         with self._lock:
             if self.kept_bytes + len(content) > self.limit_bytes:
                 raise UploadTooLarge(len(content), self.kept_bytes, self.limit_bytes)
-            id = arguments.own_id("id", self._ids("file-"), "file-")
-            new = FileObject(id, len(content), int(self._clock.time()), filename, purpose, content)
+            id: Any = self._ids("file-")
+            if not isinstance(id, str) or not id.startswith("file-") or id in self._numbers:
+                raise IdTaken(id, "file-")
+            self._at = max(int(self._clock.time()), self._at)
+            new = FileObject(id, len(content), self._at, filename, purpose, content)
             self._files[id] = new
             self._numbers[id] = len(self._made)
             self._made.append(id)
@@ -118,9 +134,9 @@ class Uploads:
     ) -> Page[FileObject]:
         """A page of the files, newest first unless told otherwise.  O(log n + limit); with ``purpose`` O(n)."""
         checked = (
-            _LIMITS.page_default if limit is None else arguments.integer("limit", limit, 1, _LIMITS.page),
+            arguments.limit(limit, _LIMITS),
             arguments.order(order),
-            None if purpose is None else arguments.one_of("purpose", purpose, PURPOSES),
+            None if purpose is None else arguments.one_of("purpose", purpose, LISTED_PURPOSES),
         )
         return self._page(*checked, arguments.cursor("after", after))
 

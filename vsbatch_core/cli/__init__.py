@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from vsbatch_core import __version__
-from vsbatch_core.cli import ingest, text
+from vsbatch_core.cli import check, ingest, serve, simulate, text
 from vsbatch_core.cli.text import Refused
 
 INTERRUPTED = 130
@@ -28,7 +28,11 @@ def parser() -> argparse.ArgumentParser:
         description="OpenAI's vector store file batches, imitated in this process: no network, no account.",
     )
     made.add_argument("--version", action="version", version=f"vsbatch {__version__}")
-    ingest.add_to(made.add_subparsers(title="commands", metavar="COMMAND", required=True))
+    commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    ingest.add_to(commands)
+    serve.add_to(commands)
+    simulate.add_to(commands)
+    check.add_to(commands)
     return made
 
 

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from vsbatch_core.cli.text import well_formed
+from vsbatch_core.model import VectorStoreFile
 from vsbatch_core.simulation import Completed, Failed, Outcome
 
 SUPPORTED = frozenset(
@@ -110,6 +111,12 @@ def _file(path: str, entry: os.DirEntry[str]) -> Found | Skipped:
 
 def _said(error: OSError) -> str:
     return error.strerror or type(error).__name__
+
+
+def ingested(file: VectorStoreFile) -> Outcome:
+    """The same for a file that was attached with the attributes of a ``Found``, or with any others."""
+    path, size = file.attributes.get("path", file.id), file.attributes.get("bytes", 0)
+    return outcome(Found(str(path), int(size) if isinstance(size, (int, float)) else 0))
 
 
 def outcome(file: Found) -> Outcome:

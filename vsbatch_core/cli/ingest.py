@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import stat
 import sys
 from textwrap import fill
 from typing import Any
 
-import vsbatch_core
-from vsbatch_core import (
-    Engine,
-    SequentialIds,
-    VirtualClock,
-)
 from vsbatch_core.cli import report
-from vsbatch_core.cli.files import BYTES_PER_SECOND, OVERHEAD, SUPPORTED, Found, Skipped, outcome, walk
-from vsbatch_core.cli.job import BatchRun, Job
+from vsbatch_core.cli.directory import find
+from vsbatch_core.cli.files import BYTES_PER_SECOND, OVERHEAD, SUPPORTED, Found, Skipped, ingested
+from vsbatch_core.cli.job import Job
+from vsbatch_core.cli.play import play
 from vsbatch_core.cli.progress import Show, progress
-from vsbatch_core.cli.text import Refused, legible, well_formed
-from vsbatch_core.simulation import Simulation
+from vsbatch_core.cli.scenario import BATCH_FILES, Scenario, attachments, loads
+from vsbatch_core.cli.text import legible, well_formed
+from vsbatch_core.simulation import Plan
 
-BATCH_FILES = Engine().profile.limits.batch_files
-ENDINGS = (vsbatch_core.events.FileCompleted, vsbatch_core.events.FileFailed)
 FAILURES = 20
 
 DESCRIPTION = f"""\
@@ -114,71 +108,25 @@ def command(arguments: argparse.Namespace) -> None:
         report.print_text(job, sys.stdout, failures=arguments.failures)
 
 
-def find(path: str, *, hidden: bool, show: Show) -> tuple[list[Found], list[Skipped]]:
-    """The files below ``path``, and what was left out.  Raise ``Refused`` if there is no file."""
-    name = f"'{legible(path)}'"
-    try:
-        mode = os.stat(path).st_mode
-    except (FileNotFoundError, ValueError):  # ValueError: a null character, which no path has
-        raise Refused(f"there is no {name}: give a directory") from None
-    except OSError as error:
-        raise Refused(f"cannot look at {name}: {error.strerror}") from None
-    if not stat.S_ISDIR(mode):
-        raise Refused(f"{name} is not a directory: give the directory that holds the files")
-    found: list[Found] = []
-    skipped: list[Skipped] = []
-    for item in walk(path, hidden=hidden):
-        if isinstance(item, Found):
-            found.append(item)
-            show("finding files", len(found), None)
-        else:
-            skipped.append(item)
-    if not found and skipped and skipped[0].path == ".":
-        raise Refused(f"cannot read {name}: {skipped[0].reason}")
-    if not found:
-        raise Refused(f"{name} holds no file{report.left_out(skipped)}")
-    return found, skipped
-
-
 def ingest(
     path: str, found: list[Found], skipped: list[Skipped], *, workers: int, batch_size: int, show: Show
 ) -> Job:
     """Attach the files to a new store, all at the same instant, and process them."""
-    clock = VirtualClock()
-    engine = Engine(clock=clock, ids=SequentialIds())
-    by_id = {file.id: file for file in found}
-    simulation = Simulation(engine, plan=lambda file: outcome(by_id[file.id]), workers=workers)
-    stores = engine.vector_stores
-    store = stores.create(name=well_formed(os.path.basename(os.path.abspath(path))))
-    start = clock.time()
-    batches: list[str] = []
-    batch_of: dict[str, int] = {}
-    ends: dict[int, float] = {}
-    done = 0
-
-    def hear(event: vsbatch_core.events.Event) -> None:
-        nonlocal done
-        if isinstance(event, ENDINGS):
-            ends[batch_of[event.file_id]] = event.at
-            done += 1
-
-    engine.subscribe(hear)
-    for first in range(0, len(found), batch_size):
-        part = found[first : first + batch_size]
-        batch_of.update((file.id, len(batches)) for file in part)
-        files = [{"file_id": file.id, "attributes": file.attributes} for file in part]
-        batches.append(stores.file_batches.create(store.id, files=files).id)
-        show("attaching", first + len(part), len(found))
-    while simulation.step():
-        show("processing", done, len(found))
+    name = well_formed(os.path.basename(os.path.abspath(path)))
+    played = play(
+        Scenario(
+            title=name,
+            stores=[name],
+            loads=loads(name, name, attachments(found), batch_size=batch_size),
+            plan=Plan(workers=workers, decide=ingested),
+        ),
+        show,
+    )
     return Job(
         path,
         workers,
-        engine,
-        stores.retrieve(store.id),
-        [
-            BatchRun(stores.file_batches.retrieve(id, vector_store_id=store.id), ends[i] - start)
-            for i, id in enumerate(batches)
-        ],
+        played.engine,
+        played.engine.vector_stores.retrieve(played.stores[0]),
+        played.runs,
         skipped,
     )

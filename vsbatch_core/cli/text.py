@@ -56,10 +56,10 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) 
     ]
 
 
-def plural(n: int, noun: str) -> str:
-    """The number with its noun.
+def plural(n: int, noun: str, nouns: str = "") -> str:
+    """The number with its noun, whose plural is ``nouns``, or has an s.
 
     >>> plural(1, "file"), plural(12345, "file")
     ('1 file', '12,345 files')
     """
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+    return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"

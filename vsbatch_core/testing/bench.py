@@ -3,43 +3,46 @@
 from __future__ import annotations
 
 from functools import cached_property
-from types import TracebackType
-from typing import TYPE_CHECKING
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from vsbatch_core.adapters.http import Api
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.clock import SeededIds, VirtualClock
 from vsbatch_core.engine import Engine
-from vsbatch_core.model import Profile, VectorStoreFile
-from vsbatch_core.simulation import Completed, Plan, Simulation
+from vsbatch_core.model import Profile
+from vsbatch_core.simulation import Plan, Simulation
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
 
-def a_second_each(_file: VectorStoreFile) -> Completed:
-    """The plan unless another is given: every file completes after a second of a worker's time."""
-    return Completed(after=1.0)
-
-
 class Bench:
     """An engine on a virtual clock of its own, with what is needed to test against it.
 
-    ``plan`` and ``workers`` say how files are processed, ``seed`` what the ids are, ``profile`` which variant of
-    the API it is.  The same calls give the same ids, times and answers in every run.
+    ``plan`` says what becomes of files (without one each takes one of 8 workers a second, and completes),
+    ``profile`` which variant of the API it is, ``seed`` what ids and chance are.  With
+    ``require_uploaded_files`` an id that was never uploaded is refused.  The same requests in the same order
+    give the same ids, times and answers in every run.
+
+    A client's polling helper (``create_and_poll``, ``upload_and_poll``, ``poll``) moves the clock on by the
+    interval between two polls and does not wait; one that was given a ``poll_interval_ms`` waits as well.
+
+    ``client``, ``async_client`` and ``engine`` may be used from any thread; ``simulation`` from one, and not
+    while another polls.  When a client is first asked for and the extra ``pytest`` is missing, ``ImportError``
+    says what to install; the rest needs no extra.
 
     >>> with Bench() as bench:
     ...     store = bench.client.vector_stores.create(name="docs")
     ...     batch = bench.client.vector_stores.file_batches.create_and_poll(store.id, file_ids=["file-a"])
-    >>> batch.status
-    'completed'
+    >>> batch.status, bench.simulation.now
+    ('completed', 1.0)
     """
 
     def __init__(
         self,
         *,
-        plan: Plan = a_second_each,
-        workers: int = 8,
+        plan: Plan | None = None,
         seed: int = 0,
         profile: Profile | None = None,
         require_uploaded_files: bool = False,
@@ -48,24 +51,27 @@ class Bench:
         ids = SeededIds(seed)
         self.uploads = Uploads(clock=self.clock, ids=ids, require_uploaded_files=require_uploaded_files)
         self.engine = Engine(clock=self.clock, ids=ids, profile=profile, known_file=self.uploads.known_file)
-        self.simulation = Simulation(self.engine, plan=plan, workers=workers)
-        self.api = Api(self.engine, uploads=self.uploads, driver=self.simulation)
+        self.simulation = Simulation(self.engine, plan=plan, seed=seed)
+
+    @cached_property
+    def api(self) -> Api:
+        """The engine over HTTP, for a client of one's own; a poll moves the simulation on."""
+        driver = _Driver(self.simulation)
+        return Api(self.engine, uploads=self.uploads, driver=driver, polled=driver.polled)
 
     @cached_property
     def client(self) -> OpenAI:
         """An official client of the engine: ``openai.OpenAI``."""
-        from vsbatch_core.adapters.openai import client  # noqa: PLC0415 - an optional extra
-
-        return client(self.api)
+        made: OpenAI = _clients().client(self.api)
+        return made
 
     @cached_property
     def async_client(self) -> AsyncOpenAI:
-        """An official client of the engine: ``openai.AsyncOpenAI``."""
-        from vsbatch_core.adapters.openai import async_client  # noqa: PLC0415 - an optional extra
+        """An official client of the engine: ``openai.AsyncOpenAI``.  It holds nothing that must be closed."""
+        made: AsyncOpenAI = _clients().async_client(self.api)
+        return made
 
-        return async_client(self.api)
-
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -77,3 +83,33 @@ class Bench:
         self.simulation.close()
         if "client" in vars(self):
             self.client.close()
+
+
+class _Driver:
+    """A simulation that any thread may move on."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        # A simulation hears of commands with the engine locked.  Moved on under the same lock, it meets no
+        # command half-way, and two threads that poll move it on one after the other.
+        self._lock = simulation.engine._ledger.lock
+
+    def advance(self, seconds: float) -> None:
+        """Let this much time pass."""
+        with self._lock:
+            self._simulation.advance(seconds)
+
+    def polled(self, looked_at: Any) -> Any:
+        """Answer a file or batch as it is to be shown to a client."""
+        with self._lock:
+            return self._simulation.polled(looked_at)
+
+
+def _clients() -> ModuleType:
+    try:
+        from vsbatch_core.adapters import multipart, openai  # noqa: F401, PLC0415 - optional extras
+    except ImportError as error:
+        raise ImportError(
+            "official clients need openai and python-multipart: pip install 'vsbatch-core[pytest]'"
+        ) from error
+    return openai

@@ -1,0 +1,348 @@
+"""``vsbatch serve``: the API on a socket of this machine, as a local stand-in for OpenAI's."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import math
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from ipaddress import ip_address
+from typing import Any
+
+from vsbatch_core import Engine, Profile, SeededIds, VectorStoreFile, VirtualClock, random_ids
+from vsbatch_core.adapters.asgi import App, Receive, Scope, Send
+from vsbatch_core.adapters.http import Api
+from vsbatch_core.adapters.refusals import UploadNotFound
+from vsbatch_core.adapters.uploads import Uploads
+from vsbatch_core.cli.files import OVERHEAD, Found, outcome
+from vsbatch_core.cli.text import Refused, legible, say
+from vsbatch_core.model import ERROR_CODES
+from vsbatch_core.simulation import Completed, Outcome, Plan, Simulation
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+KEY_VARIABLE = "VSBATCH_API_KEY"
+EXTRA = "vsbatch serve needs uvicorn and python-multipart: pip install 'vsbatch-core[server]'"
+GRACE = 10
+"""Seconds that requests in flight have to end once the server was told to."""
+
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than clients keep one, so that none closes as they send."""
+
+BACKLOG = 2048
+WORKERS = 8
+
+DESCRIPTION = """\
+Serve vector stores, their files and file batches, and uploads, to any client of OpenAI's API, official or not.
+All is kept in memory and gone when the server stops. Processing is simulated: nothing is parsed or embedded."""
+
+EPILOG = f"""\
+plans, or what becomes of files that are attached:
+  files            as of those that 'vsbatch ingest' attaches: what was uploaded completes or fails by its suffix
+                   and its size, and takes longer the larger it is; ids that were never uploaded complete after
+                   {OVERHEAD:g} s (the default)
+  immediate        every file completes at once
+  after-seconds:S  every file completes S seconds after a worker took it up
+  after-polls:N    the files of a batch complete when it is asked for the Nth time, a file when it is
+  manual           every file stays in progress until it is cancelled or deleted
+
+Time passes as on the wall clock. When the polling helper of an official client asks, the interval that it would
+wait passes at once, and it is told not to wait; --real-time has it wait.
+
+Point a client at the server with the line that it prints. SIGTERM and Ctrl-C let requests in flight end, for up
+to {GRACE} s.
+
+Exit status: 0 when it was told to stop; 2 when the arguments are wrong or the port is taken."""
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to a parser's subparsers."""
+    made = commands.add_parser(
+        "serve",
+        help="serve the API over HTTP, as a local stand-in",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.set_defaults(command=command)
+    made.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
+    made.add_argument(
+        "--port", metavar="N", type=_port, default=8000, help="the port (default 8000; 0: a free one)"
+    )
+    made.add_argument(
+        "--api-key",
+        metavar="KEY",
+        type=_key,
+        action="append",
+        default=[],
+        help="let in only who sends this key; may be given more than once. Others on this machine can read a "
+        f"command line: better set {KEY_VARIABLE}",
+    )
+    made.add_argument(
+        "--require-uploaded-files",
+        action="store_true",
+        help="refuse file ids that were not uploaded here (default: any id can be attached)",
+    )
+    made.add_argument(
+        "--plan", metavar="PLAN", type=_plan, default="files", help="what becomes of files; see below"
+    )
+    made.add_argument(
+        "--fail",
+        metavar="CODE=P",
+        type=_failure,
+        action="append",
+        default=[],
+        help=f"the probability that a file fails with {', '.join(ERROR_CODES[:-1])} or {ERROR_CODES[-1]}; may be "
+        "given for each, with any plan but 'files'",
+    )
+    made.add_argument(
+        "--workers",
+        metavar="N",
+        type=_at_least_1,
+        help=f"how many files are processed at a time (default: {WORKERS} with 'files', else all)",
+    )
+    made.add_argument(
+        "--cancel",
+        choices=("immediate", "drain"),
+        default="immediate",
+        help="whether a cancel ends files that a worker has taken up, or has them finish (default: immediate)",
+    )
+    made.add_argument(
+        "--seed", metavar="N", type=_whole, help="draw the same ids and failures in every run (default: others)"
+    )
+    made.add_argument("--real-time", action="store_true", help="have clients wait when they poll")
+
+
+def _whole(value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{legible(value)}' is not a whole number") from None
+
+
+def _at_least_1(value: str) -> int:
+    n = _whole(value)
+    if n < 1:
+        raise argparse.ArgumentTypeError(f"{n} is not 1 or more")
+    return n
+
+
+def _port(value: str) -> int:
+    n = _whole(value)
+    if not 0 <= n <= 65535:
+        raise argparse.ArgumentTypeError(f"{n} is not a port: give 1 to 65535, or 0 for one that is free")
+    return n
+
+
+def _key(value: str) -> str:
+    if not value or not all("!" <= c <= "~" for c in value):
+        raise argparse.ArgumentTypeError("a key has one or more printable ASCII characters and no space")
+    return value
+
+
+def _failure(value: str) -> tuple[str, float]:
+    code, _, number = value.partition("=")
+    if code not in ERROR_CODES:
+        codes = ", ".join(ERROR_CODES)
+        raise argparse.ArgumentTypeError(f"'{legible(code)}' is no error code of the API: those are {codes}")
+    probability = _number(number)
+    if not 0 <= probability <= 1:
+        raise argparse.ArgumentTypeError(f"'{legible(value)}': give a probability from 0 to 1, as {code}=0.1")
+    return code, probability
+
+
+def _number(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
+def _plan(value: str) -> tuple[str, float]:
+    name, colon, given = value.partition(":")
+    number = _number(given)
+    valued = {
+        "after-seconds": 0 <= number < math.inf,
+        "after-polls": 1 <= number < math.inf and number == int(number),
+    }
+    if name not in TAKES or not valued.get(name, not colon):
+        known = ", ".join(name for name in TAKES if name not in valued)
+        raise argparse.ArgumentTypeError(
+            f"'{legible(value)}' is no plan: give {known}, after-seconds:S or after-polls:N"
+        )
+    return name, number
+
+
+TAKES: dict[str, tuple[str, ...]] = {
+    "files": ("workers",),
+    "immediate": ("fail",),
+    "after-seconds": ("workers", "fail"),
+    "after-polls": ("fail",),
+    "manual": (),
+}
+"""By plan, the options that say more of it."""
+
+
+def command(arguments: argparse.Namespace) -> None:
+    """Serve until a signal says to stop.  Raise ``Refused`` if that cannot be."""
+    try:
+        import uvicorn  # noqa: F401, PLC0415 - an optional extra
+
+        from vsbatch_core.adapters import multipart  # noqa: F401, PLC0415 - an optional extra
+    except ImportError:
+        raise Refused(EXTRA) from None
+    app = application(arguments)
+    with closing(listener(arguments.host, arguments.port)) as listening:
+        address, port = listening.getsockname()[:2]
+        host = legible(arguments.host)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+        keys = _keys(arguments.api_key)
+        if not keys and not ip_address(address.partition("%")[0]).is_loopback:
+            say(
+                sys.stderr,
+                f"vsbatch: warning: whoever can reach {host} can use this server: give --api-key or no --host",
+            )
+
+        def ready() -> None:
+            say(
+                sys.stdout,
+                f"vsbatch: serving on {url}",
+                f"export OPENAI_BASE_URL={url}{'' if keys else ' OPENAI_API_KEY=none-needed'}",
+            )
+            sys.stdout.flush()
+
+        run(app, listening, ready)
+
+
+def _keys(given: list[str]) -> tuple[str, ...]:
+    """The keys of the command line and of the environment."""
+    key = os.environ.get(KEY_VARIABLE)
+    if not key:
+        return tuple(given)
+    try:
+        return (*given, _key(key))
+    except argparse.ArgumentTypeError as error:
+        raise Refused(f"{KEY_VARIABLE}: {error}") from None
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """A socket that listens there.  Raise ``Refused`` if there is no such place, or it is taken."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        made = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except (socket.gaierror, UnicodeError):
+        raise Refused(f"there is no host '{legible(host)}': give --host an address of this machine") from None
+    except OSError as error:
+        where = f"port {port} of {legible(host)}"
+        if error.errno == errno.EADDRINUSE:
+            raise Refused(f"{where} is taken: stop what listens there, or give another --port (0: any)") from None
+        raise Refused(f"cannot listen on {where}: {os.strerror(error.errno or 0)}") from None
+    # The connections inherit it.  A response is sent in two pieces; the second would else wait some 40 ms for the
+    # client's system to confirm the first.
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
+def application(arguments: argparse.Namespace) -> Application:
+    """The ASGI application that the arguments describe: an engine, its uploads, and a simulation of its time."""
+    seed = arguments.seed
+    clock = VirtualClock(start=time.time())
+    ids = random_ids if seed is None else SeededIds(seed)
+    uploads = Uploads(clock=clock, ids=ids, require_uploaded_files=arguments.require_uploaded_files)
+    profile = Profile(cancel=arguments.cancel)
+    engine = Engine(clock=clock, ids=ids, profile=profile, known_file=uploads.known_file)
+    simulation = Simulation(
+        seed=random.getrandbits(32) if seed is None else seed, plan=plan(arguments, uploads), engine=engine
+    )
+    driver = None if arguments.real_time else simulation
+    keys = _keys(arguments.api_key)
+    api = Api(engine, uploads=uploads, api_keys=keys, driver=driver, polled=simulation.polled)
+    return live(App(api), simulation)
+
+
+def plan(arguments: argparse.Namespace, uploads: Uploads) -> Plan:
+    """What becomes of files.  Raise ``Refused`` if an option says nothing of this plan."""
+    name, number = arguments.plan
+    more: dict[str, Any] = {"workers": arguments.workers, "fail": dict(arguments.fail)}
+    for option, value in more.items():
+        if value and option not in TAKES[name]:
+            raise Refused(f"--{option} says nothing of --plan {name}: leave one of them out")
+    failures = more["fail"]
+    if sum(failures.values()) > 1:
+        raise Refused(f"--fail: the probabilities sum to {sum(failures.values()):g}: give at most 1 together")
+    if name == "files":
+        return Plan(workers=arguments.workers or WORKERS, decide=lambda file: ingested(file, uploads))
+    if name == "immediate":
+        return Plan.immediate(failures=failures)
+    if name == "after-seconds":
+        return Plan.after_seconds(number, workers=arguments.workers, failures=failures)
+    if name == "after-polls":
+        return Plan.after_polls(int(number), failures=failures)
+    return Plan.manual()
+
+
+def ingested(file: VectorStoreFile, uploads: Uploads) -> Outcome:
+    """What becomes of a file with the plan ``files``: as ``vsbatch ingest`` says, if it was uploaded."""
+    try:
+        uploaded = uploads.retrieve(file.id)
+    except UploadNotFound:
+        return Completed(after=OVERHEAD)
+    return outcome(Found(uploaded.filename, uploaded.bytes))
+
+
+def live(app: App, simulation: Simulation) -> Application:
+    """The application, with as much time passing before each request as has passed on the wall clock."""
+    seen = time.monotonic()
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal seen
+        now = time.monotonic()
+        simulation.advance(now - seen)
+        seen = now
+        await app(scope, receive, send)
+
+    return served
+
+
+def run(app: Application, listening: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve with uvicorn until SIGINT or SIGTERM; ``ready`` is called when requests are answered.
+
+    It belongs in the main thread, whose signal handlers are as before when it returns.
+    """
+    import uvicorn  # noqa: PLC0415 - an optional extra
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            ready()
+
+    server = Server(
+        uvicorn.Config(
+            app,
+            access_log=False,
+            backlog=BACKLOG,
+            log_level="warning",
+            timeout_graceful_shutdown=GRACE,
+            timeout_keep_alive=KEEP_ALIVE,
+            ws="none",
+        )
+    )
+
+    def stop(_number: int, _frame: object) -> None:
+        server.should_exit = True
+
+    # uvicorn has handlers of its own while it runs, and sends itself the signal again when these are back.
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.run(sockets=[listening])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,177 @@
+"""How long a worker needs for a file: a number of seconds, or where one is drawn from.
+
+A duration is made once, checked where it is written, and asked for a ``sampler`` when a simulation begins: a
+function of the file, bound to the simulation's random source.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from math import log
+from random import Random
+from typing import Any
+
+from attrs import field, frozen
+
+from vsbatch_core.errors import shown
+from vsbatch_core.model import VectorStoreFile
+from vsbatch_core.simulation.outcomes import seconds
+
+Sampler = Callable[[VectorStoreFile], float]
+"""Called with a file, answers seconds."""
+
+Sizer = Callable[[VectorStoreFile], int]
+"""Called with a file, answers its size in bytes."""
+
+MEGABYTE = 1_000_000
+_TIME = "no file takes less than no time."
+_WIDEST = 50.0
+"""Past this sigma a lognormal draw may be larger than any float."""
+
+
+def _seconds(duration: object, attribute: Any, value: Any) -> None:
+    seconds(f"{type(duration).__name__}({attribute.name}=…)", value, _TIME)
+
+
+def _positive(duration: object, attribute: Any, value: Any) -> None:
+    _seconds(duration, attribute, value)
+    if not value:
+        name = type(duration).__name__
+        raise ValueError(f"{name}({attribute.name}=0): write Constant(0) for files that take no time.")
+
+
+class Duration(ABC):
+    """What the durations of this module have in common."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def sampler(self, random: Random, size: Sizer) -> Sampler:
+        """The function that is asked for each file."""
+
+
+@frozen
+class Constant(Duration):
+    """The same for every file."""
+
+    seconds: float = field(validator=_seconds)
+
+    def sampler(self, random: Random, size: Sizer) -> Sampler:  # noqa: ARG002 - see Duration
+        """See ``Duration``."""
+        value = float(self.seconds)
+        return lambda _file: value
+
+
+@frozen
+class Uniform(Duration):
+    """Anything from ``low`` to ``high``, all equally likely; refuses a ``high`` below ``low``."""
+
+    low: float = field(validator=_seconds)
+    high: float = field(validator=_seconds)
+
+    def __attrs_post_init__(self) -> None:
+        if self.high < self.low:
+            raise ValueError(f"Uniform({self.low}, {self.high}): write Uniform({self.high}, {self.low}).")
+
+    def sampler(self, random: Random, size: Sizer) -> Sampler:  # noqa: ARG002 - see Duration
+        """See ``Duration``."""
+        low, high, uniform = self.low, self.high, random.uniform
+        return lambda _file: uniform(low, high)
+
+
+@frozen
+class Exponential(Duration):
+    """Memoryless, with this ``mean``: the service of an M/M/c queue."""
+
+    mean: float = field(validator=_positive)
+
+    def sampler(self, random: Random, size: Sizer) -> Sampler:  # noqa: ARG002 - see Duration
+        """See ``Duration``."""
+        rate, draw = 1 / self.mean, random.expovariate
+        return lambda _file: draw(rate)
+
+
+@frozen
+class Lognormal(Duration):
+    """Half the files below ``median``, and a long tail: ``sigma``, 0 to 50, is the deviation of the logarithm."""
+
+    median: float = field(validator=_positive)
+    sigma: float = field(validator=_seconds)
+
+    def __attrs_post_init__(self) -> None:
+        if self.sigma > _WIDEST:
+            raise ValueError(
+                f"Lognormal(sigma={shown(self.sigma)}): sigma is of the logarithm; give 0 to {_WIDEST:g}, as 0.5."
+            )
+
+    def sampler(self, random: Random, size: Sizer) -> Sampler:  # noqa: ARG002 - see Duration
+        """See ``Duration``."""
+        mu, sigma, draw = log(self.median), self.sigma, random.lognormvariate
+        return lambda _file: draw(mu, sigma)
+
+
+@frozen
+class PerMegabyte(Duration):
+    """``base`` seconds, and ``seconds`` more for each 1,000,000 bytes of the file.
+
+    ``Plan`` says where the size comes from; for a file whose size nobody says, the step that picks it up raises
+    ``ValueError``.
+    """
+
+    seconds: float = field(validator=_seconds)
+    base: float = field(default=0.0, validator=_seconds)
+
+    def sampler(self, random: Random, size: Sizer) -> Sampler:  # noqa: ARG002 - see Duration
+        """See ``Duration``."""
+        base, each = self.base, self.seconds / MEGABYTE
+        return lambda file: base + each * size(file)
+
+
+def _observed(value: Any) -> tuple[float, ...]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise TypeError(f"Empirical(…) takes a list of seconds, not {shown(value)}. Write Empirical([0.8, 1.3]).")
+    if not value:
+        raise ValueError("Empirical([]): there is nothing to draw from. Write Empirical([0.8, 1.3]).")
+    return tuple(seconds(f"Empirical([{i}]=…)", item, _TIME) for i, item in enumerate(value))
+
+
+@frozen
+class Empirical(Duration):
+    """One of the durations that were observed, all equally likely."""
+
+    observed: tuple[float, ...] = field(converter=_observed)
+
+    def sampler(self, random: Random, size: Sizer) -> Sampler:  # noqa: ARG002 - see Duration
+        """See ``Duration``."""
+        observed, choice = self.observed, random.choice
+        return lambda _file: choice(observed)
+
+
+DurationFunction = Callable[[VectorStoreFile, Random], float]
+"""A duration of one's own: called with the file and the simulation's random source, answers seconds."""
+
+
+def duration(value: Any) -> Duration | DurationFunction:
+    """A plan's ``service``; a bare number is constant.  Raise ``TypeError`` or ``ValueError``."""
+    if isinstance(value, Duration) or (callable(value) and not isinstance(value, type)):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return Constant(value)
+    raise TypeError(
+        f"Plan(service=…) takes seconds, a duration or a function of the file and the random source, not "
+        f"{shown(value)}. Write service=1.5, service=Exponential(mean=1.5) or service=lambda file, random: 1.5."
+    )
+
+
+def sampler(of: Duration | DurationFunction, random: Random, size: Sizer) -> Sampler:
+    """The sampler of any ``service``; what a function of one's own answers is checked each time."""
+    if isinstance(of, Duration):
+        return of.sampler(random, size)
+    function = of
+
+    def checked(file: VectorStoreFile) -> float:
+        what = f"The service of file {shown(file.id)} (…)"
+        return seconds(what, function(file, random), _TIME)
+
+    return checked

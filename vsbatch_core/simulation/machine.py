@@ -1,0 +1,361 @@
+"""The workers and the queue of what is going to happen: what a simulation is made of, below its loops.
+
+See the theory in the package's own docstring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+from typing import Any
+
+from vsbatch_core import events as ev
+from vsbatch_core.clock import VirtualClock
+from vsbatch_core.engine import Engine
+from vsbatch_core.errors import AlreadyLeased, shown
+from vsbatch_core.model import VectorStoreFile
+from vsbatch_core.simulation.durations import sampler
+from vsbatch_core.simulation.outcomes import Completed, Failed, Never, Outcome
+from vsbatch_core.simulation.plans import Plan
+from vsbatch_core.simulation.queue import AtRandom, Fifo, Keyed, Lifo
+from vsbatch_core.simulation.report import Figures
+from vsbatch_core.simulation.timeline import Timeline
+from vsbatch_core.store import Store
+
+Act = Callable[[], object]
+_Key = tuple[str, str]
+"""A vector store's id and a file's."""
+
+_FINISH, _ACT = 0, 1
+"""Priorities.  What ends goes first, so that a worker that is free at an instant is free for all of it."""
+
+
+class Entry:
+    """An act of the user's, or a file's return to the line: it ``waits`` in the queue unless it is ``dead``."""
+
+    __slots__ = ("act", "dead", "recurring", "waits")
+
+    def __init__(self, act: Act, *, recurring: bool = False) -> None:
+        self.act = act
+        self.dead = False
+        self.waits = False
+        self.recurring = recurring
+
+
+class Retried:
+    """A file that has failed ``times`` times and is tried again; ``entry`` is its return to the line."""
+
+    __slots__ = ("entry", "row", "store", "times")
+
+    def __init__(self, store: Store, row: int, times: int, entry: Entry) -> None:
+        self.store = store
+        self.row = row
+        self.times = times
+        self.entry = entry
+
+
+class Job:
+    """One file in a worker's hands; it stands in the queue itself once the plan has said when it ends."""
+
+    __slots__ = ("began", "dead", "outcome", "row", "store", "stuck")
+
+    def __init__(self, store: Store, row: int, began: float) -> None:
+        self.store = store
+        self.row = row
+        self.began = began
+        self.outcome: Outcome | None = None
+        self.dead = False
+        self.stuck = False
+
+
+class Machine:
+    """The workers of a simulation."""
+
+    def __init__(self, engine: Engine, clock: VirtualClock, plan: Plan, seed: int, *, record: bool) -> None:
+        self.engine = engine
+        self.clock = clock
+        self.start = clock.time()
+        self._ledger = engine._ledger
+        self._drains = engine.profile.cancel == "drain"
+        self._queue: list[tuple[float, int, int, Any]] = []
+        self._sequence = count()
+        self._in_service: dict[_Key, Job] = {}
+        self._acts = 0
+        """The entries of the queue that do not recur and are no jobs."""
+        self._recurring = 0
+        """Those that do."""
+        self._stuck = 0
+        """The jobs that will never end of themselves."""
+        self._retried: dict[_Key, Retried] = {}
+        self._forgotten: set[tuple[str, int]] = set()
+        """By store and row, the files that workers took and let go without an end."""
+        self._figures = Figures()
+        self._timeline = Timeline(self._ledger, self.start, lambda: len(self._in_service)) if record else None
+        # One random source for each purpose: another order does not change what becomes of the files.
+        self._random = Random(f"{seed} plan")
+        self._use(plan)
+        self._line = self._new_line(Random(f"{seed} order"))
+        self._take_on()
+        self._unsubscribe = engine.subscribe(self._hear)
+
+    def _use(self, plan: Plan) -> None:
+        self._plan = plan
+        self._most = float("inf") if plan.workers is None else plan.workers
+        self._decide = plan.decider(self._random)
+        self._service = sampler(plan.service, self._random, self._size)
+
+    def _new_line(self, random: Random) -> Fifo:
+        stores, order = self._ledger.stores, self._plan.order
+        if callable(order):
+            return Keyed(stores, order)
+        if order == "smallest":
+            return Keyed(stores, self._size)
+        if order == "random":
+            return AtRandom(stores, random)
+        return Lifo(stores) if order == "lifo" else Fifo(stores)
+
+    def _take_on(self) -> None:
+        """Have the files wait that are there already, oldest first."""
+        self._rows = {id: len(store.rows) for id, store in self._ledger.stores.items()}
+        """By store, how many of its rows were heard of: attachments are told in the order of their rows."""
+        for event in self._ledger._untold:  # made inside a subscriber: what comes by itself is not taken on twice
+            if event.vector_store_id in self._rows:
+                self._rows[event.vector_store_id] -= len(_attached(event))
+        waiting: list[tuple[Store, int, int]] = []
+        for file in self.engine.ingest.pending(limit=2**62):
+            store = self._ledger.stores[file.vector_store_id]
+            row = store.latest[file.id]
+            if row >= self._rows[store.id]:
+                continue
+            if waiting and waiting[-1][0] is store and waiting[-1][2] == row:
+                waiting[-1] = (store, waiting[-1][1], row + 1)
+            else:
+                waiting.append((store, row, row + 1))
+        for store, first, stop in waiting:
+            self._arrive(store, first, stop, self.start)
+
+    def _size(self, file: VectorStoreFile) -> int:
+        size: Any = self._ledger.size(file.id) if self._plan.size is None else self._plan.size(file)
+        if size is None:
+            size = file.attributes.get("bytes")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise ValueError(
+                f"The size of file {shown(file.id)} is {shown(size)}, and the plan needs it in bytes. "
+                "Write Plan(size=lambda file: 1_000_000), Engine(known_file=…), or an attribute 'bytes'."
+            )
+        return size
+
+    # What is going to happen
+
+    def _schedule(self, due: float, entry: Entry) -> None:
+        if entry.recurring:
+            self._recurring += 1
+        else:
+            self._acts += 1
+        entry.waits = True
+        heappush(self._queue, (due, _ACT, next(self._sequence), entry))
+
+    def _cancel(self, entry: Entry) -> None:
+        if entry.waits:
+            self._forget(entry)
+        entry.dead = True
+
+    def _forget(self, entry: Entry) -> None:
+        """An entry is no longer going to happen."""
+        entry.waits = False
+        if entry.recurring:
+            self._recurring -= 1
+        else:
+            self._acts -= 1
+
+    def _step(self, limit: float) -> bool:
+        """Do the next thing that is due, at ``limit`` at the latest; answer whether there was one."""
+        queue, clock = self._queue, self.clock
+        while queue and queue[0][3].dead:
+            heappop(queue)
+        now = clock.time()
+        if not queue or queue[0][0] > min(now, limit):
+            if self._line and len(self._in_service) < self._most and self._pick_up(now):
+                return True
+            if not queue or queue[0][0] > limit:
+                return False
+            if self._timeline is not None:
+                self._timeline.settle()
+            now = clock.advance_to(queue[0][0])
+        _, priority, _, entry = heappop(queue)
+        if priority == _FINISH:
+            self._finish(entry, now)
+        else:
+            self._forget(entry)
+            entry.act()
+        return True
+
+    def _pick_up(self, now: float) -> bool:
+        """Have a worker take a file; answer whether one waited."""
+        ticket = self._line.take()
+        if ticket is None:
+            return False
+        store, row, at = ticket
+        file = store.rows[row]
+        key = (store.id, file.id)
+        tried = self._retried[key].times if key in self._retried else 0
+        # In a worker's hands before the plan is asked: a plan may give commands, and what they do to this very
+        # file is then heard of like anything else.
+        job = self._in_service[key] = Job(store, row, now)
+        try:
+            if self._drains and not tried:
+                self._lease(key)
+            outcome = self._asked(file, tried)
+            after = outcome.after
+            if after is None and type(outcome) is not Never:
+                after = self._service(file)
+        except BaseException:
+            if self._in_service.get(key) is job:
+                del self._in_service[key]
+                self._line.put_back(ticket)
+            raise
+        if not tried:
+            self._figures.waits.append(now - at)
+        if self._timeline is not None:
+            self._timeline.touched(store, row, now)
+        if self._in_service.get(key) is not job:
+            return True
+        if after is not None:
+            job.outcome = outcome
+            heappush(self._queue, (now + after, _FINISH, next(self._sequence), job))
+        elif isinstance(outcome, Never) and outcome.holds_worker:
+            job.stuck = True
+            self._stuck += 1
+        else:
+            del self._in_service[key]
+            self._forgotten.add((store.id, row))
+        return True
+
+    def _asked(self, file: VectorStoreFile, tried: int) -> Outcome:
+        outcome = self._decide(file, tried)
+        if self._plan.size is not None and isinstance(outcome, Completed) and outcome.usage_bytes is None:
+            return Completed(after=outcome.after, usage_bytes=self._size(file))
+        return outcome
+
+    def _lease(self, key: _Key) -> None:
+        # Leased by the worker of another host or simulation: this one takes the file over.
+        with suppress(AlreadyLeased):
+            self.engine.ingest.lease(*key)
+
+    def _finish(self, job: Job, now: float) -> None:
+        """A worker is done with a file, and free whatever comes of telling so."""
+        file = job.store.rows[job.row]
+        key = (job.store.id, file.id)
+        del self._in_service[key]
+        figures, service = self._figures, now - job.began
+        figures.services.append(service)
+        figures.busy_seconds += service
+        figures.last = now
+        outcome = job.outcome
+        if self._plan.retries is not None and type(outcome) is Failed and outcome.code == "server_error":
+            before = self._retried.get(key)
+            times = 1 if before is None else before.times + 1
+            if times <= self._plan.retries.times:
+                entry = Entry(partial(self._arrive, job.store, job.row, job.row + 1, now))
+                self._retried[key] = Retried(job.store, job.row, times, entry)
+                self._schedule(now + self._plan.retries.wait(times), entry)
+                figures.retried += 1
+                if self._timeline is not None:
+                    self._timeline.touched(job.store, job.row, now)
+                return
+        figures.ended += 1
+        self._end(key, outcome)
+
+    def _end(self, key: _Key, outcome: Outcome | None) -> None:
+        if type(outcome) is Completed:
+            self.engine.ingest.complete(*key, usage_bytes=outcome.usage_bytes)
+        elif type(outcome) is Failed:
+            self.engine.ingest.fail(*key, code=outcome.code, message=outcome.message)
+
+    # What the engine tells
+
+    def _hear(self, event: ev.Event) -> None:
+        if self._timeline is not None:
+            self._timeline.hear(event)
+        hear = _HEAR.get(type(event))
+        if hear is not None:
+            hear(self, event)
+
+    def _arrive(self, store: Store, first: int, stop: int, at: float) -> None:
+        if self._figures.first is None:
+            self._figures.first = at
+        if self._plan.automatic:
+            self._line.put(store, first, stop, at)
+
+    def _over(self, of: Job | Retried) -> bool:
+        """Whether the file has ended, in whatever way."""
+        if self._ledger.stores.get(of.store.id) is not of.store:
+            return True
+        return of.store.rows[of.row].status != "in_progress"
+
+    def _release(self, key: _Key) -> None:
+        """Free the worker that holds the file, if one does, or have it not be tried again, if it has ended."""
+        job = self._in_service.get(key)
+        if job is not None and self._over(job):
+            del self._in_service[key]
+            job.dead = True
+            self._stuck -= job.stuck
+            self._figures.busy_seconds += self.clock.time() - job.began
+        if self._retried:
+            retried = self._retried.get(key)
+            if retried is not None and self._over(retried):
+                del self._retried[key]
+                self._cancel(retried.entry)
+
+    def _release_all(self, vector_store_id: str) -> None:
+        """The same for all files of a store; O(w), w files being in workers' hands or to be tried again."""
+        for key in [key for of in (self._in_service, self._retried) for key in of if key[0] == vector_store_id]:
+            self._release(key)
+
+    def _files_attached(self, event: ev.VectorStoreCreated | ev.FileBatchCreated | ev.FileAttached) -> None:
+        store = self._ledger.stores.get(event.vector_store_id)
+        if store is None:
+            return  # deleted since, by another subscriber
+        first = self._rows.get(store.id, 0)
+        stop = self._rows[store.id] = first + len(_attached(event))
+        if (first and self._in_service) or self._retried:
+            self._release_all(store.id)
+        if first < stop:
+            self._arrive(store, first, stop, event.at)
+
+    def _file_ended(self, event: ev.FileCompleted | ev.FileFailed | ev.FileDeleted) -> None:
+        self._figures.last = event.at
+        if self._in_service or self._retried:
+            self._release((event.vector_store_id, event.file_id))
+
+    def _batch_cancelled(self, event: ev.FileBatchCancelled) -> None:
+        self._figures.last = event.at
+        self._release_all(event.vector_store_id)
+
+    def _store_deleted(self, event: ev.VectorStoreDeleted) -> None:
+        self._rows.pop(event.vector_store_id, None)
+        self._figures.last = event.at
+        self._release_all(event.vector_store_id)
+
+
+def _attached(event: ev.Event) -> tuple[VectorStoreFile, ...]:
+    """The files that the event attached."""
+    if isinstance(event, ev.FileAttached):
+        return (event.file,)
+    return event.files if isinstance(event, (ev.VectorStoreCreated, ev.FileBatchCreated)) else ()
+
+
+_HEAR: dict[type[ev.Event], Callable[[Machine, Any], None]] = {
+    ev.VectorStoreCreated: Machine._files_attached,
+    ev.FileBatchCreated: Machine._files_attached,
+    ev.FileAttached: Machine._files_attached,
+    ev.FileCompleted: Machine._file_ended,
+    ev.FileFailed: Machine._file_ended,
+    ev.FileDeleted: Machine._file_ended,
+    ev.FileBatchCancelled: Machine._batch_cancelled,
+    ev.VectorStoreDeleted: Machine._store_deleted,
+}

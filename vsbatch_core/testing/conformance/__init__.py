@@ -1,0 +1,52 @@
+"""Laws of the API that are tried on a live server, through the official client and nothing else.
+
+``vsbatch check`` is the command; ``Conformance`` is the same as tests of pytest, for a server written in Python::
+
+    from vsbatch_core.testing.conformance import Conformance, asgi_client
+
+    class TestMyServer(Conformance):
+        @classmethod
+        def client(cls):
+            return asgi_client(app)
+
+It needs the official client and Hypothesis: ``pip install 'vsbatch-core[check]'``; ``Conformance`` needs pytest.
+Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vsbatch_core.testing.conformance.asgi import asgi_client
+    from vsbatch_core.testing.conformance.laws import Law
+    from vsbatch_core.testing.conformance.probe import Probe
+    from vsbatch_core.testing.conformance.pytests import Conformance
+    from vsbatch_core.testing.conformance.runner import LAWS, Verdict, check
+
+__all__ = ["LAWS", "Conformance", "Law", "Probe", "Verdict", "asgi_client", "check"]
+
+EXTRA = "the conformance laws need the official client and Hypothesis: pip install 'vsbatch-core[check]'"
+
+_HOMES = {
+    "LAWS": "runner",
+    "Conformance": "pytests",
+    "Law": "laws",
+    "Probe": "probe",
+    "Verdict": "runner",
+    "asgi_client": "asgi",
+    "check": "runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        home = import_module(f"{__name__}.{_HOMES[name]}")
+    except ImportError as error:
+        raise ImportError(
+            EXTRA if error.name != "pytest" else "Conformance needs pytest: pip install pytest"
+        ) from error
+    return getattr(home, name)
