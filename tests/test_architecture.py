@@ -142,6 +142,12 @@ def test_every_name_is_exported_once_in_order_and_is_there() -> None:
     assert len({id(getattr(vsbatch_core, name)) for name in names}) == len(names)
 
 
+def test_what_is_imported_when_it_is_used_can_be_listed_before_and_nothing_else_is_there() -> None:
+    assert set(vsbatch_core.__all__) <= set(dir(vsbatch_core))
+    with pytest.raises(AttributeError, match="has no attribute 'Engines'"):
+        vsbatch_core.Engines  # noqa: B018 - the look is what is refused
+
+
 def test_a_star_import_brings_exactly_the_exported_names() -> None:
     found: dict[str, Any] = {}
     exec(f"from {PACKAGE} import *", found)  # noqa: S102 - there is no other way to say it

@@ -4,6 +4,7 @@ Names are imported when they are first used, so that importing the package, as t
 test run of every project that has it installed, costs nothing.
 """
 
+from collections import ChainMap as _ChainMap
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
@@ -82,12 +83,10 @@ _ROOMS = ("clock", "errors", "model", "ledger", "engine")
 def __getattr__(name: str) -> _Any:
     if name in ("errors", "events", "wire"):
         return _import_module(f"{__name__}.{name}")
-    if name in __all__:
-        for room in _ROOMS:
-            found = vars(_import_module(f"{__name__}.{room}"))
-            if name in found:
-                return globals().setdefault(name, found[name])
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    rooms = [vars(_import_module(f"{__name__}.{room}")) for room in _ROOMS]
+    return globals().setdefault(name, _ChainMap(*rooms)[name])
 
 
 def __dir__() -> list[str]:
