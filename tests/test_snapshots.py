@@ -12,7 +12,17 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsbatch_core import Engine, FrozenDict, LastError, Profile, VectorStoreFile, VirtualClock, events, wire
+from vsbatch_core import (
+    Engine,
+    FrozenDict,
+    LastError,
+    Limits,
+    Profile,
+    VectorStoreFile,
+    VirtualClock,
+    events,
+    wire,
+)
 from vsbatch_core.errors import ReplayError, SnapshotError, VectorStoreNotFound
 
 from .strategies import (
@@ -514,3 +524,10 @@ def test_a_snapshot_shares_nothing_with_the_engine() -> None:
     first["vector_stores"][0]["metadata"]["x"] = "y"
     engine.check()
     assert engine.vector_stores.retrieve("vs_1").metadata == {"k": "v"}
+
+
+@pytest.mark.parametrize("most", [100, 500, 799, 800, 4096])
+def test_a_snapshot_can_be_restored_under_limits_that_the_default_chunking_exceeds(most: int) -> None:
+    engine = Engine(profile=Profile(limits=Limits(chunk_tokens_most=most)), clock=VirtualClock(START))
+    engine.vector_stores.create(file_ids=["file-a"])
+    assert Engine.restore(engine.snapshot()).snapshot() == engine.snapshot()

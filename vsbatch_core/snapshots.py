@@ -15,6 +15,7 @@ from vsbatch_core.batch import Batch
 from vsbatch_core.errors import SnapshotError, VsbatchError
 from vsbatch_core.ledger import Ledger
 from vsbatch_core.model import (
+    AUTO,
     FILE_STATUSES,
     FileStatus,
     LastError,
@@ -122,7 +123,10 @@ def _load_store(id: str, data: dict[str, Any], profile: Profile) -> Store:
         arguments.metadata(data["metadata"], limits),
     )
     strategies = [
-        arguments.chunking_strategy(
+        # The default was never an argument, so limits on arguments do not hold for it.
+        AUTO
+        if [size, overlap] == [AUTO.static.max_chunk_size_tokens, AUTO.static.chunk_overlap_tokens]
+        else arguments.chunking_strategy(
             {"type": "static", "static": {"max_chunk_size_tokens": size, "chunk_overlap_tokens": overlap}},
             limits,
         )
