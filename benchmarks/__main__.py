@@ -109,6 +109,8 @@ def main() -> None:
     pages(worlds, rounds, seconds)
     retrievals(worlds, rounds, seconds)
     changes(worlds, rounds)
+    for world in worlds:
+        world.close()
     memory(20_000 if quick else 1_000_000)
     simulation.figures(quick=quick)
     http.main(quick=quick)

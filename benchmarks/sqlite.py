@@ -52,6 +52,10 @@ class SqliteStore:
         self.execute("INSERT INTO counts VALUES ('store', 0, 0, 0, 0, 0)")
         self.next = 0
 
+    def close(self) -> None:
+        """Let the database go."""
+        self.connection.close()
+
     def create(self, batch: int, file_ids: list[str], created_at: int) -> None:
         """Attach a batch in one transaction."""
         first = self.next

@@ -6,6 +6,8 @@ beside it.  The comparison with peers is ``python -m benchmarks``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -14,9 +16,10 @@ from benchmarks.worlds import BATCH, World, file_ids
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world() -> Iterator[World]:
     """A store of 10,000 files."""
-    return World(10_000)
+    with closing(World(10_000)) as world:
+        yield world
 
 
 @pytest.mark.parametrize("filter", [None, "completed"])

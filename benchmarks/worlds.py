@@ -37,6 +37,10 @@ class World:
         self._unfinished = self.ids[1::2]
         random.Random(n).shuffle(self._unfinished)
 
+    def close(self) -> None:
+        """Let the peer's database go."""
+        self.sqlite.close()
+
     def _create(self, ids: list[str]) -> tuple[str, int]:
         number = next(self._batch_numbers)
         batch = self.engine.vector_stores.file_batches.create(self.store_id, file_ids=ids)
