@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, get_args
 
 from attrs import frozen
 
-from vsbatch_core.model import Attributes, ExpiresAfter, LastError, Metadata, VectorStoreFile
+from vsbatch_core.model import Attributes, ExpiresAfter, LastError, Metadata, VectorStoreFile, thawed
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -148,5 +148,8 @@ Event = (
     | FileBatchCreated
     | FileBatchCancelled
 )
+
+new_leased, new_completed, new_failed = thawed(FileLeased), thawed(FileCompleted), thawed(FileFailed)
+"""Make the events that there is one of for each file, of all their fields, in their order."""
 
 EVENTS: dict[str, type[Event]] = {event.kind: event for event in get_args(Event)}

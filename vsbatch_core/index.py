@@ -85,15 +85,17 @@ EVERYTHING = Everything()
 class Sparse(Index):
     """A sorted set of numbers, in blocks.
 
-    ``add``, ``remove`` and ``first`` are O(log b), b blocks being held; a read is O(log b + n).
+    ``add`` and ``remove`` are O(log b), b blocks being held; a read is O(log b + n).
     """
 
-    __slots__ = ("_blocks", "_order", "shift")
+    __slots__ = ("_blocks", "_lowest", "_order", "shift")
 
     def __init__(self, numbers: Sequence[int] = (), *, shift: int = _SHIFT) -> None:
         self.shift = shift
         self._blocks: dict[int, list[int]] = {}
         self._order: SortedList[int] = SortedList()
+        self._lowest: list[int] = _NO_BLOCK
+        """The first block: who looks for the least number needs no search."""
         self.update(numbers)
 
     def __iter__(self) -> Iterator[int]:
@@ -111,6 +113,7 @@ class Sparse(Index):
         if block is None:
             self._blocks[number >> self.shift] = [number]
             self._order.add(number >> self.shift)
+            self._find_lowest()
         else:
             insort(block, number)
 
@@ -130,6 +133,7 @@ class Sparse(Index):
                 if between:
                     block.sort()
             done = stop
+        self._find_lowest()
 
     def remove(self, number: int) -> None:
         """Take out a number that is there."""
@@ -139,6 +143,7 @@ class Sparse(Index):
         else:
             del self._blocks[number >> self.shift]
             self._order.remove(number >> self.shift)
+            self._find_lowest()
 
     def cut(self, low: int, high: int) -> list[int]:
         """Take out, and answer, all of ``low <= number < high``, in rising order.  O(log b + n)."""
@@ -152,11 +157,15 @@ class Sparse(Index):
             else:
                 del self._blocks[key]
                 self._order.remove(key)
+        self._find_lowest()
         return taken
 
+    def _find_lowest(self) -> None:
+        self._lowest = self._blocks[self._order[0]] if self._blocks else _NO_BLOCK
+
     def first(self) -> int | None:
-        """The least number, or ``None``."""
-        return self._blocks[self._order[0]][0] if self._blocks else None
+        """The least number, or ``None``.  O(1)."""
+        return self._lowest[0] if self._lowest else None
 
     def ascending(self, low: int, high: int, n: int) -> list[int]:
         """See ``Index``."""
@@ -191,7 +200,11 @@ class Sparse(Index):
 
     def check(self, what: str, recomputed: Sparse) -> None:
         """Raise ``Inconsistent`` unless this holds the same numbers, in the same blocks."""
-        for kept, right in ((list(self._order), list(recomputed._order)), (self._blocks, recomputed._blocks)):
+        for kept, right in (
+            (list(self._order), list(recomputed._order)),
+            (self._blocks, recomputed._blocks),
+            (self._lowest, recomputed._lowest),
+        ):
             if kept != right:
                 raise Inconsistent(f"the index of {what}", kept, right)
 

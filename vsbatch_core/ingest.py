@@ -50,9 +50,8 @@ class Ingest:
         """
         ledger = self._ledger
         with ledger.lock:
-            store = self._store(vector_store_id, file_id, "lease")
-            row = _row(store, file_id, "lease")
-            ledger.commit(ev.FileLeased(ledger.now(store), store.id, file_id))
+            store, row = self._find(vector_store_id, file_id, "lease")
+            ledger.commit(ev.new_leased(ledger.now(store), store.id, file_id))
             return store.rows[row]
 
     def complete(self, vector_store_id: str, file_id: str, *, usage_bytes: int | None = None) -> VectorStoreFile:
@@ -62,14 +61,13 @@ class Ingest:
         ``NotAttached``, and change nothing, if the file can not be completed.
         """
         ledger = self._ledger
-        if usage_bytes is None:
+        if usage_bytes is not None:
+            arguments.integer("usage_bytes", usage_bytes, 0, arguments.MOST_BYTES)
+        elif ledger.known_file is not None:
             usage_bytes = ledger.size(arguments.string("file_id", file_id, least=1))
-        else:
-            usage_bytes = arguments.integer("usage_bytes", usage_bytes, 0, arguments.MOST_BYTES)
         with ledger.lock:
-            store = self._store(vector_store_id, file_id, "complete")
-            row = _row(store, file_id, "complete")
-            ledger.commit(ev.FileCompleted(ledger.now(store), store.id, file_id, usage_bytes or 0))
+            store, row = self._find(vector_store_id, file_id, "complete")
+            ledger.commit(ev.new_completed(ledger.now(store), store.id, file_id, usage_bytes or 0))
             return store.rows[row]
 
     def fail(
@@ -88,24 +86,20 @@ class Ingest:
         code = arguments.error_code(code)
         text = MESSAGES[code] if message is None else arguments.string("message", message)
         with ledger.lock:
-            store = self._store(vector_store_id, file_id, "fail")
-            row = _row(store, file_id, "fail")
-            ledger.commit(ev.FileFailed(ledger.now(store), store.id, file_id, LastError(code, text)))
+            store, row = self._find(vector_store_id, file_id, "fail")
+            ledger.commit(ev.new_failed(ledger.now(store), store.id, file_id, LastError(code, text)))
             return store.rows[row]
 
-    def _store(self, vector_store_id: str, file_id: str, tried: Tried) -> Store:
+    def _find(self, vector_store_id: str, file_id: str, tried: Tried) -> tuple[Store, int]:
+        """The store, and the row of a file there that what is ``tried`` can be done with; else raise."""
         try:
-            return self._ledger.store(vector_store_id)
+            store = self._ledger.store(vector_store_id)
+            if tried == "lease":
+                return store, store.require_leasable(file_id)
+            return store, store.require_in_progress(file_id, tried)
         except VectorStoreNotFound:
             arguments.string("file_id", file_id, least=1)
             raise NotAttached(file_id, vector_store_id, "not there: there is no such store", tried) from None
-
-
-def _row(store: Store, file_id: str, tried: Tried) -> int:
-    try:
-        if tried == "lease":
-            return store.require_leasable(file_id)
-        return store.require_in_progress(file_id, tried)
-    except (NotAttached, TypeError):  # TypeError: an argument that can not be hashed
-        arguments.string("file_id", file_id, least=1)
-        raise
+        except (NotAttached, TypeError):  # TypeError: an argument that can not be hashed
+            arguments.string("file_id", file_id, least=1)
+            raise

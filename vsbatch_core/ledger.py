@@ -144,14 +144,15 @@ class Ledger:
 
     def now(self, store: Store | None = None) -> float:
         """The time of the next event: the clock's, but never before what the store has seen."""
-        return max(self.clock.time(), self.at if store is None else store.at)
+        now, seen = self.clock.time(), self.at if store is None else store.at
+        return max(now, seen)
 
     # Changing
 
     def commit(self, event: ev.Event) -> None:
         """Apply an event that was validated, then tell the subscribers."""
         self._apply(event)
-        if self._subscribers:
+        if self._callbacks:
             self._tell(event)
 
     def replay(self, event: ev.Event) -> None:
@@ -220,19 +221,22 @@ class Ledger:
         return unsubscribe
 
     def _tell(self, event: ev.Event) -> None:
-        self._untold.append(event)
+        untold = self._untold
         if self._telling:
+            untold.append(event)
             return  # A subscriber gave a command: the telling that called it goes on with this event.
         self._telling = True
         raised: list[BaseException] = []
         try:
-            while self._untold:
-                event = self._untold.popleft()
+            while True:
                 for callback in self._callbacks:
                     try:
                         callback(event)
                     except BaseException as error:  # noqa: BLE001 - told to all the others, then raised
                         raised.append(error)
+                if not untold:
+                    break
+                event = untold.popleft()
         finally:
             self._telling = False
         if not raised:

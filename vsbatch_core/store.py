@@ -155,8 +155,10 @@ class Store:
 
     def require_in_progress(self, file_id: str, tried: transitions.Trigger) -> int:
         """The row of a file that ``tried`` can finish; raise ``NotAttached`` or ``AlreadyFinished``."""
-        row = self._attached(file_id, tried)
-        transitions.after(self.rows[row].status, tried, file_id, self.id)
+        row = self.latest.get(file_id)
+        if row is None or tried not in transitions.ATTACHMENT[self.rows[row].status]:  # so ended, or left
+            row = self._attached(file_id, tried)
+            transitions.after(self.rows[row].status, tried, file_id, self.id)
         return row
 
     def require_leasable(self, file_id: str) -> int:
@@ -259,9 +261,9 @@ class Store:
         _APPLY[type(event)](self, event)
 
     def _touch(self, at: float) -> None:
+        self.at = at
         if self.expires_after is None or not self.expired(at):
             self.last_active_at = int(at)
-        self.at = at
 
     def _attach(self, files: Sequence[VectorStoreFile]) -> None:
         first = len(self.rows)
@@ -293,16 +295,23 @@ class Store:
             file = self.rows[row] = ended(file, transitions.ATTACHMENT["in_progress"]["detach"])
         self.departed[file.status].add(row)
 
-    def _finish(self, event: ev.FileCompleted | ev.FileFailed) -> None:
+    def _complete(self, event: ev.FileCompleted) -> None:
+        self._end(event, "complete", event.usage_bytes, None)
+        self.usage_bytes += event.usage_bytes
+
+    def _fail(self, event: ev.FileFailed) -> None:
+        self._end(event, "fail", 0, event.last_error)
+
+    def _end(
+        self,
+        event: ev.FileCompleted | ev.FileFailed,
+        trigger: transitions.Trigger,
+        usage_bytes: int,
+        error: LastError | None,
+    ) -> None:
         row = self.latest[event.file_id]
         old = self.rows[row]
-        usage_bytes: int = 0
-        error: LastError | None = None
-        status: FileStatus
-        if isinstance(event, ev.FileCompleted):
-            status, usage_bytes = transitions.ATTACHMENT[old.status]["complete"], event.usage_bytes
-        else:
-            status, error = transitions.ATTACHMENT[old.status]["fail"], event.last_error
+        status = transitions.ATTACHMENT[old.status][trigger]
         self.rows[row] = ended(old, status, usage_bytes, error)
         if self.leased:
             self.leased.discard(row)
@@ -312,7 +321,6 @@ class Store:
         batch = self.batch_of(row)
         if batch is not None:
             batch.tally.move("in_progress", status)
-        self.usage_bytes += usage_bytes
         self._touch(event.at)
 
     def _update(self, event: ev.VectorStoreUpdated) -> None:
@@ -442,8 +450,8 @@ _APPLY: dict[type[ev.Event], Callable[[Store, Any], None]] = {
     ev.FileUpdated: Store._update_file,
     ev.FileDeleted: Store._delete_file,
     ev.FileLeased: Store._lease,
-    ev.FileCompleted: Store._finish,
-    ev.FileFailed: Store._finish,
+    ev.FileCompleted: Store._complete,
+    ev.FileFailed: Store._fail,
     ev.FileBatchCreated: Store._create_batch,
     ev.FileBatchCancelled: Store._cancel_batch,
 }

@@ -14,7 +14,7 @@ from vsbatch_core.adapters.faulty import FaultyApi
 from vsbatch_core.adapters.http import Request
 from vsbatch_core.errors import shown
 from vsbatch_core.simulation.machine import Machine
-from vsbatch_core.simulation.sleeping import pass_time, patched
+from vsbatch_core.simulation.sleeping import patched
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -30,17 +30,6 @@ class SimulatedApi(FaultyApi):
 
     def _poll(self, request: Request) -> int:
         return self.poll_after_ms if self.simulation._sleeping else super()._poll(request)
-
-
-class Driver:
-    """A simulation that any thread may move on."""
-
-    def __init__(self, simulation: Any) -> None:
-        self._simulation = simulation
-
-    def advance(self, seconds: float) -> None:
-        """Let this much time pass."""
-        pass_time(self._simulation, seconds)
 
 
 def as_faults(given: Any) -> Faults:
@@ -71,7 +60,7 @@ class Face(Machine):
         """
         return SimulatedApi(
             engine=self.engine,
-            driver=Driver(self),
+            driver=self,
             polled=self.polled,
             faults=self.faults,
             seed=self.seed,
@@ -122,6 +111,11 @@ class Face(Machine):
         row = store.latest[file_id]
         picked_up = key in self._in_service or key in self._retried or (vector_store_id, row) in self._forgotten
         return not picked_up and row not in store.leased
+
+    @abstractmethod
+    def advance(self, seconds: float) -> Any:
+        """See ``Simulation``."""
+        ...
 
     @abstractmethod
     def polled(self, looked_at: Any) -> Any:

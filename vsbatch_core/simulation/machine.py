@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from random import Random
 from typing import Any
 
@@ -61,11 +62,12 @@ class Retried:
 class Job:
     """One file in a worker's hands; it stands in the queue itself once the plan has said when it ends."""
 
-    __slots__ = ("began", "dead", "outcome", "row", "store", "stuck")
+    __slots__ = ("began", "dead", "key", "outcome", "row", "store", "stuck")
 
-    def __init__(self, store: Store, row: int, began: float) -> None:
+    def __init__(self, store: Store, row: int, key: _Key, began: float) -> None:
         self.store = store
         self.row = row
+        self.key = key
         self.began = began
         self.outcome: Outcome | None = None
         self.dead = False
@@ -104,7 +106,7 @@ class Machine:
 
     def _use(self, plan: Plan) -> None:
         self._plan = plan
-        self._most = float("inf") if plan.workers is None else plan.workers
+        self._most = inf if plan.workers is None else plan.workers
         self._decide = plan.decider(self._random)
         self._service = sampler(plan.service, self._random, self._size)
 
@@ -178,14 +180,15 @@ class Machine:
         while queue and queue[0][3].dead:
             heappop(queue)
         now = clock.time()
-        if not queue or queue[0][0] > min(now, limit):
-            if self._line and len(self._in_service) < self._most and self._pick_up(now):
+        due = queue[0][0] if queue else inf
+        if due > now or due > limit:
+            if len(self._in_service) < self._most and self._pick_up(now):
                 return True
-            if not queue or queue[0][0] > limit:
+            if not queue or due > limit:
                 return False
             if self._timeline is not None:
                 self._timeline.settle()
-            now = clock.advance_to(queue[0][0])
+            now = clock.advance_to(due)
         _, priority, _, entry = heappop(queue)
         if priority == _FINISH:
             self._finish(entry, now)
@@ -202,10 +205,10 @@ class Machine:
         store, row, at = ticket
         file = store.rows[row]
         key = (store.id, file.id)
-        tried = self._retried[key].times if key in self._retried else 0
+        tried = self._retried[key].times if self._retried and key in self._retried else 0
         # In a worker's hands before the plan is asked: a plan may give commands, and what they do to this very
         # file is then heard of like anything else.
-        job = self._in_service[key] = Job(store, row, now)
+        job = self._in_service[key] = Job(store, row, key, now)
         try:
             if self._drains and not tried:
                 self._lease(key)
@@ -237,9 +240,9 @@ class Machine:
 
     def _asked(self, file: VectorStoreFile, tried: int) -> Outcome:
         outcome = self._decide(file, tried)
-        if self._plan.size is not None and isinstance(outcome, Completed) and outcome.usage_bytes is None:
-            return Completed(after=outcome.after, usage_bytes=self._size(file))
-        return outcome
+        if self._plan.size is None or type(outcome) is not Completed or outcome.usage_bytes is not None:
+            return outcome
+        return Completed(after=outcome.after, usage_bytes=self._size(file))
 
     def _lease(self, key: _Key) -> None:
         # Leased by the worker of another host or simulation: this one takes the file over.
@@ -248,8 +251,7 @@ class Machine:
 
     def _finish(self, job: Job, now: float) -> None:
         """A worker is done with a file, and free whatever comes of telling so."""
-        file = job.store.rows[job.row]
-        key = (job.store.id, file.id)
+        key = job.key
         del self._in_service[key]
         figures, service = self._figures, now - job.began
         figures.services.append(service)
@@ -268,13 +270,13 @@ class Machine:
                     self._timeline.touched(job.store, job.row, now)
                 return
         figures.ended += 1
-        self._end(key, outcome)
+        self._end(key[0], key[1], outcome)
 
-    def _end(self, key: _Key, outcome: Outcome | None) -> None:
+    def _end(self, vector_store_id: str, file_id: str, outcome: Outcome | None) -> None:
         if type(outcome) is Completed:
-            self.engine.ingest.complete(*key, usage_bytes=outcome.usage_bytes)
+            self.engine.ingest.complete(vector_store_id, file_id, usage_bytes=outcome.usage_bytes)
         elif type(outcome) is Failed:
-            self.engine.ingest.fail(*key, code=outcome.code, message=outcome.message)
+            self.engine.ingest.fail(vector_store_id, file_id, code=outcome.code, message=outcome.message)
 
     # What the engine tells
 
@@ -329,8 +331,9 @@ class Machine:
 
     def _file_ended(self, event: ev.FileCompleted | ev.FileFailed | ev.FileDeleted) -> None:
         self._figures.last = event.at
-        if self._in_service or self._retried:
-            self._release((event.vector_store_id, event.file_id))
+        key = (event.vector_store_id, event.file_id)
+        if key in self._in_service or key in self._retried:
+            self._release(key)
 
     def _batch_cancelled(self, event: ev.FileBatchCancelled) -> None:
         self._figures.last = event.at

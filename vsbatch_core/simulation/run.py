@@ -64,8 +64,8 @@ class Simulation(Face):
     commands tell the same events, byte for byte.  ``faults`` are what clients meet at its ``api``, and so through
     ``client`` and ``async_client``; the engine stays exact.  With ``record`` it keeps a ``timeline``.
 
-    It belongs to one thread.  The engine's clock may also be advanced by others; what was due meanwhile then
-    happens late, at the clock's time.
+    It belongs to one thread, but for ``advance``, ``polled`` and the clients, which any may call.  The engine's
+    clock may also be advanced by others; what was due meanwhile then happens late, at the clock's time.
 
     Raise ``TypeError`` or ``ValueError`` for an engine without a ``VirtualClock``, for one whose profile
     contradicts the plan's ``cancel``, and for arguments that cannot be meant.
@@ -212,9 +212,13 @@ class Simulation(Face):
     def advance(self, seconds: float) -> float:
         """Do all that is due in the next ``seconds``, and stop exactly there; answer ``now``.
 
-        Raise ``ValueError`` if ``seconds`` is negative or not finite: time does not go back.
+        Any thread may call it.  Raise ``ValueError`` if ``seconds`` is negative or not finite: time does not go
+        back.
         """
-        return self._advance_to(self.clock.time() + _delay("advance", seconds))
+        # With the engine locked it meets no command half-way, and two threads that let time pass do so one after
+        # the other.
+        with self._ledger.lock:
+            return self._advance_to(self.clock.time() + _delay("advance", seconds))
 
     def run(self, until: float | Callable[[], bool] | None = None) -> float:
         """Go on until ``now`` is ``until``, or until that function answers true; answer ``now``.
@@ -286,8 +290,13 @@ class Simulation(Face):
         """Somebody looks at this batch or file; answer it as it is to be shown to them.
 
         Does what is due at this instant.  It is what an HTTP face calls for each retrieval, and how a plan that
-        ends files after a number of polls hears of them.  Raise ``NotFound`` if it is gone.
+        ends files after a number of polls hears of them.  Any thread may call it.  Raise ``NotFound`` if it is
+        gone.
         """
+        with self._ledger.lock:
+            return self._polled(looked_at)
+
+    def _polled(self, looked_at: Polled) -> Polled:
         self._advance_to(self.clock.time())
         fresh = self._fresh(looked_at)
         store = self._ledger.stores[fresh.vector_store_id]
@@ -305,7 +314,7 @@ class Simulation(Face):
                 file = store.rows[row]
                 outcome = self._asked(file, 0)
                 if store.rows[row].status == "in_progress":
-                    self._end((store.id, file.id), outcome)
+                    self._end(store.id, file.id, outcome)
             fresh = self._fresh(looked_at)
         if fresh.status != "in_progress":
             self._seen_ended.add(what)

@@ -55,7 +55,7 @@ class Sleepers:
             return
         due, _, first = waiting[0]
         try:
-            pass_time(self._simulation, max(0.0, due - self._simulation.clock.time()))
+            self._simulation.advance(max(0.0, due - self._simulation.clock.time()))
         except BaseException as error:  # noqa: BLE001 - it is the sleeper's to raise, as after time.sleep
             first.set_exception(error)
         # Rounding may leave the clock just before `due`; the first is due all the same.
@@ -67,13 +67,6 @@ class Sleepers:
         self._loop.call_soon(self._pass, QUIET_PASSES)
 
 
-def pass_time(simulation: Simulation, seconds: float) -> None:
-    """Let so much time pass, from any thread."""
-    # Moved on with its engine locked, a simulation meets no command half-way.
-    with simulation.engine._ledger.lock:
-        simulation.advance(seconds)
-
-
 @contextmanager
 def patched(simulation: Simulation) -> Iterator[None]:
     """Have ``time.sleep``, ``asyncio.sleep`` and ``anyio.sleep`` sleep on the simulation's clock."""
@@ -83,7 +76,7 @@ def patched(simulation: Simulation) -> Iterator[None]:
     real_anyio: Any = getattr(anyio, "sleep", None)
 
     def sleep(seconds: float, /) -> None:
-        pass_time(simulation, seconds)
+        simulation.advance(seconds)
 
     async def asyncio_sleep(delay: float, result: Any = None) -> Any:
         if not 0 < delay < inf:  # a turn for the others, or for ever

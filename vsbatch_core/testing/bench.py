@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from vsbatch_core.adapters.http import Api
 from vsbatch_core.adapters.uploads import Uploads
@@ -56,8 +56,8 @@ class Bench:
     @cached_property
     def api(self) -> Api:
         """The engine over HTTP, for a client of one's own; a poll moves the simulation on."""
-        driver = _Driver(self.simulation)
-        return Api(self.engine, uploads=self.uploads, driver=driver, polled=driver.polled)
+        simulation = self.simulation
+        return Api(self.engine, uploads=self.uploads, driver=simulation, polled=simulation.polled)
 
     @cached_property
     def client(self) -> OpenAI:
@@ -83,26 +83,6 @@ class Bench:
         self.simulation.close()
         if "client" in vars(self):
             self.client.close()
-
-
-class _Driver:
-    """A simulation that any thread may move on."""
-
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
-        # A simulation hears of commands with the engine locked.  Moved on under the same lock, it meets no
-        # command half-way, and two threads that poll move it on one after the other.
-        self._lock = simulation.engine._ledger.lock
-
-    def advance(self, seconds: float) -> None:
-        """Let this much time pass."""
-        with self._lock:
-            self._simulation.advance(seconds)
-
-    def polled(self, looked_at: Any) -> Any:
-        """Answer a file or batch as it is to be shown to a client."""
-        with self._lock:
-            return self._simulation.polled(looked_at)
 
 
 def _clients() -> ModuleType:
