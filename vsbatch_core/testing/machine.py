@@ -1,0 +1,212 @@
+"""A state machine that drives a subject and the oracle in lockstep, and compares everything after every step.
+
+>>> from hypothesis.stateful import run_state_machine_as_test
+>>> class Mine(Lockstep):
+...     subject_factory = Subject  # or a class of your own
+>>> TestMine = Mine.TestCase  # for pytest and unittest
+
+After each call the two answers must be the same; after a refusal the subject must be what it was before; every
+retrieve, every page of every list under every filter, order and pair of cursors, and what is pending must answer
+the same; and reading must have changed nothing.  The sizes of the pages take turns, one a step.
+
+A failure prints the shortest history that was found, as a program of plain calls that pastes into a file.  To
+find it is a matter of seconds; to shorten it Hypothesis may take minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+try:
+    from hypothesis import strategies as st
+    from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+except ImportError as error:
+    raise ImportError("this room needs Hypothesis: pip install 'vsbatch-core[testing]'") from error
+
+from vsbatch_core.testing import strategies as us
+from vsbatch_core.testing.calls import Call, Refusal, all_reads, answer, same, walked, walks
+from vsbatch_core.testing.oracle import Oracle
+from vsbatch_core.testing.subjects import Subject, World
+
+
+class Divergence(AssertionError):
+    """The subject and the oracle differ; the message is a program that shows it."""
+
+
+class Comparison:
+    """A subject and the oracle, in lockstep.  Nothing here is random: give it calls, and it compares."""
+
+    def __init__(self, factory: Callable[[World], Subject], world: World | None = None) -> None:
+        world = world or World()
+        self.oracle = Oracle(**world.options())
+        self.subject = factory(world)
+        self.history: list[Call | None] = []
+        """The calls that were given; ``None`` stands for a renewal of the subject."""
+
+    def step(self, call: Call, limits: Iterable[int | None]) -> Any:
+        """Give the call to both, compare the answers and then everything; answer the oracle's answer."""
+        if not self.subject.can_ask(call):
+            return None
+        before = self.subject.state()
+        expected = answer(self.oracle, call)
+        self._compare(call, self._asked(call), expected)
+        self.history.append(call)
+        if isinstance(expected, Refusal) and self.subject.state() != before:
+            raise Divergence(
+                self.program(f"# the last call was refused, and yet changed what it was: {before!r}")
+            )
+        self.look(limits)
+        return expected
+
+    def renew(self, limits: Iterable[int | None]) -> None:
+        """Have the subject replaced by an equal one; compare everything."""
+        self.history.append(None)
+        with self._guard(None):
+            self.subject.renew()
+        self.look(limits)
+
+    def look(self, limits: Iterable[int | None]) -> None:
+        """Compare all that can be read, pages in these sizes, and look whether reading changed anything."""
+        subject, oracle = self.subject, self.oracle
+        with self._guard(None):
+            subject.settle()
+        with self._guard("engine.check()"):
+            subject.check()
+        before = subject.state()
+        turn = slice(len(self.history) % subject.reads_one_in, None, subject.reads_one_in)
+        for call in list(all_reads(oracle, us.FILES, limits))[turn]:
+            if subject.can_ask(call):
+                self._compare(call, self._asked(call), answer(oracle, call))
+        for call in list(walks(oracle))[turn]:
+            if not subject.can_ask(call):
+                continue
+            expected = walked(oracle, call)
+            with self._guard(f"list({call!r})"):
+                found = subject.walk(call)
+            if found != expected:
+                raise Divergence(self.program(f"found = list({call!r})", *_assertion(found, expected)))
+        if subject.state() != before:
+            raise Divergence(self.program(f"# reading all of it changed what it was: {before!r}"))
+
+    def _asked(self, call: Call) -> Any:
+        try:
+            return self.subject.ask(call)
+        except Exception as error:
+            raise Divergence(self.program(repr(call), f"# raises {error!r}")) from error
+
+    @contextmanager
+    def _guard(self, line: str | None) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise Divergence(self.program(*([line] if line else []), f"# raises {error!r}")) from error
+
+    def _compare(self, call: Call, found: Any, expected: Any) -> None:
+        if same(found, expected):
+            return
+        if isinstance(expected, Refusal):
+            lines = [
+                "try:",
+                f"    found = {call!r}",
+                "except VsbatchError as error:",
+                "    found = error.status, error.to_wire()",
+                *_assertion(found, (expected.status, expected.body)),
+            ]
+        else:
+            lines = [f"found = {call!r}", *_assertion(found, expected)]
+        raise Divergence(self.program(*lines))
+
+    def program(self, *lines: str) -> str:
+        """The history as a program of plain calls; what the subject does before it is read; and these lines."""
+        oracle = Oracle(**self.subject.world.options())
+        program = self.subject.prologue()
+        for call in self.history:
+            if call is None:
+                program += self.subject.renewal()
+            elif isinstance(answer(oracle, call), Refusal):
+                program += ["with suppress(VsbatchError):", f"    {call!r}"]
+            else:
+                program.append(repr(call))
+        return "\n".join(["the subject and the oracle differ:", "", *program, *self.subject.epilogue(), *lines])
+
+
+def _assertion(found: object, expected: object) -> list[str]:
+    return [f"assert found == {expected!r}, found", f"# it was {found!r}"]
+
+
+class Lockstep(RuleBasedStateMachine):
+    """A random history of calls, good and bad, given to the subject and to the oracle.  Name a subject first."""
+
+    subject_factory: ClassVar[Callable[[World], Subject]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.comparison: Comparison
+
+    @initialize(
+        profile=us.profiles,
+        sizes=st.sampled_from((None, us.SIZES)),
+        first=us.store_creations,
+        opening=us.openings,
+    )
+    def begin(self, profile: Any, sizes: Any, first: Call, opening: list[tuple[Call, int]]) -> None:
+        """Begin with a store, and some calls that find it there."""
+        self.comparison = Comparison(type(self).subject_factory, World(profile, sizes))
+        self._step(first)
+        for call, aim in opening:
+            self._step(us.aimed(call, self.comparison.oracle, aim))
+
+    @rule(call=us.store_creations | us.store_updates | us.store_updates | us.store_deletions)
+    def change_stores(self, call: Call) -> None:
+        """Make, change or delete a store."""
+        self._step(call)
+
+    @rule(call=us.batch_creations | us.attachments, aim=us.aims)
+    def attach(self, call: Call, aim: int) -> None:
+        """Attach files as a batch, or one."""
+        self._step(us.aimed(call, self.comparison.oracle, aim))
+
+    @rule(call=us.file_updates | us.file_deletions, aim=us.aims)
+    def change_files(self, call: Call, aim: int) -> None:
+        """Change a file's attributes, or delete it."""
+        self._step(us.aimed(call, self.comparison.oracle, aim))
+
+    @rule(call=us.cancellations, aim=us.aims)
+    def cancel(self, call: Call, aim: int) -> None:
+        """Cancel a batch."""
+        self._step(us.aimed(call, self.comparison.oracle, aim))
+
+    @rule(calls=st.lists(us.endings, min_size=1, max_size=4), aim=us.aims)
+    def finish(self, calls: list[Call], aim: int) -> None:
+        """Some files end."""
+        for call in calls:
+            self._step(us.aimed(call, self.comparison.oracle, aim))
+
+    @rule(call=us.leases, aim=us.aims)
+    def lease(self, call: Call, aim: int) -> None:
+        """A worker takes a file up."""
+        self._step(us.aimed(call, self.comparison.oracle, aim))
+
+    @rule(call=us.moves)
+    def move_the_clock(self, call: Call) -> None:
+        """Time goes by, or is set back."""
+        self._step(call)
+
+    @rule(call=us.misuses | us.listings)
+    def misuse(self, call: Call) -> None:
+        """A call with an argument that is wrong, or may be."""
+        self._step(call)
+
+    @precondition(lambda self: type(self).subject_factory.renews)
+    @rule()
+    def renew(self) -> None:
+        """The subject is replaced by an equal one."""
+        self.comparison.renew(self._limits())
+
+    def _step(self, call: Call) -> None:
+        self.comparison.step(call, self._limits())
+
+    def _limits(self) -> tuple[int | None, ...]:
+        return ((1,), (2,), (3,), (None,))[len(self.comparison.history) % 4]

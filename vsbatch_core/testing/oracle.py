@@ -1,0 +1,446 @@
+"""A naive engine, to compare others with: what the API does, written so that it is right at a glance.
+
+It was written from what is known of the API (the README's table of behaviour), not from the engine, and shares
+with it only the values and the errors.  A store is a list of all that was ever attached to it, a batch is a list
+of some of these; every answer is counted out anew from the lists.  Every call is O(n), n being all there ever
+was; it is meant for histories of some hundred commands.  It knows no threads, no events and no snapshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vsbatch_core import errors
+from vsbatch_core.model import (
+    ERROR_CODES,
+    NO_ATTRIBUTES,
+    FileStatus,
+    LastError,
+    Page,
+    Profile,
+    VectorStore,
+    VectorStoreDeleted,
+    VectorStoreFile,
+    VectorStoreFileBatch,
+    VectorStoreFileDeleted,
+    omit,
+)
+from vsbatch_core.testing.oracle_arguments import (
+    MESSAGES,
+    MOST_BYTES,
+    array,
+    chunking_of,
+    expiry_of,
+    mapping,
+    member,
+    one_of,
+    own_id,
+    page_arguments,
+    pairs,
+    text,
+    whole,
+)
+from vsbatch_core.testing.oracle_state import (
+    Attachment,
+    Batch,
+    Clock,
+    NewFile,
+    Store,
+    first_of_each,
+    page_of,
+    place_of,
+)
+
+
+class Oracle:
+    """The naive engine: both faces of ``Engine``, under the same names and arguments.
+
+    ``clock``, ``ids``, ``profile`` and ``known_file`` are those of ``Engine``; a clock and an id source must be
+    given, since the answers of the two can be equal only if they come from equal ones.
+
+    ``stores`` are all stores that ever were, oldest first; they may be read, to know what to ask for.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        ids: Callable[[str], str],
+        profile: Profile | None = None,
+        known_file: Callable[[str], int | None] | None = None,
+    ) -> None:
+        self.clock = clock
+        self.ids = ids
+        self.profile = profile or Profile()
+        self.known_file = known_file
+        self.stores: list[Store] = []
+        self.at = 0.0
+        """The latest time at which a store was made or deleted."""
+        self.vector_stores = VectorStores(self)
+        self.ingest = Ingest(self)
+
+    def now(self, store: Store | None = None) -> float:
+        """The clock's time; where that has stepped back, the latest that was seen (choice)."""
+        return max(self.clock.time(), self.at if store is None else store.at)
+
+    def store(self, vector_store_id: Any) -> Store:
+        """The store, which must be there."""
+        id = own_id("vector_store_id", vector_store_id, "vs_")
+        for store in self.stores:
+            if store.id == id and store.here:
+                return store
+        raise errors.VectorStoreNotFound(id)
+
+    def file(self, store: Store, file_id: Any) -> Attachment:
+        """The file, which must be attached now."""
+        file = store.find(text("file_id", file_id, 1))
+        if file is None:
+            raise errors.FileNotFound(file_id, store.id)
+        return file
+
+    def batch(self, store: Store, batch_id: Any) -> Batch:
+        """The batch, which must be in this store."""
+        id = own_id("batch_id", batch_id, "vsfb_")
+        for batch in store.batches:
+            if batch.id == id:
+                return batch
+        raise errors.FileBatchNotFound(id, store.id)
+
+    def require_known(self, param: str, new: Sequence[NewFile]) -> None:
+        """Refuse a file that the host does not know."""
+        for file_id, _, _ in new:
+            if self.known_file is not None and self.known_file(file_id) is None:
+                raise errors.UnknownFile(param, file_id)
+
+
+class FileBatches:
+    """``oracle.vector_stores.file_batches``."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self.oracle = oracle
+
+    def create(
+        self,
+        vector_store_id: Any,
+        *,
+        file_ids: Any = None,
+        files: Any = None,
+        attributes: Any = None,
+        chunking_strategy: Any = None,
+    ) -> VectorStoreFileBatch:
+        """Attach files as one batch."""
+        oracle, limits = self.oracle, self.oracle.profile.limits
+        shared = pairs("attributes", attributes, limits, strings_only=False)
+        chunking = chunking_of(chunking_strategy, limits)
+        if files is not None and file_ids is not None:
+            raise errors.MutuallyExclusive("files", "file_ids")
+        if files is None and file_ids is None:
+            raise errors.MissingParameter("file_ids")
+        new: list[NewFile] = []
+        if files is None:
+            for i, id in enumerate(array("file_ids", file_ids, 1, limits.batch_files)):
+                new.append((text(f"file_ids[{i}]", id, 1), chunking, shared))
+        else:
+            for i, item in enumerate(array("files", files, 1, limits.batch_files)):
+                param = f"files[{i}]"
+                given = mapping(param, item, ("file_id", "attributes", "chunking_strategy"))
+                new.append(
+                    (
+                        text(f"{param}.file_id", member(param, given, "file_id"), 1),
+                        chunking_of(given.get("chunking_strategy"), limits, f"{param}.chunking_strategy"),
+                        pairs(f"{param}.attributes", given.get("attributes"), limits, strings_only=False),
+                    )
+                )
+        new = first_of_each(new)
+        oracle.require_known("file_ids" if files is None else "files", new)
+        store = oracle.store(vector_store_id)
+        now = oracle.now(store)
+        store.require_open(now)
+        batch = Batch(oracle.ids("vsfb_"), int(now), store.attach(new, now))
+        store.batches.append(batch)
+        store.touch(now)
+        return batch.value(store, oracle.profile)
+
+    def retrieve(self, batch_id: Any, *, vector_store_id: Any) -> VectorStoreFileBatch:
+        """The batch as it stands."""
+        store = self.oracle.store(vector_store_id)
+        return self.oracle.batch(store, batch_id).value(store, self.oracle.profile)
+
+    def cancel(self, batch_id: Any, *, vector_store_id: Any) -> VectorStoreFileBatch:
+        """Cancel the files of the batch that are in progress; if it is to drain, those not leased."""
+        oracle = self.oracle
+        store = oracle.store(vector_store_id)
+        batch = oracle.batch(store, batch_id)
+        running = [file for file in batch.files if file.status == "in_progress"]
+        drain = oracle.profile.cancel == "drain"
+        if running and not (drain and batch.cancel_asked):
+            for file in running:
+                if not (drain and file.leased):
+                    file.status = "cancelled"
+            batch.cancel_asked = True
+            store.touch(oracle.now(store))
+        elif not running and oracle.profile.cancel_finished == "refuse":
+            raise errors.BatchAlreadyFinished(batch.id, batch.value(store, oracle.profile).status)
+        return batch.value(store, oracle.profile)
+
+    def list_files(
+        self,
+        batch_id: Any,
+        *,
+        vector_store_id: Any,
+        limit: Any = None,
+        order: Any = None,
+        after: Any = None,
+        before: Any = None,
+        filter: Any = None,
+    ) -> Page[VectorStoreFile]:
+        """A page of the files that the batch attached, be they still attached or not."""
+        oracle = self.oracle
+        size, way, status = page_arguments(oracle.profile.limits, limit, order, filter, before, after)
+        store = oracle.store(vector_store_id)
+        batch = oracle.batch(store, batch_id)
+        ids = [file.file_id for file in batch.files]
+        where = f"files of file batch '{batch.id}'"
+        files, more = page_of(
+            batch.files,
+            lambda file: status in (None, file.status),
+            way,
+            size,
+            place_of("after", after, ids, where),
+            place_of("before", before, ids, where),
+        )
+        return Page(tuple(file.value(store) for file in files), more)
+
+
+class Files:
+    """``oracle.vector_stores.files``."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self.oracle = oracle
+
+    def create(
+        self, vector_store_id: Any, *, file_id: Any = None, attributes: Any = None, chunking_strategy: Any = None
+    ) -> VectorStoreFile:
+        """Attach one file, outside any batch."""
+        oracle, limits = self.oracle, self.oracle.profile.limits
+        if file_id is None:
+            raise errors.MissingParameter("file_id")
+        new = (
+            text("file_id", file_id, 1),
+            chunking_of(chunking_strategy, limits),
+            pairs("attributes", attributes, limits, strings_only=False),
+        )
+        oracle.require_known("file_id", [new])
+        store = oracle.store(vector_store_id)
+        now = oracle.now(store)
+        store.require_open(now)
+        (file,) = store.attach([new], now)
+        store.touch(now)
+        return file.value(store)
+
+    def retrieve(self, file_id: Any, *, vector_store_id: Any) -> VectorStoreFile:
+        """The file as it stands."""
+        store = self.oracle.store(vector_store_id)
+        return self.oracle.file(store, file_id).value(store)
+
+    def update(self, file_id: Any, *, vector_store_id: Any, attributes: Any) -> VectorStoreFile:
+        """Replace the file's attributes."""
+        new = pairs("attributes", attributes, self.oracle.profile.limits, strings_only=False)
+        store = self.oracle.store(vector_store_id)
+        file = self.oracle.file(store, file_id)
+        file.attributes = new
+        store.touch(self.oracle.now(store))
+        return file.value(store)
+
+    def list(
+        self,
+        vector_store_id: Any,
+        *,
+        limit: Any = None,
+        order: Any = None,
+        after: Any = None,
+        before: Any = None,
+        filter: Any = None,
+    ) -> Page[VectorStoreFile]:
+        """A page of the files that are attached now; any that ever was is a cursor."""
+        oracle = self.oracle
+        size, way, status = page_arguments(oracle.profile.limits, limit, order, filter, before, after)
+        store = oracle.store(vector_store_id)
+        ids = [file.file_id for file in store.files]
+        where = f"files of vector store '{store.id}'"
+        files, more = page_of(
+            store.files,
+            lambda file: file.here and status in (None, file.status),
+            way,
+            size,
+            place_of("after", after, ids, where),
+            place_of("before", before, ids, where),
+        )
+        return Page(tuple(file.value(store) for file in files), more)
+
+    def delete(self, file_id: Any, *, vector_store_id: Any) -> VectorStoreFileDeleted:
+        """Take the file out of the store; its batch keeps its row."""
+        store = self.oracle.store(vector_store_id)
+        self.oracle.file(store, file_id).leave()
+        store.touch(self.oracle.now(store))
+        return VectorStoreFileDeleted(file_id)
+
+
+class VectorStores:
+    """``oracle.vector_stores``."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self.oracle = oracle
+        self.files = Files(oracle)
+        self.file_batches = FileBatches(oracle)
+
+    def create(
+        self,
+        *,
+        name: Any = None,
+        description: Any = None,
+        file_ids: Any = None,
+        chunking_strategy: Any = None,
+        expires_after: Any = None,
+        metadata: Any = None,
+    ) -> VectorStore:
+        """Make a store."""
+        oracle, limits = self.oracle, self.oracle.profile.limits
+        chunking = chunking_of(chunking_strategy, limits)
+        new: list[NewFile] = []
+        if file_ids is not None:
+            for i, id in enumerate(array("file_ids", file_ids, 0, limits.store_files)):
+                new.append((text(f"file_ids[{i}]", id, 1), chunking, NO_ATTRIBUTES))
+        new = first_of_each(new)
+        name = "" if name is None else text("name", name)
+        description = None if description is None else text("description", description)
+        expiry = expiry_of(expires_after, limits)
+        notes = pairs("metadata", metadata, limits, strings_only=True)
+        oracle.require_known("file_ids", new)
+        at = oracle.at = oracle.now()
+        id = oracle.ids("vs_")
+        store = Store(id, name, description, expiry, notes, at, created_at=int(at), last_active_at=int(at))
+        store.attach(new, at)
+        oracle.stores.append(store)
+        return store.value(at)
+
+    def retrieve(self, vector_store_id: Any) -> VectorStore:
+        """The store as it stands."""
+        store = self.oracle.store(vector_store_id)
+        return store.value(self.oracle.now(store))
+
+    def update(
+        self, vector_store_id: Any, *, name: Any = omit, expires_after: Any = omit, metadata: Any = omit
+    ) -> VectorStore:
+        """Change what is given, and keep the rest; this revives an expired store (choice)."""
+        limits = self.oracle.profile.limits
+        if name is not omit:
+            name = "" if name is None else text("name", name)
+        if expires_after is not omit:
+            expires_after = expiry_of(expires_after, limits)
+        if metadata is not omit:
+            metadata = pairs("metadata", metadata, limits, strings_only=True)
+        store = self.oracle.store(vector_store_id)
+        if name is not omit:
+            store.name = name
+        if expires_after is not omit:
+            store.expires_after = expires_after
+        if metadata is not omit:
+            store.metadata = metadata
+        store.at = self.oracle.now(store)
+        store.last_active_at = int(store.at)
+        return store.value(store.at)
+
+    def list(
+        self, *, limit: Any = None, order: Any = None, after: Any = None, before: Any = None
+    ) -> Page[VectorStore]:
+        """A page of the stores; any that ever was is a cursor."""
+        oracle = self.oracle
+        size, way, _ = page_arguments(oracle.profile.limits, limit, order, None, before, after)
+        ids = [store.id for store in oracle.stores]
+        stores, more = page_of(
+            oracle.stores,
+            lambda store: store.here,
+            way,
+            size,
+            place_of("after", after, ids, "vector stores"),
+            place_of("before", before, ids, "vector stores"),
+        )
+        return Page(tuple(store.value(oracle.now(store)) for store in stores), more)
+
+    def delete(self, vector_store_id: Any) -> VectorStoreDeleted:
+        """Delete the store, with its files and batches."""
+        store = self.oracle.store(vector_store_id)
+        store.here = False
+        self.oracle.at = max(self.oracle.now(), store.at)
+        return VectorStoreDeleted(store.id)
+
+
+class Ingest:
+    """``oracle.ingest``."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self.oracle = oracle
+
+    def pending(self, vector_store_id: Any = None, *, limit: Any = 100) -> list[VectorStoreFile]:
+        """The oldest files in progress: by ``created_at``, then by the age of the store (choice)."""
+        limit = whole("limit", limit, 1)
+        if vector_store_id is None:
+            stores = [store for store in self.oracle.stores if store.here]
+        else:
+            stores = [self.oracle.store(vector_store_id)]
+        files = [
+            file.value(store) for store in stores for file in store.attached() if file.status == "in_progress"
+        ]
+        return sorted(files, key=lambda file: file.created_at)[:limit]  # sorted() leaves ties as they were
+
+    def complete(self, vector_store_id: Any, file_id: Any, *, usage_bytes: Any = None) -> VectorStoreFile:
+        """The file was processed."""
+        if usage_bytes is not None:
+            size = whole("usage_bytes", usage_bytes, 0, MOST_BYTES)
+        else:
+            text("file_id", file_id, 1)
+            known = self.oracle.known_file
+            size = 0 if known is None else known(file_id) or 0
+        return self._finish(vector_store_id, file_id, "complete", "completed", size, None)
+
+    def fail(
+        self, vector_store_id: Any, file_id: Any, *, code: Any = "server_error", message: Any = None
+    ) -> VectorStoreFile:
+        """The file could not be processed."""
+        code = one_of("code", code, ERROR_CODES)
+        message = MESSAGES[code] if message is None else text("message", message)
+        return self._finish(vector_store_id, file_id, "fail", "failed", 0, LastError(code, message))
+
+    def lease(self, vector_store_id: Any, file_id: Any) -> VectorStoreFile:
+        """A worker has picked the file up."""
+        store, file = self._in_progress(vector_store_id, file_id, "lease")
+        if file.leased:
+            raise errors.AlreadyLeased(file_id, store.id)
+        file.leased = True
+        store.touch(self.oracle.now(store))
+        return file.value(store)
+
+    def _finish(
+        self, store_id: Any, file_id: Any, tried: str, status: FileStatus, size: int, error: LastError | None
+    ) -> VectorStoreFile:
+        store, file = self._in_progress(store_id, file_id, tried)
+        file.status, file.usage_bytes, file.last_error = status, size, error
+        store.touch(self.oracle.now(store))
+        return file.value(store)
+
+    def _in_progress(self, vector_store_id: Any, file_id: Any, tried: str) -> tuple[Store, Attachment]:
+        try:
+            store = self.oracle.store(vector_store_id)
+        except errors.VectorStoreNotFound:
+            state = "not there: there is no such store"
+            raise errors.NotAttached(text("file_id", file_id, 1), vector_store_id, state, tried) from None
+        file = store.find(text("file_id", file_id, 1))
+        if file is None:
+            left = any(old.file_id == file_id for old in store.files)
+            state = "no longer attached" if left else "not attached"
+            raise errors.NotAttached(file_id, store.id, state, tried)
+        if file.status != "in_progress":
+            raise errors.AlreadyFinished(file_id, store.id, file.status, tried)
+        return store, file

@@ -1,0 +1,228 @@
+"""What the oracle knows: lists of all that ever was, from which every answer is counted out anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
+
+from vsbatch_core import errors
+from vsbatch_core.model import (
+    FILE_STATUSES,
+    ExpiresAfter,
+    FileCounts,
+    FileStatus,
+    FrozenDict,
+    LastError,
+    Profile,
+    StaticFileChunkingStrategyObject,
+    VectorStore,
+    VectorStoreFile,
+    VectorStoreFileBatch,
+)
+
+T = TypeVar("T")
+
+DAY = 86_400
+
+NewFile = tuple[str, StaticFileChunkingStrategyObject, FrozenDict[str, Any]]
+"""A file that is to be attached: its id, chunking strategy and attributes."""
+
+
+class Clock(Protocol):
+    """Anything that tells the time."""
+
+    def time(self) -> float:
+        """Seconds since the Unix epoch."""
+        ...
+
+
+@dataclass
+class Attachment:
+    """One file, attached once; ``here`` until it leaves the store."""
+
+    file_id: str
+    created_at: int
+    chunking: StaticFileChunkingStrategyObject
+    attributes: FrozenDict[str, Any]
+    status: FileStatus = "in_progress"
+    usage_bytes: int = 0
+    last_error: LastError | None = None
+    here: bool = True
+    leased: bool = False
+
+    def value(self, store: Store) -> VectorStoreFile:
+        """The file as it is answered."""
+        return VectorStoreFile(
+            self.file_id,
+            self.created_at,
+            store.id,
+            self.status,
+            self.usage_bytes,
+            self.last_error,
+            self.chunking,
+            self.attributes,
+        )
+
+    def leave(self) -> None:
+        """Leave the store: one in progress becomes cancelled (choice)."""
+        self.here = False
+        if self.status == "in_progress":
+            self.status = "cancelled"
+
+
+def counts_of(files: Sequence[Attachment]) -> FileCounts:
+    """How many of the files stand in each status."""
+    statuses = [file.status for file in files]
+    return FileCounts(**{status: statuses.count(status) for status in FILE_STATUSES})
+
+
+@dataclass
+class Batch:
+    """The files that were attached together, in the order of the request."""
+
+    id: str
+    created_at: int
+    files: list[Attachment]
+    cancel_asked: bool = False
+
+    def value(self, store: Store, profile: Profile) -> VectorStoreFileBatch:
+        """The batch as it is answered; its status follows from its files."""
+        counts = counts_of(self.files)
+        status: FileStatus
+        if counts.in_progress:
+            status = "in_progress"
+        elif self.cancel_asked:
+            status = "cancelled"
+        elif counts.completed:
+            status = "completed"
+        elif counts.failed:
+            status = profile.all_failed
+        else:
+            status = "cancelled"
+        return VectorStoreFileBatch(
+            id=self.id,
+            created_at=self.created_at,
+            vector_store_id=store.id,
+            status=status,
+            file_counts=counts,
+            object=profile.batch_object,
+        )
+
+
+@dataclass
+class Store:
+    """A store, with all that was ever attached to it, oldest first."""
+
+    id: str
+    name: str
+    description: str | None
+    expires_after: ExpiresAfter | None
+    metadata: FrozenDict[str, str]
+    at: float
+    """The latest time that it has seen: its own time never goes back."""
+    created_at: int
+    last_active_at: int
+    files: list[Attachment] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    here: bool = True
+
+    def attached(self) -> list[Attachment]:
+        """The files that are attached now."""
+        return [file for file in self.files if file.here]
+
+    def find(self, file_id: str) -> Attachment | None:
+        """The file, if it is attached now."""
+        return next((file for file in self.attached() if file.file_id == file_id), None)
+
+    def expires_at(self) -> int | None:
+        """When it expires if nothing more happens in it."""
+        return None if self.expires_after is None else self.last_active_at + self.expires_after.days * DAY
+
+    def expired(self, now: float) -> bool:
+        """Whether its time has run out."""
+        expires_at = self.expires_at()
+        return expires_at is not None and now >= expires_at
+
+    def require_open(self, now: float) -> None:
+        """Refuse more files if it has expired (choice)."""
+        expires_at = self.expires_at()
+        if expires_at is not None and now >= expires_at:
+            raise errors.VectorStoreExpired(self.id, expires_at)
+
+    def touch(self, now: float) -> None:
+        """Something happened in it: it was active, unless it had expired (choice)."""
+        if not self.expired(now):
+            self.last_active_at = int(now)
+        self.at = now
+
+    def attach(self, new: Sequence[NewFile], now: float) -> list[Attachment]:
+        """Attach files; each replaces the attachment of the same file that is there (choice)."""
+        files = []
+        for file_id, chunking, attributes in new:
+            old = self.find(file_id)
+            if old is not None:
+                old.leave()
+            files.append(Attachment(file_id, int(now), chunking, attributes))
+            self.files.append(files[-1])
+        return files
+
+    def value(self, now: float) -> VectorStore:
+        """The store as it is answered."""
+        counts = counts_of(self.attached())
+        status: Literal["in_progress", "completed", "expired"]
+        if self.expired(now):
+            status = "expired"
+        elif counts.in_progress:
+            status = "in_progress"
+        else:
+            status = "completed"
+        return VectorStore(
+            id=self.id,
+            created_at=self.created_at,
+            name=self.name,
+            description=self.description,
+            usage_bytes=sum(file.usage_bytes for file in self.attached()),
+            file_counts=counts,
+            status=status,
+            expires_after=self.expires_after,
+            expires_at=self.expires_at(),
+            last_active_at=self.last_active_at,
+            metadata=self.metadata,
+        )
+
+
+def page_of(
+    rows: Sequence[T],
+    shown: Callable[[T], bool],
+    order: str,
+    limit: int,
+    after: int | None,
+    before: int | None,
+) -> tuple[list[T], bool]:
+    """One page of the rows, which are oldest first, and ``has_more``; the cursors are places in them."""
+    line = list(range(len(rows)))
+    if order == "desc":
+        line.reverse()
+    start = 0 if after is None else line.index(after) + 1
+    stop = len(line) if before is None else line.index(before)
+    found = [rows[place] for place in line[start:stop] if shown(rows[place])]
+    more = len(found) > limit
+    if before is not None and after is None:
+        return found[-limit:], more
+    return found[:limit], more
+
+
+def place_of(param: str, cursor: str | None, ids: Sequence[str], where: str) -> int | None:
+    """The place of a cursor in a list of ids: the latest, where an id stands in it again (choice)."""
+    if cursor is None:
+        return None
+    places = [place for place, id in enumerate(ids) if id == cursor]
+    if not places:
+        raise errors.UnknownCursor(param, cursor, where)
+    return places[-1]
+
+
+def first_of_each(new: Sequence[NewFile]) -> list[NewFile]:
+    """Of files with the same id, the first (choice)."""
+    return [file for i, file in enumerate(new) if all(file[0] != earlier[0] for earlier in new[:i])]

@@ -1,0 +1,363 @@
+"""Hypothesis strategies for calls of both faces, good ones and bad ones, that meet on a few stores and files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vsbatch_core.model import (
+    ERROR_CODES,
+    ORDERS,
+    ExpiresAfter,
+    Limits,
+    Profile,
+    StaticFileChunkingStrategyObject,
+)
+from vsbatch_core.testing.calls import Call, call
+from vsbatch_core.testing.oracle import Oracle
+
+try:
+    from hypothesis import strategies as st
+except ImportError as error:
+    raise ImportError("this room needs Hypothesis: pip install 'vsbatch-core[testing]'") from error
+
+FILES = ("file-c", "file-a", "file-d", "file-b")
+"""Not in the order of their names, lest that pass for the order of attachment."""
+STORES = ("vs_1", "vs_2", "vs_3")
+BATCHES = ("vsfb_1", "vsfb_2", "vsfb_3", "vsfb_4")
+UNKNOWN = "file-x"
+"""The file that the host does not know, where it is asked."""
+SIZES = {file_id: 10 + i for i, file_id in enumerate(FILES)}
+"""What the host knows."""
+
+SMALL = Limits(
+    batch_files=4,
+    store_files=3,
+    page=3,
+    page_default=2,
+    pairs=2,
+    key_characters=4,
+    value_characters=6,
+    expiry_days=2,
+    chunk_tokens_least=10,
+    chunk_tokens_most=1000,
+)
+"""Limits that are reached by small arguments."""
+
+profiles = st.builds(
+    Profile,
+    batch_object=st.sampled_from(("vector_store.files_batch", "vector_store.file_batch")),
+    all_failed=st.sampled_from(("failed", "completed")),
+    cancel_finished=st.sampled_from(("ignore", "refuse")),
+    cancel=st.sampled_from(("immediate", "drain")),
+    limits=st.sampled_from((SMALL, Limits())),
+)
+
+# The first names come up most, so that calls meet on the same few objects.
+stores = st.sampled_from((*STORES[:1] * 5, *STORES))
+batches = st.sampled_from((*BATCHES[:2] * 2, *BATCHES))
+file_ids = st.sampled_from(FILES)
+some_file_ids = st.lists(file_ids, min_size=1, max_size=4)
+
+attributes = st.sampled_from((None, {}, {"k": "v"}, {"k": 1, "l": 0.5}, {"ключ": True}, {"k": "", "l": -(2**70)}))
+metadata = st.sampled_from((None, {}, {"k": "v"}, {"k": "", "ключ": "знач"}))
+chunkings = st.sampled_from(
+    (
+        None,
+        {"type": "auto"},
+        {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 50}},
+        {"type": "static", "static": {"max_chunk_size_tokens": 50, "chunk_overlap_tokens": 25}},
+        {"type": "static", "static": {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}},
+        StaticFileChunkingStrategyObject(),
+    )
+)
+expiries = st.sampled_from((None, {"anchor": "last_active_at", "days": 1}, ExpiresAfter(days=2)))
+
+
+def calls(path: str, *args: st.SearchStrategy[Any], **kwargs: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
+    """Calls of one method; each keyword argument may be left out."""
+    return st.builds(Call, st.just(path), st.tuples(*args), st.fixed_dictionaries({}, optional=kwargs))
+
+
+def named(path: str, *args: st.SearchStrategy[Any], **kwargs: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
+    """Calls of one method whose keyword arguments must be given."""
+    return st.builds(Call, st.just(path), st.tuples(*args), st.fixed_dictionaries(kwargs))
+
+
+store_creations = calls(
+    "vector_stores.create",
+    name=st.sampled_from((None, "", "name")),
+    description=st.sampled_from((None, "words")),
+    file_ids=st.lists(file_ids, max_size=3),
+    chunking_strategy=chunkings,
+    expires_after=expiries,
+    metadata=metadata,
+)
+store_updates = calls(
+    "vector_stores.update",
+    stores,
+    name=st.sampled_from((None, "renamed")),
+    expires_after=expiries,
+    metadata=metadata,
+)
+store_deletions = named("vector_stores.delete", st.sampled_from(STORES))
+batch_creations = st.one_of(
+    st.builds(
+        lambda batch, ids: Call(batch.path, batch.args, {"file_ids": ids, **batch.kwargs}),
+        calls("vector_stores.file_batches.create", stores, attributes=attributes, chunking_strategy=chunkings),
+        some_file_ids,
+    ),
+    named(
+        "vector_stores.file_batches.create",
+        stores,
+        files=st.lists(
+            st.fixed_dictionaries(
+                {"file_id": file_ids}, optional={"attributes": attributes, "chunking_strategy": chunkings}
+            ),
+            min_size=1,
+            max_size=3,
+        ),
+    ),
+)
+cancellations = named("vector_stores.file_batches.cancel", batches, vector_store_id=stores)
+attachments = st.builds(
+    lambda file, file_id: Call(file.path, file.args, {"file_id": file_id, **file.kwargs}),
+    calls("vector_stores.files.create", stores, attributes=attributes, chunking_strategy=chunkings),
+    file_ids,
+)
+file_updates = named("vector_stores.files.update", file_ids, vector_store_id=stores, attributes=attributes)
+file_deletions = named("vector_stores.files.delete", file_ids, vector_store_id=stores)
+leases = named("ingest.lease", stores, file_ids)
+completions = calls("ingest.complete", stores, file_ids, usage_bytes=st.integers(0, 9))
+failures = calls(
+    "ingest.fail",
+    stores,
+    file_ids,
+    code=st.sampled_from(ERROR_CODES),
+    message=st.sampled_from((None, "", "too large")),
+)
+moves = named("clock.move", st.sampled_from((0.25, 1.0, 1.0, 86_399.0, 86_400.0, 90_000.0, -1.0, -90_000.0)))
+
+aims = st.integers(0, 11)
+"""Which of the things that are there a call is aimed at; the last few leave it as it was drawn."""
+
+
+def aimed(call: Call, oracle: Oracle, aim: int) -> Call:
+    """The call, aimed at something that is there: a store, a running batch, an attached file, one that runs."""
+    there = [store for store in oracle.stores if store.here]
+    targets: list[tuple[str, ...]]
+    if call.path.endswith(".create"):
+        targets = [(store.id,) for store in there]
+    elif call.path.endswith(".cancel"):
+        running = [file for store in there for file in store.attached() if file.status == "in_progress"]
+        targets = [
+            (batch.id, store.id)
+            for store in there
+            for batch in store.batches
+            if aim > 6 or any(file in running for file in batch.files)
+        ]
+    elif call.path.startswith("ingest."):
+        attached = ((store.id, file) for store in there for file in store.attached())
+        targets = [(id, file.file_id) for id, file in attached if file.status == "in_progress"]
+    else:
+        targets = [(file.file_id, store.id) for store in there for file in store.attached()]
+    if not targets or aim > 8 or call.path in ("clock.move", "vector_stores.create"):
+        return call
+    target = targets[aim % len(targets)]
+    if "vector_store_id" in call.kwargs:
+        return Call(call.path, target[:1], {**call.kwargs, "vector_store_id": target[1]})
+    return Call(call.path, target, call.kwargs)
+
+
+endings = st.one_of(completions, failures)
+_opening = st.one_of(
+    store_creations,
+    batch_creations,
+    attachments,
+    endings,
+    endings,
+    endings,
+    leases,
+    leases,
+    cancellations,
+    file_deletions,
+    moves,
+)
+openings = st.lists(st.tuples(_opening, aims), max_size=3) | st.lists(
+    st.tuples(_opening, aims), min_size=14, max_size=18
+)
+"""Left alone, Hypothesis draws mostly short histories, in which little meets; and these shrink to short ones."""
+
+
+Bad = dict[Any, tuple[Any, ...]]
+"""By argument, its place or its name, values that are wrong for it."""
+
+# What is refused: each value is wrong for its parameter under any limits, or under small ones.
+NO_STRINGS: tuple[Any, ...] = (None, 7, True, ["file-a"], {"k": "v"})
+NO_IDS: tuple[Any, ...] = (*NO_STRINGS, "")
+NO_WHOLES: tuple[Any, ...] = (True, 1.0, "1", [])
+NO_OBJECTS: tuple[Any, ...] = (7, "k", ["k"], {7: "v"})
+BAD_PAIRS: tuple[Any, ...] = (
+    *NO_OBJECTS,
+    {f"k{i}": "v" for i in range(17)},
+    {"k" * 65: "v"},
+    {"k": "v" * 513},
+    {"k": None},
+)
+BAD_ATTRIBUTES: tuple[Any, ...] = (*BAD_PAIRS, {"k": []}, {"k": float("inf")}, {"k": 2**1024})
+BAD_METADATA: tuple[Any, ...] = (*BAD_PAIRS, {"k": 1}, {"k": True})
+_SIZES = {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 50}
+BAD_CHUNKINGS: tuple[Any, ...] = (
+    *NO_OBJECTS,
+    {},
+    {"type": 7},
+    {"type": "other"},
+    {"type": "auto", "static": _SIZES},
+    {"type": "static"},
+    {"type": "static", "static": []},
+    {"type": "static", "static": {}},
+    {"type": "static", "static": {**_SIZES, "more": 1}},
+    {"type": "static", "static": {"max_chunk_size_tokens": 100}},
+    {"type": "static", "static": {**_SIZES, "max_chunk_size_tokens": 9}},
+    {"type": "static", "static": {**_SIZES, "max_chunk_size_tokens": 4097}},
+    {"type": "static", "static": {"max_chunk_size_tokens": 50, "chunk_overlap_tokens": 26}},
+    {"type": "static", "static": {"max_chunk_size_tokens": 50, "chunk_overlap_tokens": -1}},
+    {"type": "static", "static": {"max_chunk_size_tokens": 50, "chunk_overlap_tokens": "1"}},
+)
+BAD_EXPIRIES: tuple[Any, ...] = (
+    *NO_OBJECTS,
+    {"days": 1},
+    {"anchor": "last_active_at"},
+    {"anchor": "created_at", "days": 1},
+    {"anchor": "last_active_at", "days": 0},
+    {"anchor": "last_active_at", "days": 366},
+    {"anchor": "last_active_at", "days": 1.5},
+    {"anchor": "last_active_at", "days": 1, "hours": 1},
+)
+BAD_STORES: tuple[Any, ...] = (*NO_IDS, "vs_9", "vsfb_1", "file-a")
+BAD_BATCHES: tuple[Any, ...] = (*NO_IDS, "vsfb_9", "vs_1")
+BAD_FILES: tuple[Any, ...] = (*NO_IDS, "file-nowhere")
+BAD_ARRAYS: tuple[Any, ...] = (
+    7,
+    "file-a",
+    {"file_id": "file-a"},
+    ["file-a", ""],
+    ["file-a", 7],
+    ["file-a"] * 2001,
+    ["file-x"],
+)
+BAD_NEW_FILES: tuple[Any, ...] = (
+    [],
+    7,
+    ["file-a"],
+    [{}],
+    [{"file_id": ""}],
+    [{"file_id": 7}],
+    [{"file_id": UNKNOWN}],
+    [{"file_id": "file-a", "more": 1}],
+    [{"file_id": "file-a", "attributes": {"k": []}}],
+    [{"file_id": "file-a"}, {"file_id": "file-a", "chunking_strategy": {"type": "other"}}],
+    [{"file_id": f"file-{i}"} for i in range(2001)],
+)
+BAD_PAGES: Bad = {
+    "limit": (*NO_WHOLES, 0, -1, 101),
+    "order": (7, "", "ASC"),
+    "after": (7, "", "file-nowhere", "vs_9"),
+    "before": (7, "", "file-nowhere", "vs_9"),
+}
+BAD_FILTERS: tuple[Any, ...] = (7, "", "done")
+
+_BATCHES = "vector_stores.file_batches"
+_OF_STORE: dict[str, Any] = {"vector_store_id": "vs_1"}
+_MISUSES: tuple[tuple[Call, Bad], ...] = (
+    (
+        call("vector_stores.create", file_ids=["file-a"]),
+        {
+            "name": (7, []),
+            "description": (7, []),
+            "file_ids": BAD_ARRAYS,
+            "chunking_strategy": BAD_CHUNKINGS,
+            "expires_after": BAD_EXPIRIES,
+            "metadata": BAD_METADATA,
+        },
+    ),
+    (call("vector_stores.retrieve", "vs_1"), {0: BAD_STORES}),
+    (
+        call("vector_stores.update", "vs_1"),
+        {0: BAD_STORES, "name": (7, []), "expires_after": BAD_EXPIRIES, "metadata": BAD_METADATA},
+    ),
+    (call("vector_stores.delete", "vs_1"), {0: BAD_STORES}),
+    (call("vector_stores.list"), BAD_PAGES),
+    (
+        call("vector_stores.files.create", "vs_1", file_id="file-a"),
+        {
+            0: BAD_STORES,
+            "file_id": (*NO_IDS, UNKNOWN),
+            "attributes": BAD_ATTRIBUTES,
+            "chunking_strategy": BAD_CHUNKINGS,
+        },
+    ),
+    (call("vector_stores.files.retrieve", "file-a", **_OF_STORE), {0: BAD_FILES, "vector_store_id": BAD_STORES}),
+    (
+        call("vector_stores.files.update", "file-a", **_OF_STORE, attributes={"k": "v"}),
+        {0: BAD_FILES, "vector_store_id": BAD_STORES, "attributes": BAD_ATTRIBUTES},
+    ),
+    (call("vector_stores.files.delete", "file-a", **_OF_STORE), {0: BAD_FILES, "vector_store_id": BAD_STORES}),
+    (call("vector_stores.files.list", "vs_1"), {0: BAD_STORES, "filter": BAD_FILTERS, **BAD_PAGES}),
+    (
+        call(f"{_BATCHES}.create", "vs_1", file_ids=["file-a", "file-b"]),
+        {
+            0: BAD_STORES,
+            "file_ids": (None, [], *BAD_ARRAYS),
+            "files": ([{"file_id": "file-a"}], []),  # beside file_ids
+            "attributes": BAD_ATTRIBUTES,
+            "chunking_strategy": BAD_CHUNKINGS,
+        },
+    ),
+    (
+        call(f"{_BATCHES}.create", "vs_1", files=[{"file_id": "file-a"}]),
+        {0: BAD_STORES, "files": BAD_NEW_FILES, "attributes": BAD_ATTRIBUTES, "chunking_strategy": BAD_CHUNKINGS},
+    ),
+    (call(f"{_BATCHES}.retrieve", "vsfb_1", **_OF_STORE), {0: BAD_BATCHES, "vector_store_id": BAD_STORES}),
+    (call(f"{_BATCHES}.cancel", "vsfb_1", **_OF_STORE), {0: BAD_BATCHES, "vector_store_id": BAD_STORES}),
+    (
+        call(f"{_BATCHES}.list_files", "vsfb_1", **_OF_STORE),
+        {0: BAD_BATCHES, "vector_store_id": BAD_STORES, "filter": BAD_FILTERS, **BAD_PAGES},
+    ),
+    (call("ingest.pending", "vs_1"), {0: BAD_STORES[1:], "limit": (*NO_WHOLES, None, 0, -1)}),
+    (call("ingest.lease", "vs_1", "file-a"), {0: BAD_STORES, 1: BAD_FILES}),
+    (
+        call("ingest.complete", "vs_1", "file-a"),
+        {0: BAD_STORES, 1: BAD_FILES, "usage_bytes": (*NO_WHOLES, -1, 2**63)},
+    ),
+    (
+        call("ingest.fail", "vs_1", "file-a"),
+        {0: BAD_STORES, 1: BAD_FILES, "code": (None, 7, "other"), "message": (7, [])},
+    ),
+)
+
+
+def _misused(base: Call, where: int | str, value: Any) -> Call:
+    """The call with one argument replaced."""
+    if isinstance(where, str):
+        return Call(base.path, base.args, {**base.kwargs, where: value})
+    return Call(base.path, (*base.args[:where], value, *base.args[where + 1 :]), base.kwargs)
+
+
+ALL_MISUSES: tuple[Call, ...] = tuple(
+    _misused(base, where, value) for base, bad in _MISUSES for where, values in bad.items() for value in values
+)
+"""Every method, with each of its arguments wrong in each way, one at a time."""
+
+misuses = st.sampled_from(ALL_MISUSES)
+listings = st.one_of(
+    calls(
+        "vector_stores.files.list",
+        stores,
+        limit=st.integers(0, 4),
+        order=st.sampled_from(ORDERS),
+        after=file_ids,
+        before=file_ids,
+    ),
+    calls("vector_stores.list", limit=st.integers(0, 4), after=stores, before=stores),
+)
+"""Pages as any client might ask for them, of stores that may not be there."""
