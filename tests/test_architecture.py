@@ -41,7 +41,8 @@ ROOMS: dict[str, set[str]] = {
     "encoding": {"model", "errors", "events", "wire"},
     "adapters": {"arguments", "clock", "encoding", "engine", "errors", "index", "model", "paging", "wire"},
     "testing": {API, "adapters", "clock", "engine", "errors", "events", "model", "simulation", "wire"},
-    "cli": {API, "adapters", "events", "model", "simulation", "testing", "wire"},
+    "load": {"model", "simulation"},
+    "cli": {API, "adapters", "events", "load", "model", "simulation", "testing", "wire"},
     "__main__": {"cli"},
     API: {"clock", "engine", "errors", "events", "ledger", "model", "wire"},
 }
@@ -53,11 +54,12 @@ THIRD_PARTY: dict[str, set[str]] = {
     "simulation": {"attrs", "matplotlib", "openai"},
     "adapters": {"attrs", "openai", "python_multipart"},
     "testing": {"attrs", "hypothesis", "openai", "pytest"},
+    "load": {"aiohttp", "attrs", "matplotlib"},
     "cli": {"attrs", "matplotlib", "openai", "rich", "uvicorn"},
 }
 """By room, what it may import from outside the standard library."""
 
-AROUND = {"adapters", "cli", "simulation", "testing"}
+AROUND = {"adapters", "cli", "load", "simulation", "testing"}
 """The rooms around the core, whose dependencies are optional extras."""
 
 

@@ -22,7 +22,7 @@ import uvicorn
 
 import vsbatch_core
 from vsbatch_core.adapters.asgi import App
-from vsbatch_core.cli import check, main
+from vsbatch_core.cli import main, server
 
 from . import planted_servers as planted
 from .planted_servers import Server, World
@@ -125,7 +125,7 @@ def test_a_key_is_sent_and_not_printed_and_a_wrong_one_is_said_to_be_wrong(
         assert (status, out) == (2, "")
         assert err.startswith(f"vsbatch: {url} refuses the API key: ")
         assert err.count("\n") == 1
-        monkeypatch.setenv(check.KEY_VARIABLE, "right-key")
+        monkeypatch.setenv(server.KEY_VARIABLE, "right-key")
         assert checked("--base-url", url, "--budget", "0.01")[0] == 0
 
 
@@ -242,7 +242,7 @@ def test_a_server_elsewhere_is_left_alone_unless_one_says_yes(checked: Any) -> N
     ],
 )
 def test_this_machine_is_known_by_name_or_address_alone(url: str, loopback: bool) -> None:
-    assert check.is_loopback(url) is loopback
+    assert server.is_loopback(url) is loopback
 
 
 @pytest.mark.parametrize(

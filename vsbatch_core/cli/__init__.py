@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from vsbatch_core import __version__
-from vsbatch_core.cli import check, ingest, serve, simulate, text
+from vsbatch_core.cli import bench, check, ingest, serve, simulate, text
 from vsbatch_core.cli.text import Refused
 
 INTERRUPTED = 130
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_to(commands)
     simulate.add_to(commands)
     check.add_to(commands)
+    bench.add_to(commands)
     return made
 
 

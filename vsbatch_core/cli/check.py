@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from vsbatch_core.cli import server
 from vsbatch_core.cli.progress import progress
+from vsbatch_core.cli.server import KEY_VARIABLE, TIMEOUT, at_least_1, seconds, write
 from vsbatch_core.cli.text import Refused, legible, plural, say, table
 from vsbatch_core.testing import conformance
 
@@ -22,11 +21,7 @@ if TYPE_CHECKING:
     from vsbatch_core.testing.conformance.probe import Probe
     from vsbatch_core.testing.conformance.runner import Verdict
 
-KEY_VARIABLE = "VSBATCH_API_KEY"
 BUDGET, EXAMPLES = 120.0, 20
-TIMEOUT = 30.0
-"""Seconds that one request may take."""
-
 DESCRIPTION = """\
 Try the laws of the API on a live server, through the official client and nothing else. Stores are made on it,
 with a few small files, and deleted again, also when the check is interrupted."""
@@ -59,10 +54,7 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.set_defaults(command=command)
-    made.add_argument(
-        "--base-url", metavar="URL", type=_url, required=True, help="the server, as http://127.0.0.1:8000/v1"
-    )
-    made.add_argument("--api-key", metavar="KEY", help="the key to send (default: none that means anything)")
+    server.add_to(made)
     made.add_argument(
         "--uploads",
         action=argparse.BooleanOptionalAction,
@@ -80,14 +72,14 @@ def add_to(commands: Any) -> None:
     made.add_argument(
         "--budget",
         metavar="S",
-        type=_seconds,
+        type=seconds,
         default=BUDGET,
         help=f"how long it may take, in seconds (default {BUDGET:g})",
     )
     made.add_argument(
         "--examples",
         metavar="N",
-        type=_at_least_1,
+        type=at_least_1,
         default=EXAMPLES,
         help=f"how often a law is tried at most (default {EXAMPLES})",
     )
@@ -97,42 +89,6 @@ def add_to(commands: Any) -> None:
     made.add_argument("--json", action="store_true", help="print one JSON document")
     made.add_argument("--junit", metavar="FILE", help="also write JUnit's XML to this file")
     made.add_argument("--yes-remote", action="store_true", help="check a server that is not on this machine")
-
-
-def _url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
-    except ValueError:  # a port that is no number, or an address that is none
-        known = False
-    if not known or not value.isprintable():
-        raise argparse.ArgumentTypeError(f"'{legible(value)}' is no URL: give one as http://127.0.0.1:8000/v1")
-    return value
-
-
-def _seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"'{legible(value)}' is no number of seconds above 0")
-    return seconds
-
-
-def _at_least_1(value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise argparse.ArgumentTypeError(f"'{legible(value)}' is not a whole number from 1")
-    return int(value)
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine, by its name alone."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def command(arguments: argparse.Namespace) -> None:
@@ -145,16 +101,12 @@ def command(arguments: argparse.Namespace) -> None:
     except ImportError:
         raise Refused(conformance.EXTRA) from None
     url = arguments.base_url
-    loopback = is_loopback(url)
-    if not loopback and not arguments.yes_remote:
-        raise Refused(
-            f"{url} is not on this machine: stores there may cost money. Give --yes-remote to make them"
-        )
+    loopback = server.require_ours(arguments)
     bad_file = _bad_file(arguments)
     laws = _laws(arguments.law)
     client = openai.OpenAI(
         base_url=url,
-        api_key=arguments.api_key or os.environ.get(KEY_VARIABLE) or "none-needed",
+        api_key=server.key(arguments),
         timeout=TIMEOUT,
         # No proxy stands between this machine and itself.
         http_client=openai.DefaultHttpxClient(trust_env=not loopback),
@@ -162,7 +114,7 @@ def command(arguments: argparse.Namespace) -> None:
     with client:
         verdicts = _checked(Probe(client, uploads=arguments.uploads, bad_file=bad_file), laws, arguments)
     if arguments.junit:
-        _write(arguments.junit, report.junit(verdicts, strict=arguments.strict))
+        write(arguments.junit, report.junit(verdicts, strict=arguments.strict))
     if arguments.json:
         data = report.document(url, verdicts, strict=arguments.strict, seed=arguments.seed)
         say(sys.stdout, json.dumps(data, indent=2))
@@ -189,14 +141,6 @@ def _bad_file(arguments: argparse.Namespace) -> tuple[str, bytes] | str | None:
     except (OSError, ValueError) as error:  # ValueError: a null character, which no path has
         reason = error.strerror if isinstance(error, OSError) else error
         raise Refused(f"cannot read '{legible(given)}': {reason}") from None
-
-
-def _write(path: str, data: bytes) -> None:
-    try:
-        Path(path).write_bytes(data)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise Refused(f"cannot write '{legible(path)}': {reason}") from None
 
 
 def _checked(probe: Probe, laws: Sequence[Law], arguments: argparse.Namespace) -> list[Verdict]:

@@ -1,0 +1,400 @@
+"""``vsbatch bench``: load on a server, how fast it answered, and whether its counts hold in the end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import selectors
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from vsbatch_core.cli import server
+from vsbatch_core.cli.progress import progress
+from vsbatch_core.cli.server import KEY_VARIABLE, TIMEOUT
+from vsbatch_core.cli.simulate import PICTURES
+from vsbatch_core.cli.text import Refused, legible, plural, say, table
+from vsbatch_core.load.counts import LAWS
+from vsbatch_core.load.report import document, failed, made
+from vsbatch_core.load.runner import Bounds, Runner, Show
+from vsbatch_core.load.samples import Samples, nearest_rank
+from vsbatch_core.load.session import Session, Unusable
+from vsbatch_core.load.workload import MIX, MOST_FILES, OPERATIONS, Workload
+
+EXTRA = "vsbatch bench needs aiohttp: pip install 'vsbatch-core[bench]'"
+REQUESTS, MOST_REQUESTS = 2000, 1_000_000
+DURATION, MOST_DURATION = 30.0, 3600.0
+CONCURRENCY, IN_FLIGHT, MOST_CONNECTIONS = 8, 256, 500
+MOST_RATE = 100_000.0
+SETTLE, MOST_WAIT = 30.0, 600.0
+SPARE_UPLOADS = 100
+SHOWN = 20
+"""Of more lines than these of a kind, the rest is counted."""
+
+DESCRIPTION = """\
+Send a seeded workload to a server of this API, measure how long it takes to answer, and look in the end whether
+the counts hold that must. Stores are made on it and deleted again, also when the bench is interrupted."""
+
+EPILOG = f"""\
+operations, and the weight of each in the default --mix:
+{chr(10).join(f"  {name:<10}  {MIX[name]:>3g}  {what}" for name, what in OPERATIONS.items())}
+
+The closed loop (--concurrency) has so many workers, each of which sends its next request when the last was
+answered. The open loop (--rate) sends requests when they are due, a Poisson process, whatever became of those
+before; latencies count from when a request was due, so that waiting in line shows. One that is due while
+--in-flight others are under way is given up, which is an error: overloaded.
+
+Percentiles are of the requests that were answered as asked, and of those that timed out. A server that limits
+writes (OpenAI's takes 300 a minute for each store) answers 429, which is an error too. A cancel that is refused
+with 400 or 409 because the batch had ended is none.
+
+The same seed and the same answers, in the same order, give the same requests, but for the names of stores: with
+--concurrency 1 always; else the order of the answers is the server's. In the open loop the same requests are due
+at the same instants.
+
+In the end, when nothing is in flight: batches are waited for (--settle), their lists walked with every filter,
+stores counted. No file is attached to a store twice and no file of a batch is deleted, so that a correct server
+cannot be accused; what cannot be known, as after a request that timed out, is not held against it, and said.
+
+The key may also be given in {KEY_VARIABLE}; OPENAI_API_KEY is not read, so that it goes nowhere by mistake.
+Servers that are not on this machine are left alone unless --yes-remote is given: stores there may cost money.
+
+Exit status: 0 when every request was answered as asked and the counts hold; 1 when one was not, or a count does
+not hold; 2 when the arguments are wrong, or the server cannot be reached or is none of this API; 130 when it was
+interrupted, after what was measured so far has been printed."""
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to a parser's subparsers."""
+    parser = commands.add_parser(
+        "bench",
+        help="send load to a server, and see whether its counts hold",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command)
+    server.add_to(parser)
+    loop = parser.add_mutually_exclusive_group()
+    loop.add_argument(
+        "--concurrency",
+        metavar="N",
+        type=_whole(MOST_CONNECTIONS),
+        default=CONCURRENCY,
+        help=f"closed loop: workers (default {CONCURRENCY}, at most {MOST_CONNECTIONS})",
+    )
+    loop.add_argument(
+        "--rate",
+        metavar="R",
+        type=_number(MOST_RATE),
+        help=f"open loop: requests a second (at most {MOST_RATE:,.0f})",
+    )
+    parser.add_argument(
+        "--in-flight",
+        metavar="N",
+        type=_whole(MOST_CONNECTIONS),
+        help=f"open loop: requests under way (default {IN_FLIGHT}, at most {MOST_CONNECTIONS})",
+    )
+    parser.add_argument(
+        "--requests",
+        metavar="N",
+        type=_whole(MOST_REQUESTS),
+        default=REQUESTS,
+        help=f"stop after so many (default {REQUESTS:,}, at most {MOST_REQUESTS:,})",
+    )
+    parser.add_argument(
+        "--duration",
+        metavar="S",
+        type=_number(MOST_DURATION),
+        default=DURATION,
+        help=f"stop after so many seconds (default {DURATION:g}, at most {MOST_DURATION:,.0f})",
+    )
+    parser.add_argument(
+        "--mix", metavar="OP=W,…", type=_mix, default=MIX, help="operations and their weights; see below"
+    )
+    parser.add_argument(
+        "--batch-sizes",
+        metavar="N,LOW-HIGH,…",
+        type=_sizes,
+        default="1,20,500,2000",
+        help=f"files in a batch; each of these as often (default 1,20,500,2000; at most {MOST_FILES:,})",
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="another workload (default 0)")
+    parser.add_argument(
+        "--uploads", action="store_true", help="upload files first, instead of making their ids up"
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="S",
+        type=_number(MOST_WAIT),
+        default=TIMEOUT,
+        help=f"seconds that one request may take (default {TIMEOUT:g}, at most {MOST_WAIT:g})",
+    )
+    parser.add_argument(
+        "--settle",
+        metavar="S",
+        type=_number(MOST_WAIT),
+        default=SETTLE,
+        help=f"seconds to wait for batches to end, and again to walk lists (default {SETTLE:g}, at most "
+        f"{MOST_WAIT:g})",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw latency over time, .png, .pdf or .svg (extra 'plot')"
+    )
+    parser.add_argument("--yes-remote", action="store_true", help="load a server that is not on this machine")
+
+
+def _whole(most: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        number = server.at_least_1(value)
+        if number > most:
+            raise argparse.ArgumentTypeError(f"{number:,} is more than {most:,}")
+        return number
+
+    return read
+
+
+def _number(most: float) -> Callable[[str], float]:
+    def read(value: str) -> float:
+        number = _float(value)
+        if not 0 < number <= most:
+            raise argparse.ArgumentTypeError(f"'{legible(value)}' is no number above 0 and up to {most:,.0f}")
+        return number
+
+    return read
+
+
+def _float(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
+def _mix(value: str) -> dict[str, float]:
+    mix: dict[str, float] = {}
+    for part in value.split(","):
+        name, _, weight = part.partition("=")
+        if name not in OPERATIONS or name in mix or not 0 <= _float(weight) < 1e9:
+            raise argparse.ArgumentTypeError(
+                f"'{legible(part)}': give each operation once, as retrieve=50, of {', '.join(OPERATIONS)}"
+            )
+        mix[name] = float(weight)
+    if not any(mix.values()):
+        raise argparse.ArgumentTypeError("every weight is 0: nothing would be sent")
+    return mix
+
+
+def _sizes(value: str) -> tuple[range, ...]:
+    return tuple(_size(part) for part in value.split(","))
+
+
+def _size(part: str) -> range:
+    low, dash, high = part.partition("-")
+    numbers = [int(n) if n.isdecimal() else 0 for n in (low, high if dash else low)]
+    if not 1 <= numbers[0] <= numbers[1] <= MOST_FILES:
+        raise argparse.ArgumentTypeError(f"'{legible(part)}': give sizes from 1 to {MOST_FILES}, as 20 or 1-500")
+    return range(numbers[0], numbers[1] + 1)
+
+
+def command(arguments: argparse.Namespace) -> None:
+    """Run the load and print what came of it.  Raise ``Refused``, or ``SystemExit(1)`` if something is wrong."""
+    try:
+        from vsbatch_core.load.transport import Http  # noqa: PLC0415 - an optional extra
+    except ImportError:
+        raise Refused(EXTRA) from None
+    loopback = server.require_ours(arguments)
+    if arguments.in_flight is not None and arguments.rate is None:
+        raise Refused("--in-flight bounds the open loop: give --rate too")
+    if arguments.plot is not None:
+        _require_drawable(arguments.plot)
+    url = arguments.base_url
+    connections = arguments.concurrency if arguments.rate is None else arguments.in_flight or IN_FLIGHT
+    http = Http(
+        url, server.key(arguments), timeout=arguments.timeout, connections=connections, proxies=not loopback
+    )
+    uploads = max(sizes[-1] for sizes in arguments.batch_sizes) + SPARE_UPLOADS if arguments.uploads else None
+
+    async def run(show: Show) -> None:
+        session.show = session.runner.show = show
+        async with http:
+            await session.run(lambda runner: _load(runner, arguments))
+
+    session = Session(url, http.send, uploads=uploads, seconds=arguments.settle)
+    try:
+        with progress(sys.stderr) as show, asyncio.Runner(loop_factory=_loop) as runner:
+            runner.run(run(show))
+    except Unusable as error:
+        raise Refused(legible(str(error))) from None
+    except KeyboardInterrupt:
+        if len(session.runner.samples):
+            _tell(session, arguments)
+        raise
+    finally:
+        for line in _few(session.left):
+            say(sys.stderr, f"vsbatch: could not delete {line}")
+    _tell(session, arguments)
+    if failed(session):
+        raise SystemExit(1)
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """An event loop that wakes up to the microsecond; epoll, which is the default, to the millisecond above."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
+async def _load(runner: Runner, arguments: argparse.Namespace) -> None:
+    workload = Workload(seed=arguments.seed, mix=arguments.mix, sizes=arguments.batch_sizes)
+    bounds = Bounds(arguments.requests, arguments.duration)
+    if arguments.rate is None:
+        await runner.closed(workload, bounds, concurrency=arguments.concurrency)
+    else:
+        await runner.open(workload, bounds, rate=arguments.rate, in_flight=arguments.in_flight or IN_FLIGHT)
+
+
+def _require_drawable(path: str) -> None:
+    """Raise ``Refused`` if no picture can be drawn there: now, and not when all has been measured."""
+    if os.path.splitext(path)[1] not in PICTURES:
+        raise Refused(f"--plot: '{legible(path)}' does not end in {' or '.join(PICTURES)}")
+    try:
+        import matplotlib  # noqa: F401, ICN001, PLC0415 - an optional extra; it is only asked whether it is there
+    except ImportError:
+        raise Refused("--plot needs matplotlib: pip install 'vsbatch-core[plot]'") from None
+    there = os.path.lexists(path)
+    try:
+        open(path, "ab").close()
+        if not there:
+            os.remove(path)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: str, error: OSError | ValueError) -> Refused:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return Refused(f"cannot write '{legible(path)}': {reason}")
+
+
+# What came of it
+
+
+def _tell(session: Session, arguments: argparse.Namespace) -> None:
+    """Print it all, and draw it."""
+    if arguments.json:
+        say(sys.stdout, json.dumps(document(session, settings(arguments)), indent=2))
+    else:
+        say(sys.stdout, *lines(session, arguments))
+    sys.stdout.flush()
+    if arguments.plot is not None and len(session.runner.samples):
+        from vsbatch_core.load.picture import draw  # noqa: PLC0415 - needs matplotlib
+
+        title = f"{legible(arguments.base_url)}: {_loop_of(arguments)}"
+        try:
+            draw(session.runner.samples, arguments.plot, title=title, open_loop=arguments.rate is not None)
+        except OSError as error:
+            raise _unwritable(arguments.plot, error) from None
+
+
+def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for, as JSON-able data."""
+    closed = {"kind": "closed", "concurrency": arguments.concurrency}
+    opened = {"kind": "open", "rate": arguments.rate, "in_flight": arguments.in_flight or IN_FLIGHT}
+    return {
+        "base_url": arguments.base_url,
+        "seed": arguments.seed,
+        "loop": closed if arguments.rate is None else opened,
+        "mix": dict(arguments.mix),
+        "batch_sizes": [[sizes[0], sizes[-1]] for sizes in arguments.batch_sizes],
+        "bounds": {"requests": arguments.requests, "seconds": arguments.duration},
+        "uploads": arguments.uploads,
+    }
+
+
+def _loop_of(arguments: argparse.Namespace) -> str:
+    if arguments.rate is None:
+        return f"closed loop, {plural(arguments.concurrency, 'worker')}"
+    return f"open loop, {arguments.rate:,g} requests a second due"
+
+
+def lines(session: Session, arguments: argparse.Namespace) -> Iterator[str]:
+    """What came of it, for people."""
+    samples = session.runner.samples
+    yield f"{legible(arguments.base_url)}, seed {arguments.seed}, {_loop_of(arguments)}"
+    yield f"{plural(len(samples), 'request')} in {samples.elapsed:,.1f} s; {_rates(samples, open_loop=arguments.rate is not None)}"
+    yield ""
+    yield from _operations(samples)
+    yield from _errors(samples)
+    yield ""
+    if not session.audited:
+        yield "interrupted: whether the counts hold was not looked at to the end"
+    yield from _counts(session)
+
+
+def _rates(samples: Samples, *, open_loop: bool) -> str:
+    answered = f"{samples.figures().a_second:,.1f} a second answered as asked"
+    due = max(samples.due, default=samples.started) - samples.started
+    return f"{len(samples) / due:,.1f} a second due, {answered}" if open_loop and due else answered
+
+
+def _operations(samples: Samples) -> Iterator[str]:
+    rows = []
+    for name in (*samples.used(), None):
+        figures = samples.figures(name)
+        latencies = (figures.p50, figures.p95, figures.p99, figures.most)
+        rows.append(
+            (
+                name or "all",
+                f"{figures.count:,}",
+                f"{figures.errors:,}",
+                f"{figures.a_second:,.1f}",
+                *(f"{seconds * 1000:,.2f}" for seconds in latencies),
+            )
+        )
+    headings = ("operation", "requests", "errors", "a second", "p50 ms", "p95 ms", "p99 ms", "max ms")
+    yield from table(headings, rows, left=1)
+
+
+def _errors(samples: Samples) -> Iterator[str]:
+    tally = samples.tally()
+    if tally:
+        yield ""
+    for kind in dict.fromkeys(kind for kind, _, _ in tally):
+        counts = {operation: n for found, operation, n in tally if found == kind}
+        where = ", ".join(f"{operation} {n:,}" for operation, n in counts.items())
+        yield f"  {plural(sum(counts.values()), 'time')} {kind} ({where}); first: {legible(samples.messages[kind])}"
+    if samples.ended:
+        yield f"{plural(samples.ended, 'cancel')} refused because the batch had ended, which is no error"
+    lags = samples.lags()
+    if lags and lags[-1] > 0:
+        p99, most = nearest_rank(lags, 99) * 1000, lags[-1] * 1000
+        yield f"sent later than due, by this process: p99 {p99:,.2f} ms, max {most:,.2f} ms"
+
+
+def _counts(session: Session) -> Iterator[str]:
+    verdicts, number = session.known.verdicts, made(session)
+    yield (
+        f"{plural(number['stores'], 'store')}, {plural(number['batches'], 'batch', 'batches')}, "
+        f"{plural(number['files'], 'file')}"
+    )
+    rows = [
+        (f"  {law}", f"{n:,}", f"BROKEN: {broken:,}" if (broken := verdicts.broken[law]) else "ok", LAWS[law])
+        for law, n in verdicts.tried.items()
+        if n
+    ]
+    yield from (line.rstrip() for line in table(("  law", "tried", "", ""), rows, left=4))
+    found = [
+        f"{legible(v.id)}: {v.law}: expected {v.expected}; answered {legible(v.answered)}"
+        for v in verdicts.violations
+    ]
+    yield from _few(found)
+    yield from _few([f"not known: {legible(line)}" for line in verdicts.unknown])
+    yield from _few([f"not answered: {legible(line)}" for line in session.audit.errors])
+
+
+def _few(found: list[str]) -> Iterator[str]:
+    yield from map(legible, found[:SHOWN])
+    if len(found) > SHOWN:
+        yield f"… {len(found) - SHOWN:,} more"
