@@ -323,7 +323,8 @@ def lines(session: Session, arguments: argparse.Namespace) -> Iterator[str]:
     """What came of it, for people."""
     samples = session.runner.samples
     yield f"{legible(arguments.base_url)}, seed {arguments.seed}, {_loop_of(arguments)}"
-    yield f"{plural(len(samples), 'request')} in {samples.elapsed:,.1f} s; {_rates(samples, open_loop=arguments.rate is not None)}"
+    rates = _rates(samples, open_loop=arguments.rate is not None)
+    yield f"{plural(len(samples), 'request')} in {samples.elapsed:,.1f} s; {rates}"
     yield ""
     yield from _operations(samples)
     yield from _errors(samples)
@@ -363,8 +364,8 @@ def _errors(samples: Samples) -> Iterator[str]:
         yield ""
     for kind in dict.fromkeys(kind for kind, _, _ in tally):
         counts = {operation: n for found, operation, n in tally if found == kind}
-        where = ", ".join(f"{operation} {n:,}" for operation, n in counts.items())
-        yield f"  {plural(sum(counts.values()), 'time')} {kind} ({where}); first: {legible(samples.messages[kind])}"
+        yield f"  {plural(sum(counts.values()), 'time')} {kind}; first: {legible(samples.messages[kind])}"
+        yield f"    {', '.join(f'{operation} {n:,}' for operation, n in counts.items())}"
     if samples.ended:
         yield f"{plural(samples.ended, 'cancel')} refused because the batch had ended, which is no error"
     lags = samples.lags()
@@ -379,12 +380,9 @@ def _counts(session: Session) -> Iterator[str]:
         f"{plural(number['stores'], 'store')}, {plural(number['batches'], 'batch', 'batches')}, "
         f"{plural(number['files'], 'file')}"
     )
-    rows = [
-        (f"  {law}", f"{n:,}", f"BROKEN: {broken:,}" if (broken := verdicts.broken[law]) else "ok", LAWS[law])
-        for law, n in verdicts.tried.items()
-        if n
-    ]
-    yield from (line.rstrip() for line in table(("  law", "tried", "", ""), rows, left=4))
+    rows = [(f"  {law}", _verdict(verdicts.broken[law]), LAWS[law], n) for law, n in verdicts.tried.items() if n]
+    heading = ("  law", "", "", "tried")
+    yield from table(heading, ((*cells, f"{n:,}") for *cells, n in rows), left=3)
     found = [
         f"{legible(v.id)}: {v.law}: expected {v.expected}; answered {legible(v.answered)}"
         for v in verdicts.violations
@@ -392,6 +390,10 @@ def _counts(session: Session) -> Iterator[str]:
     yield from _few(found)
     yield from _few([f"not known: {legible(line)}" for line in verdicts.unknown])
     yield from _few([f"not answered: {legible(line)}" for line in session.audit.errors])
+
+
+def _verdict(broken: int) -> str:
+    return f"BROKEN: {broken:,}" if broken else "ok"
 
 
 def _few(found: list[str]) -> Iterator[str]:
