@@ -11,6 +11,7 @@ import selectors
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from vsbatch_core.cli import server
 from vsbatch_core.cli.progress import progress
@@ -210,13 +211,14 @@ def command(arguments: argparse.Namespace) -> None:
     loopback = server.require_ours(arguments)
     if arguments.in_flight is not None and arguments.rate is None:
         raise Refused("--in-flight bounds the open loop: give --rate too")
+    url = arguments.base_url
+    if "@" in urlsplit(url).netloc:
+        raise Refused("give no user in --base-url: what is sent is the key")
+    key = server.key(arguments)
     if arguments.plot is not None:
         _require_drawable(arguments.plot)
-    url = arguments.base_url
     connections = arguments.concurrency if arguments.rate is None else arguments.in_flight or IN_FLIGHT
-    http = Http(
-        url, server.key(arguments), timeout=arguments.timeout, connections=connections, proxies=not loopback
-    )
+    http = Http(url, key, timeout=arguments.timeout, connections=connections, proxies=not loopback)
     uploads = max(sizes[-1] for sizes in arguments.batch_sizes) + SPARE_UPLOADS if arguments.uploads else None
 
     async def run(show: Show) -> None:

@@ -75,8 +75,11 @@ def require_ours(arguments: argparse.Namespace) -> bool:
 
 
 def key(arguments: argparse.Namespace) -> str:
-    """The key to send."""
-    return arguments.api_key or os.environ.get(KEY_VARIABLE) or "none-needed"
+    """The key to send.  Raise ``Refused`` if it is none that can be sent."""
+    found: str = arguments.api_key or os.environ.get(KEY_VARIABLE) or "none-needed"
+    if not all("!" <= c <= "~" for c in found):
+        raise Refused("a key has one or more printable ASCII characters and no space")
+    return found
 
 
 def write(path: str, data: bytes) -> None:
