@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -427,14 +428,26 @@ def test_what_has_not_ended_in_time_is_not_known_and_not_held_against_the_server
     assert not failed(session)
 
 
-def test_lists_that_cannot_be_walked_in_time_are_not_known() -> None:
+@pytest.mark.parametrize(
+    ("settle", "whats"),
+    [
+        (5.0, {"the lists of n batches", "the lists of n stores"}),
+        (
+            0.01,
+            {"how n batches end", "the counts of n stores", "the lists of n batches", "the lists of n stores"},
+        ),
+    ],
+)
+def test_what_cannot_be_looked_at_in_time_is_not_known(settle: float, whats: set[str]) -> None:
     session = session_on(
         Served(World(plan=Plan.immediate()), latency=0.5).send,
-        Workload(mix={"create": 1}, sizes=(range(150, 151),)),
-        settle=2.0,
+        Workload(mix={"create": 9, "store": 9}, sizes=(range(150, 151),)),
+        settle=settle,
     )
     unknown = session.known.verdicts.unknown
-    assert [line.split(":")[1] for line in unknown] == [" there was no time to walk them"] * 2
+    assert {re.sub("[0-9]+", "n", line) for line in unknown} == {
+        f"{what}: there was no time to look" for what in whats
+    }
     assert not failed(session)
 
 
@@ -915,6 +928,15 @@ def test_a_picture_is_written_to_a_path_with_a_space(suffix: str, tmp_path: Path
     path = tmp_path / f"a picture{suffix}"
     drawn(samples, path)
     assert path.stat().st_size > 1000
+
+
+def test_where_all_was_given_up_the_picture_says_that() -> None:
+    samples = Samples()
+    for due in (1.0, 2.0):
+        samples.add("list", due, due, due, OVERLOADED, "too many")
+    figure = drawn(samples)
+    assert [list(line.get_xdata()) for line in figure.axes[0].lines] == [[1.0, 2.0]]
+    assert figure.axes[1].get_ylim() == (0.0, 1.0)
 
 
 def test_of_no_request_there_is_no_picture() -> None:

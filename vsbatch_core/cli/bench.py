@@ -139,7 +139,7 @@ def add_to(commands: Any) -> None:
         metavar="S",
         type=_number(MOST_WAIT),
         default=SETTLE,
-        help=f"seconds to wait for batches to end, and again to walk lists (default {SETTLE:g}, at most "
+        help=f"seconds to wait for batches to end, to count stores, to walk lists (default {SETTLE:g}, at most "
         f"{MOST_WAIT:g})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -353,7 +353,7 @@ def _operations(samples: Samples) -> Iterator[str]:
                 f"{figures.count:,}",
                 f"{figures.errors:,}",
                 f"{figures.a_second:,.1f}",
-                *(f"{seconds * 1000:,.2f}" for seconds in latencies),
+                *(f"{seconds * 1000:,.2f}" if seconds else "-" for seconds in latencies),
             )
         )
     headings = ("operation", "requests", "errors", "a second", "p50 ms", "p95 ms", "p99 ms", "max ms")

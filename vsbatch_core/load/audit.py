@@ -31,8 +31,8 @@ class _Unanswered(Exception):
 class Audit:
     """One look at all that a runner's load has left behind, when nothing is in flight any more.
 
-    ``seconds`` is how long batches are waited for, and again how long lists are walked.  What could not be known
-    because that was too short is in the verdicts' ``unknown``, what the server did not answer in ``errors``.
+    ``seconds`` is how long batches are waited for, then stores counted, then lists walked.  What could not be
+    known because that was too short is in the verdicts' ``unknown``, what the server did not answer in ``errors``.
     """
 
     def __init__(self, runner: Runner, *, seconds: float) -> None:
@@ -46,19 +46,21 @@ class Audit:
         self._deadline = 0.0
 
     async def run(self) -> None:
-        """Look at everything.  Takes little more than twice ``seconds``."""
+        """Look at everything.  Takes little more than three times ``seconds``, and what one request may take."""
         await self._settle()
         self._deadline = _now() + self.seconds
+        late = {"the counts of {} stores": await self._each("looking at stores", self.known.stores, self._store)}
+        self._deadline = _now() + self.seconds
         ended = [batch for batch in self.known.batches if batch.ended]
-        late = {
-            "batches": await self._each("walking through batches", ended, self._batch),
-            "stores": await self._each("looking at stores", self.known.stores, self._store),
-        }
-        self._unknown(
-            *(f"the lists of {n:,} {what}: there was no time to walk them" for what, n in late.items() if n)
-        )
+        late["the lists of {} batches"] = await self._each("walking through batches", ended, self._batch)
+        late["the lists of {} stores"] = await self._each("walking through stores", self.known.stores, self._list)
+        self._unknown(*(f"{what.format(f'{n:,}')}: there was no time to look" for what, n in late.items() if n))
         if self.known.doubtful_batches:
             self._unknown(f"{self.known.doubtful_batches:,} batches: whether they were made was not answered")
+
+    def _require_time(self) -> None:
+        if _now() >= self._deadline:
+            raise _Late
 
     def _unknown(self, *lines: str) -> None:
         self.verdicts.unknown.extend(lines)
@@ -90,6 +92,8 @@ class Audit:
         """When a batch was first seen to have ended by its counts alone, or by its status alone."""
 
         async def look(batch: Batch) -> None:
+            if batch.id not in half:  # else one more look decides, and there is time for that
+                self._require_time()
             _, _, outcome = await self.runner.ask(self.known.retrieve(batch))
             if outcome.kind is not None or batch.latest is None:
                 raise _Unanswered(f"{outcome.kind}: {outcome.message}")
@@ -104,12 +108,15 @@ class Audit:
             else:
                 self.verdicts.judge("ends", batch.id, False, "ended by its counts and its status alike", seen)
 
+        self._deadline = deadline + self.after_end
         while waiting:
             left.clear()
-            await self._each("waiting for batches to end", waiting, look)
+            late = await self._each("waiting for batches to end", waiting, look)
             waiting = [batch for batch in left if batch.id in half or _now() < deadline]
-            if len(waiting) < len(left):
-                n = len(left) - len(waiting)
+            if late:
+                self._unknown(f"how {late:,} batches end: there was no time to look")
+            n = len(left) - len(waiting)
+            if n:
                 self._unknown(f"how {n:,} batches end: still in progress after {self.seconds:g} s")
             if waiting:
                 await asyncio.sleep(pause)
@@ -131,9 +138,9 @@ class Audit:
             self.verdicts.judge("lists", batch.id, not odd, f"{name} alone, as filtered", "".join(odd[:1]))
 
     async def _store(self, store: Store) -> None:
-        """Look at a store until its counts are as they should be, or were wrong for long; walk its list."""
+        """Look at a store until its counts are as they should be, or were wrong for long."""
+        self._require_time()
         until, pause = _now() + self.after_end, LEAST_PAUSE
-        expected = f"{store.least:,} files" + (f" to {store.most:,}" if store.doubtful else "")
         while True:
             counts = await self._asked(get("vector_stores", store.id), counts_of)
             total = counts["total"]
@@ -142,16 +149,19 @@ class Audit:
                 break
             await asyncio.sleep(pause)
             pause *= 2
-        self.verdicts.judge("store", store.id, holds, expected, f"total {total:,}")
+        self.verdicts.judge("store", store.id, holds, store.expected, f"total {total:,}")
         summed = sum(counts[name] for name in FILE_STATUSES)
         self.verdicts.judge("sum", store.id, summed == total, "four counts that sum to total", counts)
+
+    async def _list(self, store: Store) -> None:
+        """Walk through all files of a store."""
         files = await self._walked(store, None, store.most, None)
         ids = {id for id, _ in files}
         numbers = (number for batch in self.known.batches if batch.store is store for number in batch.files)
         certain = {*map(self.known.file, numbers), *store.alone}
         whole = len(files) == len(ids) and certain <= ids <= certain | store.doubtful
         shown = f"{len(files):,} listed, {len(ids):,} of them different, {len(certain - ids):,} missing"
-        self.verdicts.judge("store", store.id, whole, f"{expected}, listed once each", shown)
+        self.verdicts.judge("store", store.id, whole, f"{store.expected}, listed once each", shown)
 
     async def _walked(
         self, store: Store, batch: Batch | None, n: int, status: str | None
@@ -160,8 +170,7 @@ class Audit:
         files: list[tuple[str, Any]] = []
         after, more = None, True
         while more and len(files) <= n:
-            if _now() >= self._deadline:
-                raise _Late
+            self._require_time()
             call = listing(store, batch, limit=PAGE, after=after, filter=status)
             page, more = await self._asked(call.request, listed)
             files += page

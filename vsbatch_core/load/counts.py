@@ -48,6 +48,11 @@ class Store:
         return self.batched + len(self.alone)
 
     @property
+    def expected(self) -> str:
+        """The same in words."""
+        return f"{self.least:,}{f' to {self.most:,}' if self.doubtful else ''} files"
+
+    @property
     def most(self) -> int:
         """How many files there may be in it."""
         return self.least + len(self.doubtful)

@@ -60,12 +60,17 @@ def _figures(figures: Figures) -> dict[str, Any]:
         "count": figures.count,
         "errors": figures.errors,
         "a_second": round(figures.a_second, 3),
-        "p50_ms": _ms(figures.p50),
-        "p95_ms": _ms(figures.p95),
-        "p99_ms": _ms(figures.p99),
-        "max_ms": _ms(figures.most),
+        "p50_ms": _latency(figures.p50),
+        "p95_ms": _latency(figures.p95),
+        "p99_ms": _latency(figures.p99),
+        "max_ms": _latency(figures.most),
     }
 
 
 def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
+
+
+def _latency(seconds: float) -> float | None:
+    """A latency; ``None`` where no request has one."""
+    return _ms(seconds) if seconds else None

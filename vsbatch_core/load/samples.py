@@ -1,4 +1,4 @@
-"""What was measured: each request in 26 bytes, and the figures of an operation."""
+"""What was measured: each request in 27 bytes, and the figures of an operation."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Samples:
         self.sent: array[float] = array("d")
         self.done: array[float] = array("d")
         self.operations: array[int] = array("B")
-        self.kinds: array[int] = array("B")
+        self.kinds: array[int] = array("H")
         self.errors: list[str] = [""]
         """The kinds of errors that there were; the first is none."""
         self.messages: dict[str, str] = {}

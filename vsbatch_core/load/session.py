@@ -154,6 +154,9 @@ class Session:
                     made += [item for item in await self._found(path) if item not in made]
                 await each(made, one)
         except TimeoutError:
+            pass  # what is left is said
+        finally:
+            # Also when somebody did not want to wait for it.
             self.left += [f"{id}: there was no time" for path, id in made if (path, id) not in gone]
 
     async def _found(self, path: str) -> list[tuple[str, str]]:
