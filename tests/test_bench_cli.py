@@ -17,7 +17,7 @@ from typing import Any
 import openai
 import pytest
 
-from vsbatch_core.cli import bench, main, server
+from vsbatch_core.cli import figures, main, server
 from vsbatch_core.load.counts import LAWS
 from vsbatch_core.load.workload import OPERATIONS
 
@@ -239,7 +239,7 @@ def test_of_many_lines_the_first_are_printed_and_the_rest_is_counted(benched: An
         status, out, err = benched("--base-url", url, "--mix", "store=1", "--requests", "29", "--json")
     assert status == 0
     assert len(json.loads(out)["not_deleted"]) == 30
-    assert err.count("\n") == bench.SHOWN + 1
+    assert err.count("\n") == figures.SHOWN + 1
     assert err.splitlines()[0].startswith("vsbatch: could not delete vs_")
     assert err.splitlines()[-1] == "vsbatch: could not delete … 10 more"
 

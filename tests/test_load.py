@@ -858,6 +858,31 @@ def test_deleting_takes_no_longer_than_it_may() -> None:
     assert session.left == [f"{session.known.stores[0].id}: there was no time"]
 
 
+def test_who_does_not_wait_for_the_deleting_is_told_what_is_left() -> None:
+    served = Served(World())
+    deleting: list[Request] = []
+
+    async def send(request: Request) -> Answer:
+        if request.method == "DELETE":
+            deleting.append(request)
+            await asyncio.sleep(50.0)
+        return await served.send(request)
+
+    session = Session("http://test/v1", send)
+
+    async def main() -> None:
+        load = Workload(mix={"retrieve": 1})
+        task = asyncio.create_task(session.run(lambda runner: runner.closed(load, Bounds(5, 9.0), concurrency=1)))
+        while not deleting:
+            await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    virtually(main)
+    assert session.left == [f"{session.known.stores[0].id}: there was no time"]
+
+
 @pytest.mark.parametrize("body", [b"{}", b'{"data": [3]}', b"<html>"])
 def test_a_list_that_cannot_be_read_when_lost_stores_are_sought_is_said(body: bytes) -> None:
     served = Served(World())

@@ -9,19 +9,18 @@ import math
 import os
 import selectors
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from vsbatch_core.cli import server
+from vsbatch_core.cli.figures import few, lines, loop_of
 from vsbatch_core.cli.progress import progress
 from vsbatch_core.cli.server import KEY_VARIABLE, TIMEOUT
 from vsbatch_core.cli.simulate import PICTURES
-from vsbatch_core.cli.text import Refused, legible, plural, say, table
-from vsbatch_core.load.counts import LAWS
-from vsbatch_core.load.report import document, failed, made
+from vsbatch_core.cli.text import Refused, legible, say
+from vsbatch_core.load.report import document, failed
 from vsbatch_core.load.runner import Bounds, Runner, Show
-from vsbatch_core.load.samples import Samples, nearest_rank
 from vsbatch_core.load.session import Session, Unusable
 from vsbatch_core.load.workload import MIX, MOST_FILES, OPERATIONS, Workload
 
@@ -32,8 +31,6 @@ CONCURRENCY, IN_FLIGHT, MOST_CONNECTIONS = 8, 256, 500
 MOST_RATE = 100_000.0
 SETTLE, MOST_WAIT = 30.0, 600.0
 SPARE_UPLOADS = 100
-SHOWN = 20
-"""Of more lines than these of a kind, the rest is counted."""
 
 DESCRIPTION = """\
 Send a seeded workload to a server of this API, measure how long it takes to answer, and look in the end whether
@@ -237,7 +234,7 @@ def command(arguments: argparse.Namespace) -> None:
             _tell(session, arguments)
         raise
     finally:
-        for line in _few(session.left):
+        for line in few(session.left):
             say(sys.stderr, f"vsbatch: could not delete {line}")
     _tell(session, arguments)
     if failed(session):
@@ -293,7 +290,7 @@ def _tell(session: Session, arguments: argparse.Namespace) -> None:
     if arguments.plot is not None and len(session.runner.samples):
         from vsbatch_core.load.picture import draw  # noqa: PLC0415 - needs matplotlib
 
-        title = f"{legible(arguments.base_url)}: {_loop_of(arguments)}"
+        title = f"{legible(arguments.base_url)}: {loop_of(arguments)}"
         try:
             draw(session.runner.samples, arguments.plot, title=title, open_loop=arguments.rate is not None)
         except OSError as error:
@@ -313,92 +310,3 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "bounds": {"requests": arguments.requests, "seconds": arguments.duration},
         "uploads": arguments.uploads,
     }
-
-
-def _loop_of(arguments: argparse.Namespace) -> str:
-    if arguments.rate is None:
-        return f"closed loop, {plural(arguments.concurrency, 'worker')}"
-    return f"open loop, {arguments.rate:,g} requests a second due"
-
-
-def lines(session: Session, arguments: argparse.Namespace) -> Iterator[str]:
-    """What came of it, for people."""
-    samples = session.runner.samples
-    yield f"{legible(arguments.base_url)}, seed {arguments.seed}, {_loop_of(arguments)}"
-    rates = _rates(samples, open_loop=arguments.rate is not None)
-    yield f"{plural(len(samples), 'request')} in {samples.elapsed:,.1f} s; {rates}"
-    yield ""
-    yield from _operations(samples)
-    yield from _errors(samples)
-    yield ""
-    if not session.audited:
-        yield "interrupted: whether the counts hold was not looked at to the end"
-    yield from _counts(session)
-
-
-def _rates(samples: Samples, *, open_loop: bool) -> str:
-    answered = f"{samples.figures().a_second:,.1f} a second answered as asked"
-    due = max(samples.due, default=samples.started) - samples.started
-    return f"{len(samples) / due:,.1f} a second due, {answered}" if open_loop and due else answered
-
-
-def _operations(samples: Samples) -> Iterator[str]:
-    rows = []
-    for name in (*samples.used(), None):
-        figures = samples.figures(name)
-        latencies = (figures.p50, figures.p95, figures.p99, figures.most)
-        rows.append(
-            (
-                name or "all",
-                f"{figures.count:,}",
-                f"{figures.errors:,}",
-                f"{figures.a_second:,.1f}",
-                *(f"{seconds * 1000:,.2f}" if seconds else "-" for seconds in latencies),
-            )
-        )
-    headings = ("operation", "requests", "errors", "a second", "p50 ms", "p95 ms", "p99 ms", "max ms")
-    yield from table(headings, rows, left=1)
-
-
-def _errors(samples: Samples) -> Iterator[str]:
-    tally = samples.tally()
-    if tally:
-        yield ""
-    for kind in dict.fromkeys(kind for kind, _, _ in tally):
-        counts = {operation: n for found, operation, n in tally if found == kind}
-        yield f"  {plural(sum(counts.values()), 'time')} {kind}; first: {legible(samples.messages[kind])}"
-        yield f"    {', '.join(f'{operation} {n:,}' for operation, n in counts.items())}"
-    if samples.ended:
-        yield f"{plural(samples.ended, 'cancel')} refused because the batch had ended, which is no error"
-    lags = samples.lags()
-    if lags and lags[-1] > 0:
-        p99, most = nearest_rank(lags, 99) * 1000, lags[-1] * 1000
-        yield f"sent later than due, by this process: p99 {p99:,.2f} ms, max {most:,.2f} ms"
-
-
-def _counts(session: Session) -> Iterator[str]:
-    verdicts, number = session.known.verdicts, made(session)
-    yield (
-        f"{plural(number['stores'], 'store')}, {plural(number['batches'], 'batch', 'batches')}, "
-        f"{plural(number['files'], 'file')}"
-    )
-    rows = [(f"  {law}", _verdict(verdicts.broken[law]), LAWS[law], n) for law, n in verdicts.tried.items() if n]
-    heading = ("  law", "", "", "tried")
-    yield from table(heading, ((*cells, f"{n:,}") for *cells, n in rows), left=3)
-    found = [
-        f"{legible(v.id)}: {v.law}: expected {v.expected}; answered {legible(v.answered)}"
-        for v in verdicts.violations
-    ]
-    yield from _few(found)
-    yield from _few([f"not known: {legible(line)}" for line in verdicts.unknown])
-    yield from _few([f"not answered: {legible(line)}" for line in session.audit.errors])
-
-
-def _verdict(broken: int) -> str:
-    return f"BROKEN: {broken:,}" if broken else "ok"
-
-
-def _few(found: list[str]) -> Iterator[str]:
-    yield from map(legible, found[:SHOWN])
-    if len(found) > SHOWN:
-        yield f"… {len(found) - SHOWN:,} more"

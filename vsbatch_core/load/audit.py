@@ -31,8 +31,8 @@ class _Unanswered(Exception):
 class Audit:
     """One look at all that a runner's load has left behind, when nothing is in flight any more.
 
-    ``seconds`` is how long batches are waited for, then stores counted, then lists walked.  What could not be
-    known because that was too short is in the verdicts' ``unknown``, what the server did not answer in ``errors``.
+    ``seconds`` is how long batches are waited for, then stores counted, then lists walked.  The verdicts'
+    ``unknown`` has what could not be known because that was too short, ``errors`` what the server did not answer.
     """
 
     def __init__(self, runner: Runner, *, seconds: float) -> None:
