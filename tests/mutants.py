@@ -88,10 +88,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "backward = before is not None",
     ),
     Mutant(
-        "desc takes after for before", "paging.py", 'if order == "asc" else (before, after)', "if order else ()"
+        "desc takes after for before", "paging.py", "left, right = before, after", "left, right = after, before"
     ),
-    Mutant("the last page has more", "index.py", "len(numbers) > limit", "len(numbers) >= limit"),
-    Mutant("a full page has more", "index.py", "if high - low <= limit:", "if high - low < limit:"),
+    Mutant("the last page has more", "paging.py", "len(numbers) > limit", "len(numbers) >= limit"),
+    Mutant("a full page has more", "paging.py", "more = high - low > limit", "more = high - low >= limit"),
     Mutant(
         "a page ignores what left before it",
         "index.py",
@@ -130,26 +130,26 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a batch lists only what is still attached",
         "client.py",
-        "store.batch_index(filter),",
-        "store.files_index(filter),",
+        "store.batch_index[filter]",
+        "store.files_index[filter]",
     ),
     Mutant(
         "a batch reads before where after was given",
         "client.py",
-        'None if after is None else store.batch_place(batch, "after", after),',
-        'None if after is None else store.batch_place(batch, "before", after),',
+        'None if after is None else store.batch_place(batch, "after", after)',
+        'None if after is None else store.batch_place(batch, "before", after)',
     ),
     Mutant(
         "the list of stores shows the deleted",
-        "client.py",
-        "                ledger.gone,",
-        "                type(ledger.gone)(),",
+        "ledger.py",
+        "return self.gone or EVERYTHING",
+        "return EVERYTHING",
     ),
     Mutant(
         "the cursor of a deleted file is unknown",
-        "store.py",
-        "place = self.latest.get(file_id)\n",
-        "place = self.find(file_id)\n",
+        "client.py",
+        "above = None if after is None else store.latest[after]",
+        "above = None if after is None else store.require_file(after)",
     ),
     Mutant(
         "a file attached again keeps its first place in every batch",
@@ -296,8 +296,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "time goes back",
         "ledger.py",
-        "return max(self.clock.time(), self.at if store is None else store.at)",
-        "return self.clock.time()",
+        "return max(now, seen)",
+        "return now",
     ),
     # Order of what is pending
     Mutant(

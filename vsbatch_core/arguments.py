@@ -112,6 +112,19 @@ def status_filter(value: Any) -> FileStatus | None:
     return None if value is None else cast("FileStatus", one_of("filter", value, FILE_STATUSES))
 
 
+def page(
+    asked_limit: Any, asked_order: Any, filter: Any, before: Any, after: Any, limits: Limits
+) -> tuple[int, Order, FileStatus | None, str | None, str | None]:
+    """All that a page is asked for with, as it is meant."""
+    return (
+        limit(asked_limit, limits),
+        order(asked_order),
+        status_filter(filter),
+        cursor("before", before),
+        cursor("after", after),
+    )
+
+
 def error_code(value: Any) -> ErrorCode:
     """One of the codes of ``last_error`` (documented)."""
     return cast("ErrorCode", one_of("code", value, ERROR_CODES))

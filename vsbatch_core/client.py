@@ -18,10 +18,12 @@ from vsbatch_core.errors import (
     FileBatchNotFound,
     FileNotFound,
     MissingParameter,
+    UnknownCursor,
 )
 from vsbatch_core.ledger import Ledger
 from vsbatch_core.model import (
     NO_ATTRIBUTES,
+    ORDERS,
     FileStatus,
     Omit,
     Order,
@@ -32,6 +34,7 @@ from vsbatch_core.model import (
     VectorStoreFileBatch,
     VectorStoreFileDeleted,
     new_file,
+    new_page,
     omit,
 )
 from vsbatch_core.store import Store
@@ -55,6 +58,7 @@ class FileBatches:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._limits = ledger.profile.limits
 
     def create(
         self,
@@ -125,42 +129,44 @@ class FileBatches:
         The batch keeps its row for a file that has left the store since (choice).  See ``paging`` for what
         the arguments mean.
         """
-        limits = self._ledger.profile.limits
-        return self._page(
-            batch_id,
-            vector_store_id,
-            limit if type(limit) is int and 0 < limit <= limits.page else arguments.limit(limit, limits),
-            "desc" if order is None else arguments.order(order),
-            None if filter is None else arguments.status_filter(filter),
-            None if before is None else arguments.cursor("before", before),
-            None if after is None else arguments.cursor("after", after),
-        )
+        ledger, limits = self._ledger, self._limits
+        if order is None:
+            order = "desc"
+        if type(limit) is not int or not 0 < limit <= limits.page or order not in ORDERS:
+            limit, order, filter, before, after = arguments.page(limit, order, filter, before, after, limits)
+        with ledger.lock:
+            try:
+                store = ledger.stores[vector_store_id]
+                batch = store.batches[batch_id]
+                index = store.batch_index[filter]
+                above = None if after is None else store.batch_place(batch, "after", after)
+                below = None if before is None else store.batch_place(batch, "before", before)
+            except (KeyError, TypeError, UnknownCursor):  # TypeError: an argument that can not be hashed
+                arguments.page(limit, order, filter, before, after, limits)
+                _batch(ledger.store(vector_store_id), batch_id)
+                raise
+            data, more = paging.page(index, store.rows, batch.first, batch.stop, order, limit, above, below)
+        return new_page(data, more, (self._following, batch_id, vector_store_id, limit, order, before, filter))
 
-    def _page(
+    def _following(
         self,
         batch_id: str,
         vector_store_id: str,
         limit: int,
         order: Order,
-        filter: FileStatus | None,
         before: str | None,
-        after: str | None,
+        filter: FileStatus | None,
+        after: str,
     ) -> Page[VectorStoreFile]:
-        ledger = self._ledger
-        with ledger.lock:
-            store = ledger.store(vector_store_id)
-            batch = _batch(store, batch_id)
-            data, more = paging.page(
-                store.batch_index(filter),
-                store.rows,
-                batch.first,
-                batch.stop,
-                order,
-                limit,
-                None if after is None else store.batch_place(batch, "after", after),
-                None if before is None else store.batch_place(batch, "before", before),
-            )
-        return Page(data, more, (self._page, (batch_id, vector_store_id, limit, order, filter, before)))
+        return self.list_files(
+            batch_id,
+            vector_store_id=vector_store_id,
+            limit=limit,
+            order=order,
+            after=after,
+            before=before,
+            filter=filter,
+        )
 
 
 def _batch(store: Store, batch_id: Any) -> Batch:
@@ -176,6 +182,7 @@ class Files:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._limits = ledger.profile.limits
 
     def create(
         self,
@@ -235,39 +242,33 @@ class Files:
         filter: FileStatus | None = None,
     ) -> Page[VectorStoreFile]:
         """A page of the files that are attached now.  O(log n + limit).  See ``paging``."""
-        limits = self._ledger.profile.limits
-        return self._page(
-            vector_store_id,
-            limit if type(limit) is int and 0 < limit <= limits.page else arguments.limit(limit, limits),
-            "desc" if order is None else arguments.order(order),
-            None if filter is None else arguments.status_filter(filter),
-            None if before is None else arguments.cursor("before", before),
-            None if after is None else arguments.cursor("after", after),
-        )
+        ledger, limits = self._ledger, self._limits
+        if order is None:
+            order = "desc"
+        if type(limit) is not int or not 0 < limit <= limits.page or order not in ORDERS:
+            limit, order, filter, before, after = arguments.page(limit, order, filter, before, after, limits)
+        with ledger.lock:
+            try:
+                store = ledger.stores[vector_store_id]
+                index = store.files_index[filter]
+                above = None if after is None else store.latest[after]
+                below = None if before is None else store.latest[before]
+            except (KeyError, TypeError):  # TypeError: an argument that can not be hashed
+                arguments.page(limit, order, filter, before, after, limits)
+                raise ledger.store(vector_store_id).unknown_cursor(after, before) from None
+            data, more = paging.page(index, store.rows, 0, len(store.rows), order, limit, above, below)
+        return new_page(data, more, (self._following, vector_store_id, limit, order, before, filter))
 
-    def _page(
+    def _following(
         self,
         vector_store_id: str,
         limit: int,
         order: Order,
-        filter: FileStatus | None,
         before: str | None,
-        after: str | None,
+        filter: FileStatus | None,
+        after: str,
     ) -> Page[VectorStoreFile]:
-        ledger = self._ledger
-        with ledger.lock:
-            store = ledger.store(vector_store_id)
-            data, more = paging.page(
-                store.files_index(filter),
-                store.rows,
-                0,
-                len(store.rows),
-                order,
-                limit,
-                None if after is None else store.files_place("after", after),
-                None if before is None else store.files_place("before", before),
-            )
-        return Page(data, more, (self._page, (vector_store_id, limit, order, filter, before)))
+        return self.list(vector_store_id, limit=limit, order=order, after=after, before=before, filter=filter)
 
     def delete(self, file_id: str, *, vector_store_id: str) -> VectorStoreFileDeleted:
         """Take the file out of the store (documented).  O(log n).
@@ -379,18 +380,11 @@ class VectorStores:
         before: str | None = None,
     ) -> Page[VectorStore]:
         """A page of the stores.  O(log s + limit), s stores.  See ``paging``."""
-        return self._page(
-            arguments.limit(limit, self._ledger.profile.limits),
-            arguments.order(order),
-            arguments.cursor("before", before),
-            arguments.cursor("after", after),
-        )
-
-    def _page(self, limit: int, order: Order, before: str | None, after: str | None) -> Page[VectorStore]:
         ledger = self._ledger
+        limit, order, _, before, after = arguments.page(limit, order, None, before, after, ledger.profile.limits)
         with ledger.lock:
             ids, more = paging.page(
-                ledger.gone,
+                ledger.index,
                 ledger.ids_made,
                 0,
                 len(ledger.ids_made),
@@ -401,7 +395,10 @@ class VectorStores:
             )
             stores = [ledger.stores[id] for id in ids]
             data = tuple([store.value(ledger.now(store)) for store in stores])
-        return Page(data, more, (self._page, (limit, order, before)))
+        return new_page(data, more, (self._following, limit, order, before))
+
+    def _following(self, limit: int, order: Order, before: str | None, after: str) -> Page[VectorStore]:
+        return self.list(limit=limit, order=order, after=after, before=before)
 
     def delete(self, vector_store_id: str) -> VectorStoreDeleted:
         """Delete the store, with its files and batches (documented).  O(log s)."""

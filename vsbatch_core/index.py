@@ -25,14 +25,11 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TypeVar
 
 from sortedcontainers import SortedDict, SortedList
 
 from vsbatch_core.errors import Inconsistent
 from vsbatch_core.model import FILE_STATUSES, FileCounts, FileStatus
-
-T = TypeVar("T")
 
 _SHIFT = 10
 """A block holds 2**10 consecutive numbers: a bisection in C, and at most 8 KiB to move on a change."""
@@ -42,7 +39,7 @@ _NO_BLOCK: list[int] = []
 
 
 class Index:
-    """The numbers that belong to a list; what a page is read from."""
+    """The numbers that belong to a list; what a page is read from.  As it stands here, all there are."""
 
     __slots__ = ()
 
@@ -54,32 +51,9 @@ class Index:
         """The last ``n`` numbers of ``low <= number < high``, in falling order."""
         return range(high - 1, max(low, high - n) - 1, -1)
 
-    def read(self, rows: Sequence[T], low: int, high: int, limit: int, *, falling: bool) -> tuple[list[T], bool]:
-        """The rows of the first, or falling the last, ``limit`` numbers; and whether there are more."""
-        numbers = (self.descending if falling else self.ascending)(low, high, limit + 1)
-        return [rows[number] for number in numbers[:limit]], len(numbers) > limit
 
-
-class Everything(Index):
-    """Every number: the index of a list that nothing leaves.  A page is a slice."""
-
-    __slots__ = ()
-
-    def read(self, rows: Sequence[T], low: int, high: int, limit: int, *, falling: bool) -> tuple[list[T], bool]:
-        """See ``Index``."""
-        if high - low <= limit:
-            more = False
-        elif falling:
-            more, low = True, high - limit
-        else:
-            more, high = True, low + limit
-        found = list(rows[low:high])
-        if falling:
-            found.reverse()
-        return found, more
-
-
-EVERYTHING = Everything()
+EVERYTHING = Index()
+"""The index of a list that nothing leaves: every number.  A page of it is a slice of the rows."""
 
 
 class Sparse(Index):
@@ -241,12 +215,6 @@ class Gaps(Index):
             end = self._ends.pop(end)
         self._ends[start] = end
         self._starts[end] = start
-
-    def read(self, rows: Sequence[T], low: int, high: int, limit: int, *, falling: bool) -> tuple[list[T], bool]:
-        """See ``Index``."""
-        if not self._ends:
-            return EVERYTHING.read(rows, low, high, limit, falling=falling)
-        return super().read(rows, low, high, limit, falling=falling)
 
     def ascending(self, low: int, high: int, n: int) -> Sequence[int]:
         """See ``Index``."""

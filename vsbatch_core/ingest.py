@@ -51,7 +51,7 @@ class Ingest:
         ledger = self._ledger
         with ledger.lock:
             store, row = self._find(vector_store_id, file_id, "lease")
-            ledger.commit(ev.new_leased(ledger.now(store), store.id, file_id))
+            ledger.commit(ev.file_leased(ledger.now(store), store.id, file_id))
             return store.rows[row]
 
     def complete(self, vector_store_id: str, file_id: str, *, usage_bytes: int | None = None) -> VectorStoreFile:
@@ -67,7 +67,7 @@ class Ingest:
             usage_bytes = ledger.size(arguments.string("file_id", file_id, least=1))
         with ledger.lock:
             store, row = self._find(vector_store_id, file_id, "complete")
-            ledger.commit(ev.new_completed(ledger.now(store), store.id, file_id, usage_bytes or 0))
+            ledger.commit(ev.file_completed(ledger.now(store), store.id, file_id, usage_bytes or 0))
             return store.rows[row]
 
     def fail(
@@ -87,7 +87,7 @@ class Ingest:
         text = MESSAGES[code] if message is None else arguments.string("message", message)
         with ledger.lock:
             store, row = self._find(vector_store_id, file_id, "fail")
-            ledger.commit(ev.new_failed(ledger.now(store), store.id, file_id, LastError(code, text)))
+            ledger.commit(ev.FileFailed(ledger.now(store), store.id, file_id, LastError(code, text)))
             return store.rows[row]
 
     def _find(self, vector_store_id: str, file_id: str, tried: Tried) -> tuple[Store, int]:

@@ -28,7 +28,7 @@ from vsbatch_core.errors import (
     VectorStoreNotFound,
     VsbatchError,
 )
-from vsbatch_core.index import Gaps, Ranking
+from vsbatch_core.index import EVERYTHING, Gaps, Index, Ranking
 from vsbatch_core.model import Profile, VectorStoreFile
 from vsbatch_core.store import Store
 
@@ -73,6 +73,11 @@ class Ledger:
         except (KeyError, TypeError):  # TypeError: an argument that can not be hashed
             arguments.own_id("vector_store_id", vector_store_id, "vs_")
             raise VectorStoreNotFound(vector_store_id) from None
+
+    @property
+    def index(self) -> Index:
+        """The index of the stores that are there."""
+        return self.gone or EVERYTHING
 
     def place(self, param: str, vector_store_id: str) -> int:
         """The place of a cursor in the list of stores, whether or not the store is still there."""

@@ -6,9 +6,8 @@ way to the following page.  Times are whole seconds since the Unix epoch, sizes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import (
-    TYPE_CHECKING,
     Any,
     ClassVar,
     Generic,
@@ -36,7 +35,6 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 
 K = TypeVar("K")
 V = TypeVar("V")
-A = TypeVar("A", bound=AttrsInstance)
 
 
 class FrozenDict(dict[K, V]):
@@ -149,28 +147,50 @@ class VectorStoreFile:
     attributes: Attributes = NO_ATTRIBUTES
 
 
-def thawed(frozen_class: type[A]) -> Callable[..., A]:
-    """A class that makes values of a frozen one, of which every field is given, at a third of the cost.
+def thawed(frozen_class: type[AttrsInstance]) -> Any:
+    """An unfrozen class with the layout of a frozen one, for values that are made by the million.
 
     A frozen class has to set each field through ``object.__setattr__``, and that is most of what a value costs.
-    Here the fields are set while the object is of an unfrozen class with the same layout.
+    At a third of it the fields are set on an object of this class, whose ``__class__`` then becomes the frozen
+    one.
     """
-
-    def freeze(self: Any) -> None:
-        self.__class__ = frozen_class
-
     return make_class(
         f"Thawed{frozen_class.__name__}",
         [a.name for a in fields(frozen_class)],
+        bases=getattr(frozen_class, "__orig_bases__", (object,)),  # a generic's layout is that of its bases
         slots=True,
         weakref_slot=False,
         eq=False,
-        class_body={"__attrs_post_init__": freeze},
+        init=False,
+        repr=False,
     )
 
 
-new_file = thawed(VectorStoreFile)
-"""Makes a ``VectorStoreFile`` of all its fields, in their order."""
+_ThawedFile = thawed(VectorStoreFile)
+
+
+def new_file(
+    id: str,
+    created_at: int,
+    vector_store_id: str,
+    status: FileStatus,
+    usage_bytes: int,
+    last_error: LastError | None,
+    chunking_strategy: StaticFileChunkingStrategyObject,
+    attributes: Attributes,
+) -> VectorStoreFile:
+    """A ``VectorStoreFile``, at a third of what its class takes to make one."""
+    file = _ThawedFile()
+    file.id = id
+    file.created_at = created_at
+    file.vector_store_id = vector_store_id
+    file.status = status
+    file.usage_bytes = usage_bytes
+    file.last_error = last_error
+    file.chunking_strategy = chunking_strategy
+    file.attributes = attributes
+    file.__class__ = VectorStoreFile
+    return file  # type: ignore[no-any-return]  # its class was assigned just above
 
 
 def ended(
@@ -248,9 +268,6 @@ class Identified(Protocol):
 
 T = TypeVar("T", bound=Identified)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 @frozen(slots=True, weakref_slot=False)
 class Page(Generic[T]):
@@ -262,8 +279,8 @@ class Page(Generic[T]):
     object: ClassVar[Literal["list"]] = "list"
     data: tuple[T, ...]
     has_more: bool = False
-    _request: tuple[Callable[..., Page[T]], tuple[Any, ...]] | None = field(default=None, eq=False, repr=False)
-    """What was asked: a function, and its arguments but for the last, which is ``after``."""
+    _request: tuple[Any, ...] | None = field(default=None, eq=False, repr=False)
+    """What was asked: a function, and all its arguments but the last, which is ``after``."""
 
     @property
     def first_id(self) -> str | None:
@@ -287,8 +304,9 @@ class Page(Generic[T]):
         """
         if not self.data or self._request is None:
             raise RuntimeError("there is no next page to ask for: look at has_next_page() first")
-        ask, arguments = self._request
-        return ask(*arguments, self.data[-1].id)
+        ask, *arguments = self._request
+        page: Page[T] = ask(*arguments, self.data[-1].id)
+        return page
 
     def __reduce__(self) -> tuple[type[Page[T]], tuple[tuple[T, ...], bool]]:
         return type(self), (self.data, self.has_more)  # a copy belongs to no engine
@@ -305,6 +323,19 @@ class Page(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         for page in self.iter_pages():
             yield from page.data
+
+
+_ThawedPage = thawed(Page)
+
+
+def new_page(data: tuple[T, ...], has_more: bool, request: tuple[Any, ...]) -> Page[T]:
+    """A ``Page`` of an engine, at half of what its class takes to make one."""
+    page = _ThawedPage()
+    page.data = data
+    page.has_more = has_more
+    page._request = request
+    page.__class__ = Page
+    return page  # type: ignore[no-any-return]  # its class was assigned just above
 
 
 def _whole(_limits: Limits, attribute: Attribute[int], value: Any) -> None:

@@ -18,10 +18,9 @@ for ``before`` alone, else towards its end.  O(log n + limit), and no item is to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypeVar
 
-from vsbatch_core.index import Index
+from vsbatch_core.index import EVERYTHING, Index
 from vsbatch_core.model import Order
 
 T = TypeVar("T")
@@ -29,7 +28,7 @@ T = TypeVar("T")
 
 def page(
     index: Index,
-    rows: Sequence[T],
+    rows: list[T],
     low: int,
     high: int,
     order: Order,
@@ -38,13 +37,29 @@ def page(
     before: int | None,
 ) -> tuple[tuple[T, ...], bool]:
     """One page of the list that is ``index`` within ``low <= number < high``, and ``has_more``."""
-    left, right = (after, before) if order == "asc" else (before, after)
+    if order == "asc":
+        left, right = after, before
+    else:
+        left, right = before, after
     if left is not None and left >= low:
         low = left + 1
     if right is not None and right < high:
         high = right
     backward = before is not None and after is None
-    data, more = index.read(rows, low, high, limit, falling=(order == "desc") is not backward)
+    falling = (order == "desc") is not backward
+    if index is EVERYTHING:
+        more = high - low > limit
+        if more and falling:
+            low = high - limit
+        elif more:
+            high = low + limit
+        data = rows[low:high]
+        if order == "desc":
+            data.reverse()
+        return tuple(data), more
+    numbers = (index.descending if falling else index.ascending)(low, high, limit + 1)
+    more = len(numbers) > limit
+    data = [rows[number] for number in numbers[:limit]]
     if backward:
         data.reverse()
     return tuple(data), more

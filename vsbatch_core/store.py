@@ -101,7 +101,14 @@ class Store:
                 self.usage_bytes += file.usage_bytes
         self.here = {status: Sparse(numbers[False, status]) for status in FILE_STATUSES}
         self.departed = {status: Sparse(numbers[True, status]) for status in FILE_STATUSES}
-        self._merged = {status: Merged(self.here[status], self.departed[status]) for status in FILE_STATUSES}
+        self.files_index: dict[FileStatus | None, Index] = {None: self.gone or EVERYTHING}
+        self.files_index.update(self.here.items())
+        """By filter, the index of the files that are attached now."""
+        self.batch_index: dict[FileStatus | None, Index] = {
+            status: Merged(self.here[status], self.departed[status]) for status in FILE_STATUSES
+        }
+        self.batch_index[None] = EVERYTHING
+        """By filter, the index of the files that batches list, whether or not they are still attached."""
         for batch in self.ordered:
             batch.tally = Tally()
             for file in self.rows[batch.first : batch.stop]:
@@ -222,20 +229,10 @@ class Store:
         i = bisect_right(self.firsts, row) - 1
         return self.ordered[i] if i >= 0 and row < self.ordered[i].stop else None
 
-    def files_index(self, status: FileStatus | None) -> Index:
-        """The index of the files that are attached now, all or those in one status."""
-        return self.gone if status is None else self.here[status]
-
-    def batch_index(self, status: FileStatus | None) -> Index:
-        """The index of the files that batches list, whether or not they are still attached."""
-        return EVERYTHING if status is None else self._merged[status]
-
-    def files_place(self, param: str, file_id: str) -> int:
-        """The place of a cursor in the store's list: that of the file's latest attachment."""
-        place = self.latest.get(file_id)
-        if place is None:
-            raise UnknownCursor(param, file_id, f"files of vector store '{self.id}'")
-        return place
+    def unknown_cursor(self, after: str | None, before: str | None) -> UnknownCursor:
+        """The error for two cursors of which one is no file that was ever attached here."""
+        param, cursor = ("before", before) if after is None or after in self.latest else ("after", after)
+        return UnknownCursor(param, str(cursor), f"files of vector store '{self.id}'")
 
     def batch_place(self, batch: Batch, param: str, file_id: str) -> int:
         """The place of a cursor in a batch's list, however often the file was attached since."""
@@ -287,6 +284,7 @@ class Store:
         self.tally.add(file.status, -1)
         self.usage_bytes -= file.usage_bytes
         self.gone.add(row, row + 1)
+        self.files_index[None] = self.gone
         if file.status == "in_progress":
             self.leased.discard(row)
             batch = self.batch_of(row)

@@ -15,7 +15,7 @@ from vsbatch_core import arguments, paging
 from vsbatch_core.adapters.refusals import UploadNotFound, UploadTooLarge
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
 from vsbatch_core.errors import IdTaken, MissingParameter, UnknownCursor
-from vsbatch_core.index import Gaps, Index, Sparse
+from vsbatch_core.index import EVERYTHING, Gaps, Index, Sparse
 from vsbatch_core.model import Limits, Order, Page
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
@@ -147,13 +147,13 @@ class Uploads:
                 place = self._numbers.get(after)
                 if place is None:
                     raise UnknownCursor("after", after, "uploaded files")
-            index: Index = self._gone
+            index: Index = self._gone or EVERYTHING
             if purpose is not None:
                 here = (id for id, file in self._files.items() if file.purpose == purpose)
                 index = Sparse([self._numbers[id] for id in here])
             ids, more = paging.page(index, self._made, 0, len(self._made), order, limit, place, None)
             data = tuple([self._files[id] for id in ids])
-        return Page(data, more, (self._page, (limit, order, purpose)))
+        return Page(data, more, (self._page, limit, order, purpose))
 
     def delete(self, file_id: str) -> FileDeleted:
         """Forget the file and its content; where it is attached it stays so (choice).  O(log n)."""
