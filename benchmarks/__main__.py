@@ -1,120 +1,159 @@
-"""Measure the engine beside its peer, in one process, in turns; print the figures that the README quotes."""
+"""Measure the engine beside what people would use instead: the same work, checked, in one process, in turns."""
 
 from __future__ import annotations
 
 import argparse
-import platform
-import sqlite3
-import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
-from itertools import product
+from pathlib import Path
+from time import perf_counter
 
-import vsbatch_core
-from benchmarks import http, simulation
-from benchmarks.measure import Ratio, Task, Times, compare, consume
-from benchmarks.worlds import World
+from attrs import evolve
 
-HEADING = f"{'':38} {'ours':>11} {'SQLite':>11}  SQLite/ours (middle half)"
+from benchmarks import goals, machine, report
+from benchmarks.contenders import TITLES
+from benchmarks.results import Load, Result, Run
+from benchmarks.run import WORKS, chosen, measured, parsed_sizes
+from benchmarks.stage import Stage
+from benchmarks.work import Pace, Work
 
-
-def shown(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    return f"{seconds * 1e6:8.2f} us" if seconds < 1e-3 else f"{seconds * 1e3:8.2f} ms"
-
-
-def row(title: str, times: dict[str, Times]) -> None:
-    """Print one comparison."""
-    ours, peer = times["ours"], times["SQLite"]
-    print(f"{title:38} {shown(ours.median)} {shown(peer.median)}  {Ratio.of(peer, ours)}", flush=True)
+SIZES = [1_000, 10_000, 100_000, 1_000_000]
+QUICK_SIZES = [1_000, 4_000]
+PACE = Pace()
+QUICK_PACE = Pace(rounds=3, seconds=0.001, budget=0.2, longest=20_000)
+INTERRUPTED = 130
 
 
-def pages(worlds: list[World], rounds: int, seconds: float) -> None:
-    """A page of 20 of a store's files, at every size in the same rounds."""
-    print(f"\nA page of 20, as typed values; SQLite's as bare tuples\n{HEADING}   ours {sizes(worlds)}")
-    for filter, order, place in product((None, "completed"), ("asc", "desc"), ("first", "middle", "last")):
-        tasks: dict[str, Task] = {}
-        for world in worlds:
-            after = world.after(place, order, filter)
-            world.check_page(order, after, filter)
-            tasks[f"ours {world.n}"] = partial(world.page, order, after, filter)
-            tasks[f"SQLite {world.n}"] = partial(world.sqlite.page, 20, order, after, filter)
-        times = compare(tasks, rounds=rounds, seconds=seconds)
-        growth = Ratio.of(times[f"ours {worlds[-1].n}"], times[f"ours {worlds[0].n}"])
-        for world in worlds:
-            ours, peer = times[f"ours {world.n}"], times[f"SQLite {world.n}"]
-            print(
-                f"{place:6} {order:4} {filter or 'all':9} n = {world.n:<12,} {shown(ours.median)} "
-                f"{shown(peer.median)}  {Ratio.of(peer, ours)}"
-                + (f"   {growth.median:.2f}x" if world is worlds[-1] else ""),
-                flush=True,
-            )
-
-
-def sizes(worlds: list[World]) -> str:
-    """The heading of a ratio between the sizes."""
-    return f"{worlds[-1].n:,} / {worlds[0].n:,}"
-
-
-def changes(worlds: list[World], rounds: int) -> None:
-    """Completions, new batches, cancels."""
-    print(f"\nChanges, with counts and indexes kept\n{HEADING}")
-    completions: list[Times] = []
-    for world in worlds:
-        number = min(200, world.n // 2 // (rounds + 1))
-        times = consume(world.completions(), rounds=rounds, number=number)
-        world.check_counts()
-        row(f"complete one file     n = {world.n:,}", times)
-        completions.append(times["ours"])
-    ratio = completions[-1].median / completions[0].median
-    print(f"{'':24}ours {sizes(worlds)}: {ratio:.2f}x (medians)")
-    for world in worlds:
-        for title, tasks in (
-            ("create a batch of 2,000", world.creations()),
-            ("cancel 2,000", world.cancellations()),
-        ):
-            times = consume(tasks, rounds=min(rounds, 30), number=1)
-            world.check_counts()
-            row(f"{title:23} n = {world.n:,}", times)
-
-
-def retrievals(worlds: list[World], rounds: int, seconds: float) -> None:
-    """Looks at single objects."""
-    print("\nRetrieve")
-    for world in worlds:
-        for what, times in compare(world.retrievals(), rounds=rounds, seconds=seconds).items():
-            print(f"{what:23} n = {world.n:<10,} {shown(times.median)}", flush=True)
-
-
-def memory(n: int) -> None:
-    """Peak resident set, measured in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.memory", str(n)]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own module
-    print(f"\nMemory: {float(answer.stdout):.0f} bytes of peak resident set for each of {n:,} attachments")
-
-
-def main() -> None:
-    """Parse the arguments and run everything."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds: a smoke test")
-    quick = parser.parse_args().quick
-    print(
-        f"vsbatch-core {vsbatch_core.__version__}, {platform.python_implementation()} "
-        f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.machine()}, "
-        f"{datetime.now(UTC):%Y-%m-%d}"
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    made.add_argument(
+        "--only",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="WORK",
+        help="a work's name, its first words, a glob",
     )
-    worlds = [World(n) for n in ((1_000, 4_000) if quick else (1_000, 1_000_000))]
-    rounds, seconds = (3, 0.001) if quick else (21, 0.02)
-    pages(worlds, rounds, seconds)
-    retrievals(worlds, rounds, seconds)
-    changes(worlds, rounds)
-    for world in worlds:
-        world.close()
-    memory(20_000 if quick else 1_000_000)
-    simulation.figures(quick=quick)
-    http.main(quick=quick)
+    made.add_argument("--sizes", metavar="N,N,…", help="sizes of the store, such as 1e3,10_000 (10^3 to 10^6)")
+    made.add_argument("--quick", action="store_true", help="small sizes, few rounds: a smoke test")
+    made.add_argument(
+        "--list", action="store_true", help="name the works and the contenders, and measure nothing"
+    )
+    made.add_argument("--from", dest="given", metavar="FILE", help="take these results instead of measuring")
+    made.add_argument("--json", metavar="FILE", help="write the results as JSON")
+    made.add_argument("--plot", metavar="FOLDER", help="draw pictures into this folder (extra: plot)")
+    made.add_argument("--compare", metavar="FILE", help="say what changed beyond noise since these results")
+    made.add_argument(
+        "--docs", action="store_true", help="write the figure and the table of README.md (extra: plot)"
+    )
+    return made
+
+
+class _Telling:
+    """What is being done, on one line of a terminal that is written over."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+
+    def __call__(self, text: str) -> None:
+        if self._shown:
+            sys.stderr.write(f"\r\x1b[K{text[:100]}")
+            sys.stderr.flush()
+
+
+def read(path: str) -> Run:
+    """The results in a file; raise ``ValueError``, which names it."""
+    try:
+        return Run.from_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from None
+
+
+def measure(works: Sequence[Work], sizes: Sequence[int], *, quick: bool) -> Run:
+    """Measure, and print what comes out; on Ctrl-C, what came out so far."""
+    tell = _Telling()
+    before = highest = machine.load()
+    results: list[Result] = []
+    complete = False
+    with Stage() as stage:
+        stage.look()
+        run = Run(
+            date=f"{datetime.now(UTC):%Y-%m-%d}",
+            machine=machine.machine(),
+            load=Load(before, before, before),
+            quick=quick,
+            complete=False,
+            titles={work.name: work.title for work in works},
+            contenders=TITLES,
+            results=(),
+        )
+        show([*report.heading(run), *report.missing(stage.missing, TITLES), ""])
+        start = perf_counter()
+        try:
+            for work, found in measured(works, sizes, stage, QUICK_PACE if quick else PACE, tell):
+                tell("")
+                results += found
+                highest = max(highest, machine.load())
+                show([*report.block(work.name, work.title, found, TITLES), ""])
+            complete = True
+        except KeyboardInterrupt:
+            tell("")
+    run = evolve(run, results=tuple(results), complete=complete, load=Load(before, highest, machine.load()))
+    spent = perf_counter() - start
+    show(
+        [
+            *goals.lines(run),
+            "",
+            f"load {before:g} before, {highest:g} at most, {run.load.after:g} after; {spent:.0f} s",
+        ]
+    )
+    if not complete:
+        show([f"interrupted: {len(run.works())} of {len(works)} works were measured"])
+    return run
+
+
+def show(lines: Sequence[str]) -> None:
+    """Print them at once."""
+    print("\n".join(lines), flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the arguments say; the exit status."""
+    given = parser().parse_args(arguments)
+    try:
+        works = chosen(given.only)
+        sizes = parsed_sizes(given.sizes) if given.sizes else QUICK_SIZES if given.quick else SIZES
+        old = read(given.compare) if given.compare else None
+        run = read(given.given) if given.given else None
+        if given.plot or given.docs:
+            from benchmarks import plot  # noqa: PLC0415 - needs an extra
+
+            plot.require()
+    except (ImportError, ValueError) as error:
+        print(f"python -m benchmarks: {error}", file=sys.stderr)
+        return 2
+    if given.list:
+        show([f"{work.name:34} {work.title}" for work in WORKS])
+        show(["", *(f"{key:34} {title}" for key, title in TITLES.items())])
+        return 0
+    if run is None:
+        run = measure(works, sizes, quick=given.quick)
+    if given.json:
+        Path(given.json).write_text(run.to_json(), encoding="utf-8")
+    if old is not None:
+        show(["", *report.comparison(old, run)])
+    if given.plot:
+        for path in plot.pictures(run, Path(given.plot)):
+            show([str(path)])
+    if given.docs:
+        from benchmarks import documents  # noqa: PLC0415 - needs an extra
+
+        for path in documents.write(run):
+            show([str(path)])
+    return 0 if run.complete or given.given else INTERRUPTED
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

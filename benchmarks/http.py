@@ -1,4 +1,4 @@
-"""Requests a second: the API beside a handler that answers a constant body, on each way that a request can come.
+"""The API over HTTP beside a handler that answers a constant body, on each way that a request can come.
 
 ``python -m benchmarks.http`` is that handler behind uvicorn, as ``vsbatch serve`` runs it: it reads the bodies to
 answer with from its standard input, as JSON by path and query.
@@ -10,23 +10,23 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from time import perf_counter
+from typing import Any, ClassVar
 
-import openai
-from attrs import field, frozen
+from attrs import define, field, frozen
 
-from benchmarks.measure import Ratio, Task, Times, compare
-from benchmarks.worlds import file_ids
-from vsbatch_core import Engine, SequentialIds, VirtualClock
+from benchmarks.answers import Asked, Listing, Record
+from benchmarks.contenders import OpenAIResponses, Ours
+from benchmarks.measure import Entry, Task
+from benchmarks.stage import Stage, WrongAnswer, file_ids
+from benchmarks.work import Pace, Ready, Work, equal, middle, same_page
 from vsbatch_core.adapters.asgi import Receive, Scope, Send
 from vsbatch_core.adapters.http import Api, Request, Response
-from vsbatch_core.adapters.openai import client
-from vsbatch_core.cli.serve import listener, run
 
 HOST = "127.0.0.1"
 FILES = 1_000
@@ -38,6 +38,8 @@ LATEST = 60
 """Seconds after which a burst that has not come back is given up."""
 
 HEADERS = (("accept", "application/json"), ("authorization", "Bearer none-needed"), ("user-agent", "benchmark"))
+CONSTANT = "constant"
+"""The contender that answers a body that lies ready: the floor of whoever answers over HTTP."""
 
 
 @frozen
@@ -51,86 +53,123 @@ class Constant(Api):
         return self.response
 
 
-def filled() -> tuple[Engine, str, str]:
-    """An engine with a batch of ``FILES`` files, half of them completed; the ids of the store and the batch."""
-    engine = Engine(clock=VirtualClock(), ids=SequentialIds())
-    store = engine.vector_stores.create(name="bench")
-    ids = file_ids(FILES)
-    batch = engine.vector_stores.file_batches.create(store.id, file_ids=ids)
-    for id in ids[::2]:
-        engine.ingest.complete(store.id, id, usage_bytes=1000)
-    return engine, store.id, batch.id
-
-
-def targets(store_id: str, batch_id: str, after: str) -> dict[str, str]:
-    """What is asked for: a batch, and a page of 20 from the middle."""
+def target(what: str, store_id: str, batch_id: str, after: str) -> str:
+    """What is asked for: a batch, or a page of so many from the middle."""
     store = f"/v1/vector_stores/{store_id}"
-    return {
-        "retrieve a batch": f"{store}/file_batches/{batch_id}",
-        "a page of 20": f"{store}/files?limit=20&order=asc&after={after}",
-    }
+    if what == "batch":
+        return f"{store}/file_batches/{batch_id}"
+    return f"{store}/files?limit={what.removeprefix('page-')}&order=asc&after={after}"
 
 
-def asked(target: str) -> Request:
+def request_for(target: str) -> Request:
     """The request for a target."""
     path, _, query = target.partition("?")
     return Request("GET", path, query, HEADERS)
 
 
-def heading(title: str) -> None:
-    """Print the heading of a table."""
-    print(f"\n{title}\n{'':38} {'ours':>11} {'constant':>11}  ours/constant (middle half)")
-
-
-def row(title: str, ours: Times, constant: Times) -> None:
-    """Print requests a second of both, and how many of the constant handler's ours are."""
-    rates = f"{1 / ours.median:9,.0f}/s {1 / constant.median:9,.0f}/s"
-    print(f"{title:38} {rates}  {Ratio.of(constant, ours)}", flush=True)
-
-
-def in_process(rounds: int, seconds: float) -> None:
-    """Through ``dispatch``, and through the official client over it."""
-    engine, store_id, batch_id = filled()
-    api = Api(engine)
-    after = file_ids(FILES)[FILES // 2]
-    wanted = {title: asked(target) for title, target in targets(store_id, batch_id, after).items()}
-    constants = {title: Constant(engine, response=answered(api, request)) for title, request in wanted.items()}
-    heading(f"HTTP through dispatch, {FILES:,} files; the constant handler is a function that returns")
-    for title, request in wanted.items():
-        times = compare(
-            {"ours": partial(api.dispatch, request), "constant": partial(constants[title].dispatch, request)},
-            rounds=rounds,
-            seconds=seconds,
-        )
-        row(title, times["ours"], times["constant"])
-    heading("HTTP through the official client in process")
-    for title in wanted:
-        with client(api) as ours, client(constants[title]) as constant:
-            times = compare(
-                {
-                    name: sdk_call(sdk, title, store_id, batch_id, after)
-                    for name, sdk in (("ours", ours), ("constant", constant))
-                },
-                rounds=rounds,
-                seconds=seconds * 2,
-            )
-        row(title, times["ours"], times["constant"])
-
-
 def answered(api: Api, request: Request) -> Response:
-    """The API's response; raise ``RuntimeError`` unless it is a success."""
+    """The API's response; raise ``WrongAnswer`` unless it is a success."""
     response = api.dispatch(request)
     if response.status != 200:
-        raise RuntimeError(f"{request.path}: {response}")
+        raise WrongAnswer(f"{request.path}: {response}")
     return response
 
 
-def sdk_call(sdk: openai.OpenAI, title: str, store_id: str, batch_id: str, after: str) -> Task:
-    """The client's call for what is asked for."""
-    stores = sdk.vector_stores
-    if title == "retrieve a batch":
-        return partial(stores.file_batches.retrieve, batch_id, vector_store_id=store_id)
-    return partial(stores.files.list, store_id, limit=20, order="asc", after=after)
+TITLES = {"batch": "retrieve a batch", "page-20": "page of 20", "page-100": "page of 100"}
+
+
+@frozen
+class Dispatched(Work):
+    """Through ``dispatch``, which reads a request and answers a response, without any server."""
+
+    what: str
+
+    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+        """See ``Work``."""
+        ours = stage.ours(n)
+        api = Api(ours.engine)
+        asked = request_for(target(self.what, ours.id, ours.batches[0], middle(stage.model(n))))
+        response = answered(api, asked)
+        check_body(self.what, json.loads(response.body), stage, n)
+        yield Entry(Ours.key, n, partial(api.dispatch, asked))
+        yield Entry(CONSTANT, n, partial(Constant(ours.engine, response=response).dispatch, asked))
+
+
+def check_body(what: str, body: Any, stage: Stage, n: int) -> None:
+    """Raise ``WrongAnswer`` unless the body says what the model does."""
+    if what == "batch":
+        counts = body["file_counts"]
+        found = counts["in_progress"], counts["completed"], counts["failed"], counts["cancelled"]
+        equal(found, stage.model(n).counts(0))
+    else:
+        files = [Record(f["id"], f["created_at"], f["status"], f["usage_bytes"]) for f in body["data"]]
+        same_page(Listing(tuple(files), body["has_more"]), right_page(what, stage, n))
+
+
+def right_page(what: str, stage: Stage, n: int) -> Listing:
+    """What is right for a page from the middle."""
+    model = stage.model(n)
+    return model.page(Asked(int(what.removeprefix("page-")), after=middle(model)))
+
+
+@frozen
+class Client(Work):
+    """Through the official client, whose transport is the API itself; a mock has its own."""
+
+    what: str
+
+    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+        """See ``Work``."""
+        from vsbatch_core.adapters.openai import client  # noqa: PLC0415 - an optional extra
+
+        ours = stage.ours(n)
+        api = Api(ours.engine)
+        after = middle(stage.model(n))
+        asked = request_for(target(self.what, ours.id, ours.batches[0], after))
+        constant = Constant(ours.engine, response=answered(api, asked))
+        for key, served in ((Ours.key, api), (CONSTANT, constant)):
+            sdk = stage.keep(client(served))
+            task = self.call(sdk, ours.id, ours.batches[0], after)
+            yield self.checked(key, n, task, stage)
+        if OpenAIResponses.key in {kind.key for kind in stage.present()} and find_spec("openai_responses"):
+            if n > OpenAIResponses.most or self.what == "batch":
+                return
+            sdk = stage.keep(mocked(stage, n))
+            yield self.checked(OpenAIResponses.key, n, self.call(sdk, ours.id, "", after), stage)
+
+    def call(self, sdk: Any, store_id: str, batch_id: str, after: str) -> Task:
+        """The client's call for what is asked for."""
+        stores = sdk.vector_stores
+        if self.what == "batch":
+            return partial(stores.file_batches.retrieve, batch_id, vector_store_id=store_id)
+        limit = int(self.what.removeprefix("page-"))
+        return partial(stores.files.list, store_id, limit=limit, order="asc", after=after)
+
+    def checked(self, contender: str, n: int, task: Task, stage: Stage) -> Ready:
+        """The contender, if its answer is right."""
+        start = perf_counter()
+        answer: Any = task()
+        one = perf_counter() - start
+        try:
+            check_body(self.what, answer.model_dump(), stage, n)
+        except WrongAnswer as error:
+            return self.wrong(contender, n, str(error))
+        return Entry(contender, n, task, one=one)
+
+
+@contextmanager
+def mocked(stage: Stage, n: int) -> Iterator[Any]:
+    """A client of openai-responses, over a store with the same files."""
+    import openai  # noqa: PLC0415 - an optional extra
+
+    mock: Any = import_module("openai_responses").OpenAIMock()
+    with mock.router, openai.OpenAI(api_key="none-needed", max_retries=0) as sdk:
+        store = sdk.vector_stores.create(name="bench")
+        store.id = stage.ours(n).id
+        mock.state.vector_stores.put(store)
+        contender: Any = stage.made(OpenAIResponses, n).contender
+        mock.state.vector_stores.files = contender.files
+        yield sdk
 
 
 # Over a socket
@@ -244,92 +283,63 @@ def server(*command: str, given: bytes = b"") -> Iterator[int]:
             process.terminate()
 
 
-def over_uvicorn(rounds: int, seconds: float) -> None:
-    """Through uvicorn on loopback: ``vsbatch serve`` beside the constant handler, with the same settings."""
+@define
+class Servers:
+    """``vsbatch serve``, and the constant handler with the same settings, each in a process of its own."""
+
+    ports: dict[str, int]
+    targets: dict[str, str]
+    bodies: dict[str, str]
+    loop: asyncio.AbstractEventLoop
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """Both, with the same store of ``FILES`` files."""
+    import openai  # noqa: PLC0415 - an optional extra
+
     with ExitStack() as stack:
         served = stack.enter_context(server("vsbatch_core", "serve", "--port", "0"))
         with openai.OpenAI(base_url=f"http://{HOST}:{served}/v1", api_key="none-needed", max_retries=0) as sdk:
             store = sdk.vector_stores.create(name="bench")
             ids = file_ids(FILES)
             batch = sdk.vector_stores.file_batches.create_and_poll(store.id, file_ids=ids)
-            wanted = targets(store.id, batch.id, ids[FILES // 2])
-            bodies = {target: sdk.get(target.removeprefix("/v1"), cast_to=str) for target in wanted.values()}
+            targets = {what: target(what, store.id, batch.id, ids[FILES // 2]) for what in ("batch", "page-20")}
+            bodies = {path: sdk.get(path.removeprefix("/v1"), cast_to=str) for path in targets.values()}
+        page = json.loads(bodies[targets["page-20"]])
+        equal([file["id"] for file in page["data"]], ids[FILES // 2 + 1 :][:20])
+        equal(json.loads(bodies[targets["batch"]])["file_counts"]["completed"], FILES)
         constant = stack.enter_context(server("benchmarks.http", given=json.dumps(bodies).encode()))
         loop = stack.enter_context(asyncio.Runner()).get_loop()
-        heading(
-            f"HTTP through uvicorn on loopback, {CONNECTIONS} connections; each server in a process of its own"
-        )
-        for title, target in wanted.items():
-            body = bodies[target].encode()
-            loads = {
-                name: Load(loop, port, target, body) for name, port in (("ours", served), ("constant", constant))
-            }
-            times = compare(dict(loads), rounds=rounds, seconds=seconds)
-            each = {
-                name: Times(tuple(spent / (CONNECTIONS * BURST) for spent in of.rounds))
-                for name, of in times.items()
-            }
-            row(title, each["ours"], each["constant"])
-            for load in loads.values():
-                load.close()
+        yield Servers({Ours.key: served, CONSTANT: constant}, targets, bodies, loop)
 
 
-def mock(rounds: int, seconds: float) -> None:
-    """``list_files`` of 1,000 files in process, beside openai-responses, where that is installed."""
-    if find_spec("openai_responses") is None:
-        print("\nopenai-responses is not installed: not measured beside it", flush=True)
-        return
-    engine, store_id, batch_id = filled()
-    api = Api(engine)
-    body = answered(api, asked(f"/v1/vector_stores/{store_id}/file_batches/{batch_id}/files"))
-    with (
-        client(api) as ours,
-        client(Constant(engine, response=body)) as constant,
-        mocked(FILES) as (theirs, state, their_store, their_batch),
-    ):
-        listed = ours.vector_stores.file_batches.list_files
-        tasks: dict[str, Task] = {
-            "ours": partial(listed, batch_id, vector_store_id=store_id),
-            "theirs": partial(
-                theirs.vector_stores.file_batches.list_files, their_batch, vector_store_id=their_store
-            ),
-            "constant": partial(
-                constant.vector_stores.file_batches.list_files, batch_id, vector_store_id=store_id
-            ),
-            "our list": partial(engine.vector_stores.file_batches.list_files, batch_id, vector_store_id=store_id),
-            "their list": partial(state.vector_stores.list_files_for_batch, their_store, their_batch),
-        }
-        times = compare(tasks, rounds=rounds, seconds=seconds)
-    print(f"\nlist_files of a batch of {FILES:,}, a page of 20, beside openai-responses")
-    for title, one, other in (
-        ("the list alone, without any HTTP", "our list", "their list"),
-        ("through the official client", "ours", "theirs"),
-    ):
-        mine, yours = times[one], times[other]
-        print(
-            f"{title:38} {mine.median * 1e6:8.1f} us {yours.median * 1e6:8.1f} us  {Ratio.of(yours, mine)}",
-            flush=True,
-        )
-    print(f"{'of that, the client itself':38} {times['constant'].median * 1e6:8.1f} us", flush=True)
+@frozen
+class OverUvicorn(Work):
+    """Through uvicorn on loopback, some connections at once; each answer is compared with what is known."""
+
+    patience: ClassVar[float] = 10.0
+    what: str
+
+    def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:  # noqa: ARG002 - see Work
+        """One: what is served does not depend on it."""
+        return [FILES]
+
+    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+        """See ``Work``."""
+        both = stage.keep_once("servers", servers)
+        path = both.targets[self.what]
+        for contender, port in both.ports.items():
+            load = Load(both.loop, port, path, both.bodies[path].encode())
+            stage.call_at_end(load.close)
+            yield Entry(contender, n, load, operations=CONNECTIONS * BURST)
 
 
-@contextmanager
-def mocked(n: int) -> Iterator[tuple[openai.OpenAI, Any, str, str]]:
-    """A client of openai-responses and what that keeps, with a store and a batch of ``n`` files; their ids."""
-    mock: Any = import_module("openai_responses").OpenAIMock()  # it wants openai 2, so it is nobody's extra
-    with mock.router, openai.OpenAI(api_key="none-needed", max_retries=0) as sdk:
-        upload = partial(sdk.files.create, file=("a.txt", b"a"), purpose="assistants")
-        ids = [upload().id for _ in range(n)]
-        store = sdk.vector_stores.create(name="bench")
-        yield sdk, mock.state, store.id, sdk.vector_stores.file_batches.create(store.id, file_ids=ids).id
-
-
-def main(*, quick: bool) -> None:
-    """Measure all of it."""
-    rounds, seconds = (3, 0.001) if quick else (21, 0.02)
-    in_process(rounds, seconds)
-    over_uvicorn(rounds, seconds * 10)
-    mock(rounds, seconds * 2)
+WORKS: list[Work] = [
+    *(Dispatched(f"dispatch.{what}", f"{TITLES[what]}, through dispatch", what) for what in ("batch", "page-20")),
+    *(Client(f"client.{what}", f"{TITLES[what]}, through the in-process client", what) for what in TITLES),
+    *(OverUvicorn(f"uvicorn.{what}", f"{TITLES[what]}, through uvicorn", what) for what in ("batch", "page-20")),
+]
 
 
 # The constant handler as a server
@@ -345,6 +355,8 @@ def constant_server(bodies: dict[str, str]) -> None:
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})
+
+    from vsbatch_core.cli.serve import listener, run  # noqa: PLC0415 - an optional extra
 
     listening = listener(HOST, 0)
     run(app, listening, lambda: print(f"{HOST}:{listening.getsockname()[1]}", flush=True))

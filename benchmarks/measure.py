@@ -1,33 +1,50 @@
-"""Timing that holds on a noisy machine: contenders take turns, and only ratios within a round are trusted."""
+"""Timing that holds on a noisy machine: contenders take turns, and only ratios within a round are trusted.
+
+A round gives every contender one turn, which is as many operations as fill a given time.  The order changes from
+round to round.  A contender that is too slow to have its turn in every round has it in some, evenly spread; one
+for which even three turns would take longer than its budget is not timed at all, and that is said.
+"""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from statistics import median
+from math import log
+from statistics import fmean, median
 from time import perf_counter
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 Task = Callable[[], object]
+
+LEAST_TURNS = 3
+"""With fewer there is no spread to speak of."""
 
 
 @frozen
 class Times:
-    """Seconds for one operation, a figure for each round; the rounds of two contenders belong together."""
+    """Cost of one operation, in seconds (or bytes), a figure for each round; ``None`` where it had no turn.
 
-    rounds: tuple[float, ...]
+    The rounds of contenders that were measured together belong together.
+    """
+
+    rounds: tuple[float | None, ...]
+
+    @property
+    def taken(self) -> list[float]:
+        """The figures of the rounds in which it had its turn."""
+        return [cost for cost in self.rounds if cost is not None]
 
     @property
     def median(self) -> float:
-        """The median over the rounds, in seconds."""
-        return median(self.rounds)
+        """The median over the rounds."""
+        return median(self.taken)
 
 
 @frozen
 class Ratio:
-    """How many times the one's cost the other's is: the median over the rounds, and the middle half of them."""
+    """How many times one's cost another's is: the median over the rounds, and the middle half of them."""
 
     median: float
     low: float
@@ -35,66 +52,152 @@ class Ratio:
 
     @classmethod
     def of(cls, other: Times, one: Times) -> Ratio:
-        """``other`` over ``one``, round by round."""
-        ratios = sorted(b / a for a, b in zip(one.rounds, other.rounds, strict=True))
+        """``other`` over ``one``, in the rounds in which both had a turn; ``ValueError`` if there is none."""
+        ratios = sorted(
+            b / a
+            for a, b in zip(one.rounds, other.rounds, strict=True)
+            if a is not None and b is not None and a > 0
+        )
+        if not ratios:
+            raise ValueError("there is no round in which both had their turn")
         quarter = len(ratios) // 4
         return cls(median(ratios), ratios[quarter], ratios[-1 - quarter])
 
-    def __str__(self) -> str:
-        return f"{self.median:6.2f}x ({self.low:.2f}-{self.high:.2f})"
+    @property
+    def draw(self) -> bool:
+        """Whether the spread crosses 1: who is faster cannot be said."""
+        return self.low <= 1 <= self.high
+
+    def differs(self, other: Ratio, *, least: float = 0.05) -> bool:
+        """Whether the two differ beyond noise: the middle halves are apart, and the medians by 5 per cent.
+
+        The middle halves are those within one run.  Two runs differ by more than that (where things came to lie
+        in memory), which is what the 5 per cent are for.
+        """
+        apart = self.low > other.high or other.low > self.high
+        return apart and abs(log(self.median / other.median)) > log(1 + least)
+
+
+def exponent(points: Iterable[tuple[float, float]]) -> float | None:
+    """The exponent k of cost = c * n**k, fitted to pairs (n, cost) by least squares on logarithms.
+
+    ``None`` if there are fewer than two sizes.  0 is a cost that does not grow, 1 one that grows with n.
+    """
+    logs = [(log(n), log(cost)) for n, cost in points if cost > 0]
+    if len({x for x, _ in logs}) < 2:
+        return None
+    x_mean, y_mean = fmean(x for x, _ in logs), fmean(y for _, y in logs)
+    covariance = sum((x - x_mean) * (y - y_mean) for x, y in logs)
+    return covariance / sum((x - x_mean) ** 2 for x, _ in logs)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Keep the garbage collector from running inside a measurement; run it before."""
     gc.collect()
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if enabled:
+            gc.enable()
 
 
-def compare(tasks: dict[str, Task], *, rounds: int, seconds: float) -> dict[str, Times]:
-    """Time tasks that can be repeated at will: in every round each has its turn of about ``seconds``."""
-    numbers = {name: _calibrate(task, seconds) for name, task in tasks.items()}
-    found: dict[str, list[float]] = {name: [] for name in tasks}
-    with undisturbed():
-        for turn in range(rounds):
-            # The order changes from round to round, so that nobody always comes after the same other.
-            names = list(tasks)
-            for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                found[name].append(_time(tasks[name], numbers[name]))
-    return {name: Times(tuple(times)) for name, times in found.items()}
+@define
+class Entry:
+    """One contender at one size, ready to be timed.
 
-
-def consume(tasks: dict[str, Iterator[Task]], *, rounds: int, number: int) -> dict[str, Times]:
-    """Time tasks that can be done only once: each iterator gives one thing to do after the other.
-
-    In every round each contender does ``number`` of them; what the iterator itself does is not timed.
+    ``task`` can be repeated at will; else ``prepare`` gives, untimed, so many things that can be done only once.
+    ``operations`` is how many operations one of them is.  ``one`` is what a single one took when it was checked,
+    in seconds.
     """
-    found: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(rounds):
-        for name, source in tasks.items():
-            todo = [next(source) for _ in range(number)]
-            with undisturbed():
-                start = perf_counter()
-                for task in todo:
-                    task()
-                found[name].append((perf_counter() - start) / number)
-    return {name: Times(tuple(times)) for name, times in found.items()}
+
+    contender: str
+    n: int
+    task: Task | None = None
+    prepare: Callable[[int], Sequence[Task]] | None = None
+    verify: Callable[[], None] = field(default=lambda: None)
+    """Called at the end; raises if what was done has not left what it should have."""
+    operations: int = 1
+    most: int = 1_000_000
+    """How many, at most, are prepared for one turn."""
+    one: float = 0.0
+    number: int = field(default=1, init=False)
+    failed: Exception | None = field(default=None, init=False)
+    """What it raised in one of its turns; then it has no more."""
+
+    def calibrate(self, seconds: float) -> None:
+        """Set how many make a turn of about ``seconds``."""
+        if self.task is None:
+            self.number = max(1, min(self.most, round(seconds / max(self.one, 1e-7))))
+            return
+        self.number = 1
+        spent = self.one
+        while spent < seconds / 4:
+            self.number *= 4
+            spent = timed([self.task] * self.number)
+        self.one = spent / self.number
+        self.number = max(1, round(self.number * seconds / spent))
+
+    def turn(self) -> float:
+        """Have one turn; the seconds that one operation took."""
+        if self.task is not None:
+            task, repeat = self.task, range(self.number)
+            start = perf_counter()
+            for _ in repeat:
+                task()
+            spent = perf_counter() - start
+        else:
+            assert self.prepare is not None
+            spent = timed(self.prepare(self.number))
+        return spent / self.number / self.operations
 
 
-def _time(task: Task, number: int) -> float:
-    repeat = range(number)
+def timed(tasks: Sequence[Task]) -> float:
+    """The seconds that it takes to do all of these."""
     start = perf_counter()
-    for _ in repeat:
+    for task in tasks:
         task()
-    return (perf_counter() - start) / number
+    return perf_counter() - start
 
 
-def _calibrate(task: Task, seconds: float) -> int:
-    number = 1
-    while (spent := _time(task, number) * number) < seconds / 4:
-        number *= 4
-    return max(1, round(number * seconds / spent))
+def turns(one: float, number: int, rounds: int, budget: float) -> int:
+    """How many turns there is time for, ``rounds`` at most; 0 if not for the least that is needed."""
+    affordable = min(rounds, int(budget / max(one * number, 1e-9)))
+    return affordable if affordable >= min(rounds, LEAST_TURNS) else 0
+
+
+def rounds_of(turns: int, rounds: int) -> list[int]:
+    """In which rounds it is one's turn: as many as given, evenly spread."""
+    return [turn * rounds // turns for turn in range(turns)]
+
+
+def in_turns(
+    entries: Sequence[Entry], *, rounds: int, seconds: float, budget: float
+) -> dict[tuple[str, int], Times]:
+    """Time all entries in the same rounds, each with turns of about ``seconds``; by contender and size.
+
+    One whose least number of turns would take longer than ``budget`` seconds is left out.
+    """
+    taking: dict[int, list[Entry]] = {turn: [] for turn in range(rounds)}
+    found: dict[tuple[str, int], list[float | None]] = {}
+    with undisturbed():
+        for entry in entries:
+            if not turns(entry.one, 1, rounds, budget):
+                continue
+            entry.calibrate(seconds)
+            affordable = turns(entry.one, entry.number, rounds, max(budget, seconds * rounds * 2))
+            found[entry.contender, entry.n] = [None] * rounds
+            for turn in rounds_of(affordable, rounds):
+                taking[turn].append(entry)
+        for turn, ready in taking.items():
+            # The order changes from round to round, so that nobody always comes after the same other.
+            start = turn % max(1, len(ready))
+            for entry in ready[start:] + ready[:start]:
+                if entry.failed is None:
+                    try:
+                        found[entry.contender, entry.n][turn] = entry.turn()
+                    except Exception as error:  # noqa: BLE001 - whatever a contender raises is its answer
+                        entry.failed = error
+    return {key: Times(tuple(costs)) for key, costs in found.items() if any(costs)}

@@ -1,37 +1,90 @@
-"""Peak resident set for each attachment: ``python -m benchmarks.memory N``, in a process of its own."""
+"""Peak resident set for each file: ``python -m benchmarks.memory CONTENDER N``, in a process of its own."""
 
 from __future__ import annotations
 
 import resource
+import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import ClassVar
 
-from benchmarks.worlds import BATCH, file_ids
-from vsbatch_core import Engine
+from attrs import frozen
+
+from benchmarks.contenders import CONTENDERS
+from benchmarks.measure import Times
+from benchmarks.results import Result
+from benchmarks.stage import BATCH, START, Stage, file_ids
+from benchmarks.work import Pace, Ready, Work
 
 
-def peak() -> int:
-    """The peak resident set of this process, in bytes."""
-    status = Path("/proc/self/status")
+def peak(pid: int | None = None) -> int:
+    """The peak resident set of this process, or on Linux of another, in bytes."""
+    status = Path(f"/proc/{'self' if pid is None else pid}/status")
     if status.exists():
         # Not ru_maxrss, which on Linux goes on from the process that started this one.
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
+    if pid is not None:
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def main(n: int) -> float:
-    """Attach ``n`` files in one store, complete each; bytes for each, its id and all indexes included."""
-    engine = Engine()
-    store_id = engine.vector_stores.create(name="memory").id
-    before = peak()
+def ids_of(n: int) -> Iterator[list[str]]:
+    """The ids of ``n`` files, made batch by batch."""
     for first in range(0, n, BATCH):
-        ids = file_ids(min(BATCH, n - first), f"file-{first:07x}-"[:13])
-        engine.vector_stores.file_batches.create(store_id, file_ids=ids)
-        for i, file_id in enumerate(ids):
-            engine.ingest.complete(store_id, file_id, usage_bytes=1000 + first + i)
-    return (peak() - before) / n
+        yield file_ids(min(BATCH, n - first), f"file-{first:07x}-"[:13])
 
+
+def kept(contender: str, n: int) -> float:
+    """Attach ``n`` files, complete each; bytes for each, its id and all indexes included."""
+    (kind,) = (kind for kind in CONTENDERS if kind.key == contender)
+    with kind() as store:
+        processes = (None, *store.pids())
+        before = sum(map(peak, processes))
+        for number, ids in enumerate(ids_of(n)):
+            store.attach(number, ids, START)
+            for i, id in enumerate(ids):
+                # Sizes differ, as those of files do, so that none is kept by all.
+                store.complete(id, 1000 + number * BATCH + i)
+        return (sum(map(peak, processes)) - before) / n
+
+
+@frozen
+class Memory(Work):
+    """Bytes for each file."""
+
+    measured: Callable[[str, int], list[str]]
+    """The command that prints them."""
+    unit: ClassVar[str] = "bytes"
+
+    def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:
+        """The largest, and another for those that are not tried with that."""
+        most = min(max(asked), pace.longest)
+        return sorted({most, min(most, 100_000)})
+
+    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+        """See ``Work``; each is measured at once."""
+        for kind in stage.present():
+            if self.word in kind.unable:
+                yield self.left_out(kind.key, n, kind.unable[self.word])
+            elif n > kind.most:
+                yield self.left_out(kind.key, n, f"not tried beyond {kind.most:,}")
+            else:
+                yield Result(self.name, kind.key, n, Times((printed(self.measured(kind.key, n)),)))
+
+
+def printed(arguments: list[str]) -> float:
+    """The number that a module of ours prints."""
+    command = [sys.executable, "-m", *arguments]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own module
+    return float(answer.stdout)
+
+
+WORKS: list[Work] = [
+    Memory("memory", "peak resident set for each file", lambda kind, n: ["benchmarks.memory", kind, str(n)])
+]
 
 if __name__ == "__main__":
-    print(main(int(sys.argv[1])))
+    print(import_module("benchmarks.memory").kept(sys.argv[1], int(sys.argv[2])))

@@ -1,115 +1,159 @@
-"""The simulator beside SimPy: a queue-and-serve run, its memory, and how its cost grows.
+"""The simulator beside SimPy: files queue and are served.
 
-Ours keeps an engine with its counts and indexes; SimPy runs the bare workload, see ``simpy_peer``.
+Ours keeps an engine with its counts and indexes; SimPy runs the bare workload: no engine, no counts, no indexes.
 ``python -m benchmarks.simulation N`` prints the bytes for each of N files, in a process of its own.
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
 from time import perf_counter
+from typing import Any, ClassVar
 
-from benchmarks.measure import Ratio, Times, undisturbed
-from benchmarks.memory import peak
-from benchmarks.worlds import BATCH, file_ids
+from attrs import frozen
+
+from benchmarks.contenders import Ours
+from benchmarks.measure import Entry, Task, Times
+from benchmarks.memory import ids_of, peak, printed
+from benchmarks.results import Result
+from benchmarks.stage import Stage, WrongAnswer
+from benchmarks.work import Pace, Ready, Work
 from vsbatch_core import Engine, SequentialIds, VirtualClock
 from vsbatch_core.simulation import Plan, Simulation
 
 WORKERS = 8
-MOST_BYTES, LEAST_RATIO, MOST_GROWTH = 450, 2.0, 2.0
-"""The goals: bytes a file, how many times SimPy's cost ours is to be beaten by, cost a file at 10^6 over 10^4."""
-
-
 SERVICE = 1.5
-"""How long each file takes, in simulated seconds: neither contender draws anything."""
-
-
-def attach(engine: Engine, n: int) -> None:
-    """Create batches of up to 2,000 files in a new store."""
-    store_id = engine.vector_stores.create(name="bench").id
-    for first in range(0, n, BATCH):
-        ids = file_ids(min(BATCH, n - first), f"file-{first:07x}-"[:13])
-        engine.vector_stores.file_batches.create(store_id, file_ids=ids)
+"""How long each file takes, in simulated seconds: no contender draws anything."""
 
 
 def served(n: int) -> Simulation:
     """A simulation that has served ``n`` files."""
     engine = Engine(clock=VirtualClock(), ids=SequentialIds())
     simulation = Simulation(engine, plan=Plan(workers=WORKERS, service=SERVICE))
-    attach(engine, n)
+    store_id = engine.vector_stores.create(name="bench").id
+    for ids in ids_of(n):
+        engine.vector_stores.file_batches.create(store_id, file_ids=ids)
     simulation.run_until_idle()
     return simulation
 
 
-def timed(n: int) -> tuple[float, float]:
-    """The seconds that one run took, the creation of its batches included, and its makespan, simulated."""
-    with undisturbed():
-        start = perf_counter()
-        simulation = served(n)
-        spent = perf_counter() - start
-    simulation.engine.check()
-    if simulation.report.ended != n:
-        raise RuntimeError(f"{simulation.report.ended} of {n} files were served")
-    return spent, simulation.now
+def ours(n: int) -> tuple[int, float]:
+    """How many files were served, and the makespan in simulated seconds."""
+    simulation = served(n)
+    return simulation.report.ended, simulation.now
 
 
-def beside_simpy(n: int, rounds: int) -> None:
-    """Print the cost a file of all, in turns, and the ratios within the rounds."""
-    from benchmarks import simpy_peer  # noqa: PLC0415 - a peer, that is installed for tests alone
+def process_per_worker(n: int) -> tuple[int, float]:
+    """All files wait in a ``Store``; each worker is a process that takes one after the other.
 
-    peers = {
-        "SimPy, a process for each file": simpy_peer.run_resource,
-        "SimPy, a process for each worker": simpy_peer.run,
-    }
-    found: dict[str, list[float]] = {"ours": [], **{name: [] for name in peers}}
-    for _ in range(rounds):
-        spent, ours = timed(n)
-        found["ours"].append(spent / n)
-        for name, run in peers.items():
-            durations = [SERVICE] * n
-            with undisturbed():
-                start = perf_counter()
-                theirs = run(durations, WORKERS)
-                found[name].append((perf_counter() - start) / n)
-            if abs(ours - theirs) > 1e-3:
-                raise RuntimeError(f"the contenders disagree on the makespan: {ours}, {theirs}")
-    times = {name: Times(tuple(values)) for name, values in found.items()}
-    print(f"queue and serve {n:,} files on {WORKERS} workers: {times['ours'].median * 1e6:.2f} us a file")
-    for name in peers:
-        ratio = Ratio.of(times[name], times["ours"])
-        print(f"  {name:34} {times[name].median * 1e6:6.2f} us  {ratio}  (goal {LEAST_RATIO:g})", flush=True)
+    The least that SimPy can be asked to do for this.
+    """
+    import simpy  # noqa: PLC0415 - a peer, that is installed for tests alone
+
+    env = simpy.Environment()
+    waiting: Any = simpy.Store(env)
+    waiting.items.extend([SERVICE] * n)
+    done = 0
+
+    def worker() -> Generator[Any, Any, None]:
+        nonlocal done
+        while waiting.items:
+            seconds = yield waiting.get()
+            yield env.timeout(seconds)
+            done += 1
+
+    for _ in range(WORKERS):
+        env.process(worker())
+    env.run()
+    return done, float(env.now)
 
 
-def growth(small: int, large: int, rounds: int) -> None:
-    """Print the cost a file at one size over that at another, in turns."""
-    costs: dict[int, list[float]] = {small: [], large: []}
-    for _ in range(rounds):
-        for n in (small, large):
-            # A small run alone is over too soon to be measured.
-            times = max(1, min(10, large // n // 10))
-            costs[n].append(sum(timed(n)[0] for _ in range(times)) / times / n)
-    ratio = Ratio.of(Times(tuple(costs[large])), Times(tuple(costs[small])))
-    print(f"cost a file at {large:,} over {small:,}: {ratio}  (goal at most {MOST_GROWTH:g})", flush=True)
+def process_per_file(n: int) -> tuple[int, float]:
+    """As SimPy's own documentation writes it: a process for each file, a ``Resource`` of workers."""
+    import simpy  # noqa: PLC0415 - a peer, that is installed for tests alone
+
+    env = simpy.Environment()
+    resource = simpy.Resource(env, capacity=WORKERS)
+    done = 0
+
+    def file() -> Generator[Any, Any, None]:
+        nonlocal done
+        with resource.request() as turn:
+            yield turn
+            yield env.timeout(SERVICE)
+        done += 1
+
+    for _ in range(n):
+        env.process(file())
+    env.run()
+    return done, float(env.now)
 
 
-def memory(n: int) -> None:
-    """Print the bytes a file, measured in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.simulation", str(n)]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own module
-    print(
-        f"memory at the end of a run: {float(answer.stdout):.0f} bytes of peak resident set for each of {n:,} "
-        f"files (goal {MOST_BYTES})",
-        flush=True,
-    )
+CONTENDERS: dict[str, Callable[[int], tuple[int, float]]] = {
+    Ours.key: ours,
+    "simpy-file": process_per_file,
+    "simpy-worker": process_per_worker,
+}
 
 
-def figures(*, quick: bool) -> None:
-    """Print all of it."""
-    print("\nThe simulator, with engine, counts and indexes kept; SimPy without")
-    beside_simpy(4_000 if quick else 100_000, 3 if quick else 7)
-    growth(1_000 if quick else 10_000, 4_000 if quick else 1_000_000, 2 if quick else 3)
-    memory(20_000 if quick else 1_000_000)
+def right(n: int) -> tuple[int, float]:
+    """All files, in rounds of as many as there are workers."""
+    return n, -(-n // WORKERS) * SERVICE
+
+
+@frozen
+class Simulated(Work):
+    """Cost a file of a whole run, the creation of its batches included."""
+
+    patience: ClassVar[float] = 20.0
+
+    def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:
+        """Up to 100,000: a run of ours keeps what it reports on."""
+        return sorted({min(n, pace.longest, 100_000) for n in asked})
+
+    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+        """See ``Work``."""
+        if find_spec("simpy") is None:
+            stage.missing["simpy"] = "pip install simpy"
+        for contender, run in CONTENDERS.items():
+            if contender != Ours.key and "simpy" in stage.missing:
+                continue
+            start = perf_counter()
+            found = run(n)
+            one = perf_counter() - start
+            if found[0] != n or abs(found[1] - right(n)[1]) > 1e-3:
+                yield self.wrong(contender, n, f"{found}; right: {right(n)}")
+            else:
+                yield Entry(contender, n, prepare=partial(runs, run, n), operations=n, most=1_000, one=one)
+
+
+def runs(run: Callable[[int], tuple[int, float]], n: int, number: int) -> list[Task]:
+    """So many runs."""
+    return [partial(run, n)] * number
+
+
+@frozen
+class SimulatedMemory(Work):
+    """Bytes a file at the end of a run."""
+
+    unit: ClassVar[str] = "bytes"
+
+    def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:
+        """The largest."""
+        return [min(max(asked), pace.longest)]
+
+    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+        """See ``Work``."""
+        yield Result(self.name, Ours.key, n, Times((printed(["benchmarks.simulation", str(n)]),)))
+
+
+WORKS: list[Work] = [
+    Simulated("simulate.run", f"simulate, {WORKERS} workers: a file"),
+    SimulatedMemory("simulate.memory", "peak resident set for each simulated file"),
+]
 
 
 def main(n: int) -> float:
@@ -117,7 +161,9 @@ def main(n: int) -> float:
     served(1000)
     before = peak()
     simulation = served(n)
-    return (peak() - before) / simulation.report.ended
+    if simulation.report.ended != n:
+        raise WrongAnswer(f"{simulation.report.ended} files; right: {n}")
+    return (peak() - before) / n
 
 
 if __name__ == "__main__":

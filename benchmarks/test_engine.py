@@ -6,39 +6,39 @@ beside it.  The comparison with peers is ``python -m benchmarks``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
 
-from benchmarks.worlds import BATCH, World, file_ids
+from benchmarks.answers import Asked
+from benchmarks.contenders.ours import Ours
+from benchmarks.stage import BATCH, USAGE, Filled, file_ids
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def filled() -> Filled:
     """A store of 10,000 files."""
-    with closing(World(10_000)) as world:
-        yield world
+    return Filled(Ours, 10_000)
 
 
 @pytest.mark.parametrize("filter", [None, "completed"])
 @pytest.mark.parametrize("order", ["asc", "desc"])
-def test_a_page_of_20_from_the_middle(benchmark: Any, world: World, order: str, filter: str | None) -> None:
+def test_a_page_of_20_from_the_middle(benchmark: Any, filled: Filled, order: str, filter: str | None) -> None:
     """Of a store's files, by cursor."""
-    page = benchmark(world.page, order, world.after("middle", order, filter), filter)
+    asked = Asked(20, order, after=file_ids(filled.n)[filled.n // 2], filter=filter)
+    page = benchmark(filled.contender.asking(asked))
     assert len(page.data) == 20
 
 
-def test_one_completion(benchmark: Any, world: World) -> None:
+def test_one_completion(benchmark: Any, filled: Filled) -> None:
     """Scattered over the store."""
-    todo = world.completions()["ours"]
-    benchmark.pedantic(lambda task: task(), setup=lambda: ((next(todo),), {}), rounds=1_000)
+    complete = filled.contender.complete
+    benchmark.pedantic(complete, setup=lambda: ((*filled.unfinished(1), USAGE), {}), rounds=1_000)
 
 
-def test_a_batch_of_2000(benchmark: Any, world: World) -> None:
+def test_a_batch_of_2000(benchmark: Any) -> None:
     """Each time in a store of its own."""
-    stores, ids = world.engine.vector_stores, file_ids(BATCH)
+    stores, ids = Ours().stores, file_ids(BATCH)
 
     def create() -> None:
         stores.file_batches.create(stores.create().id, file_ids=ids)

@@ -1,0 +1,36 @@
+"""Who is measured: the engine, what people would use instead, and the floor."""
+
+from benchmarks.contenders.base import Contender, Missing
+from benchmarks.contenders.floor import Floor
+from benchmarks.contenders.ogx_list import Ogx
+from benchmarks.contenders.openai_mock import OpenAIResponses
+from benchmarks.contenders.ours import Ours
+from benchmarks.contenders.positional import Positional
+from benchmarks.contenders.redis_server import Redis
+from benchmarks.contenders.sorted_list import SortedOnEveryPage
+from benchmarks.contenders.sqlite import Sqlite, SqliteBare
+
+CONTENDERS: tuple[type[Contender], ...] = (
+    Ours,
+    Floor,
+    Sqlite,
+    SqliteBare,
+    Positional,
+    SortedOnEveryPage,
+    Redis,
+    OpenAIResponses,
+    Ogx,
+)
+"""In the order in which they are printed."""
+
+OTHERS = {
+    "constant": "a constant body",
+    "json-dumps": "json.dumps of fresh dicts",
+    "simpy-file": "SimPy, a process for each file",
+    "simpy-worker": "SimPy, a process for each worker",
+}
+"""Who takes part in single works."""
+
+TITLES = {**{kind.key: kind.title for kind in CONTENDERS}, **OTHERS}
+
+__all__ = ["CONTENDERS", "TITLES", "Contender", "Floor", "Missing", "OpenAIResponses", "Ours"]

@@ -1,0 +1,107 @@
+"""The engine's goals beside what was measured: figures, never assertions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from statistics import median
+
+from attrs import frozen
+
+from benchmarks.measure import Ratio
+from benchmarks.results import OURS, Run, size, sizes
+
+PAGES = "page.20.*"
+
+
+@frozen
+class Goal:
+    """What one cost over another is to be: at most, or at least."""
+
+    text: str
+    works: str
+    """A glob of the works' names."""
+    above: str
+    below: str
+    """The contenders whose costs are divided.  ``""``: nothing is, it is the cost itself."""
+    bound: float
+    at_least: bool = False
+    growth: tuple[int, int] | None = None
+    """The sizes that are compared, if ``above`` and ``below`` are the same contender."""
+    at: int | None = None
+    """The only size that counts."""
+    scale: float = 1.0
+    """By which a cost is multiplied before it is compared with the bound."""
+
+    def found(self, run: Run) -> list[tuple[str, int, Ratio]]:
+        """By work and size, what it was."""
+        return list(self._found(run))
+
+    def _found(self, run: Run) -> Iterator[tuple[str, int, Ratio]]:
+        for work in run.works():
+            if not fnmatchcase(work, self.works):
+                continue
+            for n in sizes(run.of(work)):
+                ratio: Ratio | None
+                if self.at not in (None, n):
+                    continue
+                if self.growth is not None:
+                    small, large = self.growth
+                    ratio = run.ratio(work, self.above, n, self.below, at=small) if n == large else None
+                elif self.below:
+                    ratio = run.ratio(work, self.above, n, self.below)
+                else:
+                    times = run.find(work, self.above, n)
+                    cost = None if times is None else times.median * self.scale
+                    ratio = None if cost is None else Ratio(cost, cost, cost)
+                if ratio is not None:
+                    yield work, n, ratio
+
+    def line(self, run: Run) -> str:
+        """The goal, what was measured, and whether it was met at its worst."""
+        found = self.found(run)
+        if not found:
+            return f"{self.text}: not measured"
+        worst = (min if self.at_least else max)(found, key=lambda item: item[2].median)
+        work, n, ratio = worst
+        met = ratio.median >= self.bound if self.at_least else ratio.median <= self.bound
+        typical = f"median {median(item[2].median for item in found):.3g}, worst " if len(found) > 1 else ""
+        return f"{self.text}: {typical}{ratio.median:.3g} ({work} at {size(n)}): {'met' if met else 'not met'}"
+
+
+GOALS = (
+    Goal("page of 20 over slicing a prepared list, at most 12", PAGES, OURS, "floor", 12),
+    Goal("one completion over SQLite's, at most 0.5", "complete.1", OURS, "sqlite", 0.5),
+    Goal(
+        "json.dumps of fresh dicts over page to JSON bytes, at least 4",
+        "json.encode",
+        "json-dumps",
+        OURS,
+        4,
+        True,
+    ),
+    Goal("bytes a file, at most 350", "memory", OURS, "", 350),
+    Goal("page of 20 at 10^6 over 10^3, at most 1.3", PAGES, OURS, OURS, 1.3, growth=(1_000, 1_000_000)),
+    Goal("SQLite's page of 20 over ours, at least 5", PAGES, "sqlite", OURS, 5, True),
+    Goal("SQLite's completion over ours, at least 1.5", "complete.1", "sqlite", OURS, 1.5, True),
+    Goal("completion at 10^6 over 10^3, at most 3", "complete.1", OURS, OURS, 3, growth=(1_000, 1_000_000)),
+    Goal("SQLite's create of 2,000 over ours, at least 2", "create.2000", "sqlite", OURS, 2, True),
+    Goal("SQLite's cancel of 2,000 over ours, at least 1", "cancel.2000", "sqlite", OURS, 1, True),
+    Goal("retrieve, in us, at most 2", "retrieve.*", OURS, "", 2, scale=1e6),
+    Goal("SimPy over ours, 100,000 files, at least 2", "simulate.run", "simpy-file", OURS, 2, True, at=100_000),
+    Goal("constant handler over ours, through uvicorn, at least 0.5", "uvicorn.*", "constant", OURS, 0.5, True),
+    Goal(
+        "openai-responses' list over ours at 10^3, at least 10",
+        PAGES,
+        "openai-responses",
+        OURS,
+        10,
+        True,
+        at=1_000,
+    ),
+)
+
+
+def lines(run: Run) -> list[str]:
+    """One for each goal of which anything was measured."""
+    return [goal.line(run) for goal in GOALS if any(fnmatchcase(work, goal.works) for work in run.works())]

@@ -1,0 +1,116 @@
+"""Do works with contenders, and say what came out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from benchmarks import http, memory, simulation
+from benchmarks.contenders import TITLES
+from benchmarks.measure import Entry, Times, in_turns
+from benchmarks.results import Result
+from benchmarks.stage import Stage, WrongAnswer
+from benchmarks.work import CHANGES, LOOKS, PAGES, Encode, Pace, Work
+
+WORKS: tuple[Work, ...] = (
+    *PAGES,
+    *LOOKS,
+    Encode("json.encode", "page of 20 that is at hand to JSON bytes"),
+    *http.WORKS,
+    *CHANGES,
+    *memory.WORKS,
+    *simulation.WORKS,
+)
+"""All, in the order in which they are done: those that change what the contenders hold after those that look."""
+
+
+def chosen(patterns: Sequence[str], works: Sequence[Work] = WORKS) -> list[Work]:
+    """The works that any of the patterns names: by a name, the words that it begins with, or a glob.
+
+    Raise ``ValueError`` for one that names none.
+    """
+    if not patterns:
+        return list(works)
+    found: set[str] = set()
+    for pattern in patterns:
+        named = {
+            work.name
+            for work in works
+            if fnmatchcase(work.name, pattern) or work.name.startswith((f"{pattern}.", f"{pattern}-"))
+        }
+        if not named:
+            names = ", ".join(work.name for work in works)
+            raise ValueError(f"no work is called '{pattern}': there are {names}")
+        found |= named
+    return [work for work in works if work.name in found]
+
+
+def parsed_sizes(text: str) -> list[int]:
+    """Sizes from text such as ``1e3,10_000,10^6``.  Raise ``ValueError``, which names the one that is none."""
+    found = set()
+    for part in text.split(","):
+        word = part.strip().replace("_", "")
+        if match := re.fullmatch(r"(\d+)(?:\.0*)?e\+?(\d+)", word, re.IGNORECASE):
+            n = int(match[1]) * 10 ** int(match[2])
+        elif match := re.fullmatch(r"(\d+)\^(\d+)", word):
+            n = int(match[1]) ** int(match[2])
+        elif re.fullmatch(r"\d+", word):
+            n = int(word)
+        else:
+            raise ValueError(f"'{part}' is no size: give whole numbers such as 1000, 1e4, 10^6")
+        if not LEAST_SIZE <= n <= MOST_SIZE:
+            raise ValueError(f"a store of {n:,} files cannot be measured: {LEAST_SIZE:,} to {MOST_SIZE:,} can")
+        found.add(n)
+    return sorted(found)
+
+
+LEAST_SIZE, MOST_SIZE = 200, 10_000_000
+"""Fewer files have no middle page of 100."""
+
+
+def results_of(
+    work: Work, sizes: Sequence[int], stage: Stage, pace: Pace, tell: Callable[[str], object] = str
+) -> list[Result]:
+    """Check every contender at every size, then time all that were right in turns; by contender and size."""
+    entries: list[Entry] = []
+    found: list[Result] = []
+    slow: dict[str, list[tuple[int, float]]] = {}
+    for n in work.sizes(sizes, pace):
+        tell(f"{work.name}: checks at {n:,}")
+        for ready in work.ready(stage, n, pace, slow):
+            if isinstance(ready, Entry):
+                entries.append(ready)
+                slow.setdefault(ready.contender, []).append((n, ready.one))
+            else:
+                found.append(ready)
+                if ready.left_out and (seen := slow.get(ready.contender)):
+                    slow[ready.contender] = [*seen, (n, seen[-1][1] * n / seen[-1][0])]
+    tell(f"{work.name}: {len(entries)} contenders and sizes in turns")
+    times = in_turns(entries, rounds=pace.rounds, seconds=pace.seconds, budget=pace.budget * work.patience)
+    found += [_result(work, entry, times) for entry in entries]
+    order = list(TITLES)
+    return sorted(found, key=lambda result: (order.index(result.contender), result.n))
+
+
+def _result(work: Work, entry: Entry, times: dict[tuple[str, int], Times]) -> Result:
+    failed = entry.failed
+    if failed is None:
+        try:
+            entry.verify()
+        except WrongAnswer as error:
+            failed = error
+    if failed is not None:
+        return work.wrong(entry.contender, entry.n, f"{type(failed).__name__}: {str(failed)[:200]}")
+    taken = times.get((entry.contender, entry.n))
+    if taken is None:
+        return work.left_out(entry.contender, entry.n, f"not measured: one takes {entry.one:.2g} s")
+    return Result(work.name, entry.contender, entry.n, taken)
+
+
+def measured(
+    works: Iterable[Work], sizes: Sequence[int], stage: Stage, pace: Pace, tell: Callable[[str], object] = str
+) -> Iterator[tuple[Work, list[Result]]]:
+    """One work after the other, with what came out of it."""
+    for work in works:
+        yield work, results_of(work, sizes, stage, pace, tell)

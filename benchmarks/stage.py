@@ -1,0 +1,181 @@
+"""The contenders with their stores filled, and the model of what is in them; made when they are asked for."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from itertools import count
+from typing import Any, Self, TypeVar
+
+from benchmarks.answers import Counts, Model
+from benchmarks.contenders import CONTENDERS, Contender, Missing
+from benchmarks.contenders.ours import Ours
+
+T = TypeVar("T")
+BATCH = 2000
+START = 1_700_000_000
+"""When the first batch was made, in seconds since the Unix epoch."""
+USAGE = 1000
+"""The size of each file that is completed, in bytes."""
+
+
+class WrongAnswer(Exception):
+    """A contender answered something else than the model; the message says what, and what is right."""
+
+
+def file_ids(n: int, prefix: str = "file-") -> list[str]:
+    """``n`` ids, of the length that the API's have."""
+    return [f"{prefix}{i:024x}" for i in range(n)]
+
+
+def fill(into: Contender | Model, n: int) -> None:
+    """Attach ``n`` files in batches of up to 2,000, a second apart; complete every second one."""
+    ids = file_ids(n)
+    for number, first in enumerate(range(0, n, BATCH)):
+        into.attach(number, ids[first : first + BATCH], START + number)
+    if isinstance(into, Model):
+        for id in ids[::2]:
+            into.complete(id, USAGE)
+    else:
+        into.complete_many(ids[::2], USAGE)
+
+
+class Filled:
+    """A contender with a store of ``n`` files, and what is to be done to it next."""
+
+    def __init__(self, kind: type[Contender], n: int) -> None:
+        self.kind, self.n = kind, n
+        self._begin()
+
+    def _begin(self) -> None:
+        self.contender = self.kind()
+        try:
+            fill(self.contender, self.n)
+        except BaseException:
+            self.contender.close()
+            raise
+        self.expected = self.contender.counts()
+        self.extra = 0
+        self._batches = count(-(-self.n // BATCH))
+        self._unfinished = file_ids(self.n)[1::2]
+        random.Random(self.n).shuffle(self._unfinished)
+
+    def renew(self) -> None:
+        """Begin again from ``n`` files; raise ``WrongAnswer`` if what was done is not what is counted."""
+        self.verify()
+        self.contender.close()
+        self._begin()
+
+    def fresh_batch(self, n: int) -> tuple[int, list[str], int]:
+        """The number, the ids and the time of a batch that is yet to be attached."""
+        number = next(self._batches)
+        self.extra += n
+        return number, file_ids(n, f"file-{number:x}-"), START + number
+
+    def unfinished(self, n: int) -> list[str]:
+        """The next ``n`` files that are in progress, scattered over the store; fewer if there are no more."""
+        taken = self._unfinished[-n:]
+        del self._unfinished[-n:]
+        return taken
+
+    @property
+    def left(self) -> int:
+        """How many files that were there at the beginning are still in progress."""
+        return len(self._unfinished)
+
+    def scattered(self, ids: list[str]) -> list[str]:
+        """The ids in another order, always the same."""
+        return random.Random(len(ids)).sample(ids, len(ids))
+
+    def expect(self, change: Counts) -> None:
+        """Note how the counts of the store change."""
+        a, b, c, d = (old + more for old, more in zip(self.expected, change, strict=True))
+        self.expected = a, b, c, d
+
+    def verify(self) -> None:
+        """Raise ``WrongAnswer`` unless the store's counts are as all changes add up to."""
+        found = self.contender.counts()
+        if found != self.expected:
+            raise WrongAnswer(f"counts {found}; right: {self.expected}")
+
+
+class Stage:
+    """All that is filled so far.  To be closed, as databases and servers are."""
+
+    def __init__(self, contenders: Sequence[type[Contender]] = CONTENDERS) -> None:
+        self.contenders = list(contenders)
+        self.missing: dict[str, str] = {}
+        """By contender that cannot run here, what to install."""
+        self._filled: dict[tuple[str, int], Filled] = {}
+        self._models: dict[int, Model] = {}
+        self._kept = ExitStack()
+        self._once: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_args: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every contender, and what else was kept."""
+        try:
+            self._kept.close()
+        finally:
+            while self._filled:
+                _, filled = self._filled.popitem()
+                filled.contender.close()
+            gc.unfreeze()
+
+    def keep(self, opened: AbstractContextManager[T]) -> T:
+        """Enter what is to be left when the stage is closed."""
+        return self._kept.enter_context(opened)
+
+    def keep_once(self, name: str, opening: Callable[[], AbstractContextManager[Any]]) -> Any:
+        """The same, once for all that ask under this name."""
+        if name not in self._once:
+            self._once[name] = self.keep(opening())
+        return self._once[name]
+
+    def call_at_end(self, callback: Callable[[], object]) -> None:
+        """Have this called when the stage is closed."""
+        self._kept.callback(callback)
+
+    def present(self) -> Iterator[type[Contender]]:
+        """The contenders that can run here, as far as is known."""
+        return (kind for kind in self.contenders if kind.key not in self.missing)
+
+    def look(self) -> None:
+        """Try which contenders can run here."""
+        for kind in self.contenders:
+            with suppress(Missing):
+                self.made(kind, 0)
+
+    def made(self, kind: type[Contender], n: int) -> Filled:
+        """The contender with its store of ``n`` files; raise ``Missing``, and remember it, if it cannot run."""
+        if (kind.key, n) not in self._filled:
+            try:
+                self._filled[kind.key, n] = Filled(kind, n)
+            except Missing as error:
+                self.missing[kind.key] = str(error)
+                raise
+            # What is there now stays: the collector need not look through it again and again.
+            gc.collect()
+            gc.freeze()
+        return self._filled[kind.key, n]
+
+    def ours(self, n: int) -> Ours:
+        """The engine with ``n`` files."""
+        contender = self.made(Ours, n).contender
+        assert isinstance(contender, Ours)
+        return contender
+
+    def model(self, n: int) -> Model:
+        """The model of ``n`` files, to which nothing was done since."""
+        if n not in self._models:
+            self._models[n] = Model()
+            fill(self._models[n], n)
+            gc.freeze()
+        return self._models[n]
