@@ -66,30 +66,41 @@ class Model:
     def __init__(self) -> None:
         self.files: list[_File] = []
         self.places: dict[str, int] = {}
+        self._pages: dict[Asked, Listing] = {}
+        """Those asked for since the last change: every contender is compared with the same."""
 
     def attach(self, batch: int, ids: list[str], created_at: int) -> None:
         """Attach new files as a batch."""
+        self._pages.clear()
         for id in ids:
             self.places[id] = len(self.files)
             self.files.append(_File(Record(id, created_at, "in_progress", 0), batch))
 
     def complete(self, id: str, usage_bytes: int) -> None:
         """Complete a file that is in progress."""
+        self._pages.clear()
         file = self.files[self.places[id]]
         file.record = Record(id, file.record.created_at, "completed", usage_bytes)
 
     def cancel(self, batch: int) -> None:
         """Cancel the files of a batch that are in progress and here."""
+        self._pages.clear()
         for file in self.files:
             if file.batch == batch and file.here and file.record.status == "in_progress":
                 file.record = Record(file.record.id, file.record.created_at, "cancelled", 0)
 
     def delete(self, id: str) -> None:
         """Take a file out of the store; its id stays a place."""
+        self._pages.clear()
         self.files[self.places[id]].here = False
 
     def page(self, asked: Asked) -> Listing:
         """The page, by its definition."""
+        if asked not in self._pages:
+            self._pages[asked] = self._page(asked)
+        return self._pages[asked]
+
+    def _page(self, asked: Asked) -> Listing:
         sign = 1 if asked.order == "asc" else -1
         after = None if asked.after is None else self.places[asked.after]
         before = None if asked.before is None else self.places[asked.before]

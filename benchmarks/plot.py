@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,6 @@ RC: dict[str, Any] = {
     "figure.dpi": 110,
     "font.size": 9,
     "legend.frameon": False,
-    "svg.hashsalt": "vsbatch-core",
     "xtick.color": "#555555",
     "ytick.color": "#555555",
 }
@@ -95,8 +95,12 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
 
 def save(drawn: Figure, path: Path) -> Path:
     """Write it, without the date, so that the same results give the same file."""
+    import matplotlib as mpl  # noqa: PLC0415 - an optional extra
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    salted: Any = {"svg.hashsalt": "vsbatch-core"}
+    with mpl.rc_context(salted):
+        drawn.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     return path
 
 
@@ -106,6 +110,32 @@ def label(seconds: float) -> str:
         if seconds >= factor * 0.999:
             return f"{number(seconds / factor)} {name.split()[1]}"
     return f"{number(seconds * 1e9)} ns"
+
+
+def times(ratio: float) -> str:
+    """A ratio as it stands at an axis, where powers of ten do."""
+    return superscript(round(log10(ratio))) if ratio >= 1e4 else number(ratio)
+
+
+def superscript(power: int) -> str:
+    """A power of ten."""
+    return "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def legend(drawn: Figure, run: Run, shown: dict[str, Any]) -> None:
+    """Name who is drawn, below, in as many columns as there is room for."""
+    order = [key for key in STYLES if key in shown]
+    drawn.legend(
+        [shown[key] for key in order],
+        [run.contenders.get(key, key) for key in order],
+        loc="outside lower center",
+        ncols=legend_columns(len(order), drawn.get_figwidth()),
+    )
+
+
+def legend_columns(entries: int, width: float) -> int:
+    """How many names stand side by side on so many inches."""
+    return max(1, min(entries, int(width / 2.4)))
 
 
 # Cost against size
@@ -128,22 +158,17 @@ def costs(run: Run, works: Sequence[str], *, columns: int = 3) -> Iterator[Figur
         return
     columns = min(columns, len(works))
     rows = -(-len(works) // columns)
-    with drawing(3.3 * columns + 0.4, 2.6 * rows + 0.9) as drawn:
-        panels = drawn.subplots(rows, columns, squeeze=False).flat
+    width = max(3.3 * columns + 0.4, 5.0)
+    named = len({result.contender for work in works for result, _ in timed(run.of(work))})
+    below = 0.35 + 0.2 * -(-named // legend_columns(named, width))
+    with drawing(width, 2.6 * rows + below) as drawn:
+        panels = list(drawn.subplots(rows, columns, squeeze=False).flat)
         shown: dict[str, Any] = {}
         for panel, work in zip(panels, works, strict=False):
             _costs(panel, run, work, shown)
-        for panel in list(panels):
+        for panel in panels[len(works) :]:
             panel.set_axis_off()
-        for panel in list(drawn.axes)[len(works) :]:
-            panel.set_axis_off()
-        order = [key for key in STYLES if key in shown]
-        drawn.legend(
-            [shown[key] for key in order],
-            [run.contenders.get(key, key) for key in order],
-            loc="outside lower center",
-            ncols=min(4, len(order)),
-        )
+        legend(drawn, run, shown)
         drawn.supylabel("one operation", color=INK, fontsize=9)
         yield drawn
 
@@ -175,9 +200,12 @@ def _costs(panel: Any, run: Run, work: str, shown: dict[str, Any]) -> None:
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.set_title(run.titles.get(work, work))
-    panel.set_xticks(at, [_power(n) for n in at])
-    panel.set_xticks([], minor=True)
-    panel.set_xlim(at[0] / 1.4, at[-1] * 1.4)
+    low, high = at[0] / 1.4, at[-1] * 1.4
+    labelled = apart(at, (high / low) ** 0.2)
+    panel.set_xticks(labelled, [_power(n) for n in labelled])
+    panel.set_xticks([n for n in at if n not in labelled], minor=True)
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.set_xlim(low, high)
     low, high = panel.get_ylim()
     if high / low < 10:  # at least a decade, so that noise is not drawn as growth
         middle = (low * high) ** 0.5
@@ -190,9 +218,18 @@ def _costs(panel: Any, run: Run, work: str, shown: dict[str, Any]) -> None:
     panel.set_xlabel("files in the store")
 
 
+def apart(values: Sequence[int], factor: float) -> list[int]:
+    """Of rising values those that are by this factor more than the last that was taken: room for words."""
+    taken = [values[0]]
+    for value in values[1:]:
+        if value > taken[-1] * factor:
+            taken.append(value)
+    return taken
+
+
 def _power(n: int) -> str:
     text = size(n)
-    return f"10{text[3:].translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}" if text[:3] == "10^" else text
+    return superscript(int(text[3:])) if text.startswith("10^") else text
 
 
 def _middle_half(times: Times) -> tuple[float, float]:
@@ -236,13 +273,7 @@ def ratios(run: Run, works: Sequence[str]) -> Iterator[Figure]:
             ticks.append(((first + y - 1) / 2, f"{run.titles.get(work, work)}\n{_power(found[0][1])}"))
             y += 0.8
         _ratio_axes(panel, ticks, y)
-        order = [key for key in STYLES if key in shown]
-        drawn.legend(
-            [shown[key] for key in order],
-            [run.contenders.get(key, key) for key in order],
-            loc="outside lower center",
-            ncols=min(4, len(order)),
-        )
+        legend(drawn, run, shown)
         yield drawn
 
 
@@ -254,7 +285,7 @@ def _ratio_axes(panel: Any, ticks: list[tuple[float, str]], end: float) -> None:
     panel.set_ylim(end - 0.4, -1.0)
     panel.set_yticks([at for at, _ in ticks], [text for _, text in ticks], fontsize=7.5)
     panel.tick_params(axis="y", length=0)
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{number(value)}x"))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{times(value)}x"))
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.grid(axis="x", color=GRID, linewidth=0.7)
     panel.set_axisbelow(True)

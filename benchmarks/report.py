@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from benchmarks.measure import Ratio, Times, exponent
 from benchmarks.results import OURS, Result, Run, ratio, size, sizes
 
-FIRST, CELL = 34, 19
+FIRST, CELL = 34, 22
 """Columns: the contender's, and each size's."""
 
 
@@ -22,7 +22,9 @@ def cost(value: float, unit: str = "s") -> str:
 
 
 def ratio_text(found: Ratio) -> str:
-    """A ratio with the middle half of its rounds; a draw if that crosses 1."""
+    """A ratio with the middle half of its rounds, if it has several; a draw if that crosses 1."""
+    if found.low == found.high:
+        return f"{figure(found.median)}x"
     spread = f"{figure(found.low)}-{figure(found.high)}"
     return f"draw {spread}" if found.draw else f"{figure(found.median)}x {spread}"
 

@@ -34,7 +34,8 @@ def chosen(patterns: Sequence[str], works: Sequence[Work] = WORKS) -> list[Work]
         return list(works)
     found: set[str] = set()
     for pattern in patterns:
-        named = {
+        exact = {work.name for work in works if work.name == pattern}
+        named = exact or {
             work.name
             for work in works
             if fnmatchcase(work.name, pattern) or work.name.startswith((f"{pattern}.", f"{pattern}-"))
@@ -89,8 +90,8 @@ def results_of(
     tell(f"{work.name}: {len(entries)} contenders and sizes in turns")
     times = in_turns(entries, rounds=pace.rounds, seconds=pace.seconds, budget=pace.budget * work.patience)
     found += [_result(work, entry, times) for entry in entries]
-    order = list(TITLES)
-    return sorted(found, key=lambda result: (order.index(result.contender), result.n))
+    order = {key: place for place, key in enumerate(TITLES)}
+    return sorted(found, key=lambda result: (order.get(result.contender, len(order)), result.n))
 
 
 def _result(work: Work, entry: Entry, times: dict[tuple[str, int], Times]) -> Result:

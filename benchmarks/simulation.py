@@ -108,7 +108,7 @@ def right(n: int) -> tuple[int, float]:
 class Simulated(Work):
     """Cost a file of a whole run, the creation of its batches included."""
 
-    patience: ClassVar[float] = 20.0
+    patience: ClassVar[float] = 40.0
 
     def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:
         """Up to 100,000: a run of ours keeps what it reports on."""

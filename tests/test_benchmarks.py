@@ -1,0 +1,737 @@
+"""The harness: that it finds out who is wrong, and says no more than was measured."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from math import log
+from pathlib import Path
+from statistics import median
+from time import sleep
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from matplotlib.text import Text
+
+from benchmarks import __main__ as program
+from benchmarks import documents, goals, machine, plot, report, run
+from benchmarks.answers import STATUSES, Asked, Listing, Model
+from benchmarks.contenders import CONTENDERS, TITLES, Contender, Floor, Missing, Ours
+from benchmarks.contenders.ogx_list import Ogx
+from benchmarks.contenders.openai_mock import OpenAIResponses
+from benchmarks.contenders.redis_server import Redis
+from benchmarks.contenders.sorted_list import SortedOnEveryPage
+from benchmarks.measure import Entry, Ratio, Times, exponent, in_turns, rounds_of, turns
+from benchmarks.results import Load, Machine, Result, Run
+from benchmarks.stage import Stage, fill
+from benchmarks.work import CHANGES, PAGES, Pace, foreseen
+
+FAST = Pace(rounds=3, seconds=0.0002, budget=0.5)
+KNOWN_WRONG = {OpenAIResponses.key, Ogx.key}
+"""Their lists lose cursors that left a filter or the store, and what precedes ``before``."""
+
+# Contenders and the model
+
+
+Step = Callable[[Contender | Model], object]
+
+
+@st.composite
+def programs(draw: st.DrawFn, most: int = 30) -> list[tuple[str, tuple[Any, ...]]]:
+    """Changes of a store and questions to it, each as a method and its arguments; all are to be let through."""
+    steps: list[tuple[str, tuple[Any, ...]]] = []
+    status: dict[str, str] = {}
+    ids: list[str] = []
+    batches: dict[int, list[str]] = {}
+    for _ in range(draw(st.integers(1, most))):
+        running = [id for id in status if status[id] == "in_progress"]
+        kind = draw(st.sampled_from(("attach", "complete", "cancel", "delete", "page", "page", "page")))
+        if kind == "attach" or not ids:
+            number = len(batches)
+            new = [f"file-{len(ids) + i}" for i in range(draw(st.integers(1, 6)))]
+            # Ties in time are common: a second passes with every other batch.
+            steps.append(("attach", (number, new, 1_700_000_000 + number // 2)))
+            ids += new
+            batches[number] = new
+            status.update(dict.fromkeys(new, "in_progress"))
+        elif kind == "complete" and running:
+            id = draw(st.sampled_from(running))
+            status[id] = "completed"
+            steps.append((kind, (id, draw(st.integers(0, 9)))))
+        elif kind == "cancel":
+            number = draw(st.sampled_from(list(batches)))
+            status.update({id: "cancelled" for id in batches[number] if id in running})
+            steps.append((kind, (number,)))
+        elif kind == "delete" and status:
+            id = draw(st.sampled_from(list(status)))
+            del status[id]
+            steps.append((kind, (id,)))
+        elif kind == "page":
+            cursors = st.none() | st.sampled_from(ids)
+            filters = st.sampled_from((None, *STATUSES))
+            orders = st.sampled_from(("asc", "desc"))
+            asked = st.builds(Asked, st.integers(1, 7), orders, cursors, cursors, filters)
+            steps.append((kind, (draw(asked),)))
+    return steps
+
+
+@contextmanager
+def opened(kind: type[Contender]) -> Iterator[Contender]:
+    """The contender, if it can run here."""
+    try:
+        contender = kind()
+    except Missing as error:
+        pytest.skip(str(error))
+    with contender:
+        yield contender
+
+
+def compared(contender: Contender, steps: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
+    """Take the contender and the model through the steps; all that they say must be the same."""
+    model = Model()
+    for method, arguments in steps:
+        if method == "page":
+            right = model.page(*arguments)
+            assert contender.listing(contender.page(*arguments)) == right
+            assert contender.listing(contender.asking(*arguments)()).agrees(right)
+            if right.records:
+                body = json.loads(contender.asking_json(*arguments)())
+                assert [file["id"] for file in body["data"]] == [record.id for record in right.records]
+                assert [body["first_id"], body["last_id"]] == [right.records[0].id, right.records[-1].id]
+                assert body["has_more"] == right.more
+        else:
+            for one in (contender, model):
+                getattr(one, method)(*arguments)
+        assert contender.counts() == model.counts()
+
+
+TESTED = [kind for kind in CONTENDERS if kind.key not in KNOWN_WRONG]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TESTED if kind is not Redis], ids=lambda kind: kind.key)
+@given(steps=programs())
+@settings(max_examples=30, deadline=None)  # the first use of a database or an import takes longer than any later
+def test_a_contender_says_what_the_model_says(kind: type[Contender], steps: Any) -> None:
+    with kind() as contender:
+        compared(contender, steps)
+
+
+@given(steps=programs())
+@settings(max_examples=8, deadline=None)  # each starts a server
+def test_redis_says_what_the_model_says(steps: Any) -> None:
+    with opened(Redis) as contender:
+        compared(contender, steps)
+
+
+@pytest.mark.parametrize("kind", [OpenAIResponses, Ogx], ids=lambda kind: kind.key)
+def test_the_lists_of_mock_and_server_are_right_forwards_without_deletions(kind: type[Contender]) -> None:
+    with opened(kind) as contender:
+        model = Model()
+        for one in (contender, model):
+            fill(one, 300)
+        after = model.files[100].record.id
+        for limit in (1, 20, 100):
+            for asked in (Asked(limit), Asked(limit, after=after), Asked(limit, filter="completed")):
+                assert contender.listing(contender.page(asked)).agrees(model.page(asked))
+        assert contender.counts() == model.counts()
+
+
+@pytest.mark.parametrize("kind", TESTED, ids=lambda kind: kind.key)
+def test_a_filled_store_is_the_models_in_every_view(kind: type[Contender]) -> None:
+    with opened(kind) as contender:
+        model = Model()
+        for one in (contender, model):
+            fill(one, 300)
+        for batch in (None, 0):
+            assert contender.counts(batch) == model.counts(batch)
+        pages = [contender.listing(page) for page in contender.walk(100)]
+        assert [r for page in pages for r in page.records] == [file.record for file in model.files]
+        if "retrieve" not in kind.unable:
+            id = model.files[7].record.id
+            assert contender.record(contender.looking_at(id)()) == model.file(id)
+            assert contender.looking_at_counts(0)() is not None
+        if "restore" not in kind.unable:
+            with type(contender).load(contender.save()) as again:
+                assert again.counts() == model.counts()
+        if "replay" not in kind.unable:
+            with contender.replaying(lambda one: fill(one, 300))() as again:
+                assert again.counts() == model.counts()
+
+
+def test_the_server_of_redis_and_its_folder_end_with_the_contender() -> None:
+    with opened(Redis) as contender:
+        assert isinstance(contender, Redis)
+        server = contender._server
+        folder = Path(contender._client.connection_pool.connection_kwargs["path"]).parent
+        assert folder.is_dir()
+        assert server.poll() is None
+        assert contender.pids() == (server.pid,)
+    assert server.poll() is not None
+    assert not folder.exists()
+
+
+# Who is wrong
+
+
+class Planted(SortedOnEveryPage):
+    """Loses the last file of a page."""
+
+    key, title = "planted", "planted"
+    pages = 0
+
+    def page(self, asked: Asked) -> Any:
+        type(self).pages += 1
+        files, more = super().page(asked)
+        return files[:-1], more
+
+
+class Forgetful(SortedOnEveryPage):
+    """Counts a completion in the batch alone from the third on."""
+
+    key, title = "forgetful", "forgetful"
+
+    def complete(self, id: str, usage_bytes: int) -> Any:
+        self.done = getattr(self, "done", 0) + 1
+        kept = dict(self.tallies.store)
+        file = super().complete(id, usage_bytes)
+        if self.done > 500 + 2:
+            self.tallies.store.update(kept)
+        return file
+
+
+class Raising(SortedOnEveryPage):
+    """Raises when it is asked for a page."""
+
+    key, title = "raising", "raising"
+
+    def page(self, asked: Asked) -> Any:
+        raise LookupError(f"no page for {asked.limit}")
+
+
+@pytest.fixture
+def stage() -> Iterator[Callable[..., Stage]]:
+    """A stage for some contenders, closed at the end."""
+    made: list[Stage] = []
+
+    def make(*kinds: type[Contender]) -> Stage:
+        made.append(Stage(kinds))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_a_wrong_contender_is_printed_as_wrong_with_its_answer_and_not_timed(stage: Any) -> None:
+    Planted.pages = 0
+    found = run.results_of(PAGES[0], [1_000], stage(Ours, Planted), FAST)
+    ours, planted = found
+    assert ours.times is not None
+    assert (planted.times, planted.left_out) == (None, None)
+    assert Planted.pages == 1
+    lines = report.block("page.20.first.asc", "a page", found, {**TITLES, "planted": "planted"})
+    (row,) = (line for line in lines if line.startswith("  planted"))
+    assert row.split() == ["planted", "wrong"]
+    (note,) = (line for line in lines if line.startswith("    planted"))
+    assert "wrong: 19 files (file-" in note
+    assert "right: 20 files (file-" in note
+
+
+def test_what_a_contender_raises_is_its_wrong_answer(stage: Any) -> None:
+    _, raising = run.results_of(PAGES[0], [1_000], stage(Ours, Raising), FAST)
+    assert raising.wrong == "LookupError: no page for 20"
+
+
+def test_changes_that_do_not_add_up_at_the_end_are_a_wrong_answer(stage: Any) -> None:
+    (work,) = run.chosen(["complete.1"])
+    ours, forgetful = run.results_of(work, [1_000], stage(Ours, Forgetful), FAST)
+    assert ours.times is not None
+    assert forgetful.times is None
+    assert forgetful.wrong is not None
+    assert "counts (" in forgetful.wrong
+
+
+@pytest.mark.parametrize("work", CHANGES, ids=lambda work: work.name)
+def test_every_change_is_done_right_by_all_and_leaves_n_files_to_begin_with(work: Any, stage: Any) -> None:
+    kinds = [kind for kind in TESTED if kind is not Redis and work.word not in kind.unable]
+    here = stage(*kinds)
+    found = run.results_of(work, [400], here, evolve(FAST, rounds=4))
+    assert {result.contender: result.wrong for result in found} == {kind.key: None for kind in kinds}
+    for kind in kinds:
+        assert here.made(kind, 400).extra <= 400 // 2 + 2_000
+
+
+def test_a_contender_that_is_missing_is_named_once_with_what_to_install(stage: Any) -> None:
+    class Absent(SortedOnEveryPage):
+        key, title = "absent", "absent"
+
+        def __init__(self) -> None:
+            raise Missing("pip install absent")
+
+    here = stage(Ours, Absent)
+    here.look()
+    assert here.missing == {"absent": "pip install absent"}
+    assert [result.contender for result in run.results_of(PAGES[0], [400], here, FAST)] == ["ours"]
+
+
+def test_the_collector_is_as_it_was_after_a_stage() -> None:
+    before = gc.get_freeze_count()
+    with Stage([Floor]) as here:
+        here.made(Floor, 400)
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0 <= before
+    assert gc.isenabled()
+
+
+# Figures
+
+costs = st.floats(1e-9, 1e3)
+
+
+@given(st.lists(st.tuples(costs, costs), min_size=1, max_size=40))
+def test_a_ratio_lies_in_its_middle_half_and_turns_round_with_its_sides(pairs: list[tuple[float, float]]) -> None:
+    one, other = (Times(tuple(side)) for side in zip(*pairs, strict=True))
+    ratio, back = Ratio.of(other, one), Ratio.of(one, other)
+    each = sorted(b / a for a, b in pairs)
+    assert each[0] <= ratio.low <= ratio.median <= ratio.high <= each[-1]
+    assert ratio.median == median(each)
+    inside = sum(ratio.low <= value <= ratio.high for value in each)
+    assert inside >= len(each) / 2
+    assert back.low == pytest.approx(1 / ratio.high)
+    assert back.high == pytest.approx(1 / ratio.low)
+    assert Ratio.of(one, one) == Ratio(1.0, 1.0, 1.0)
+
+
+@given(st.lists(st.tuples(costs, costs), min_size=3, max_size=20), st.floats(0.01, 100.0))
+def test_a_ratio_is_that_of_the_same_rounds_whatever_slows_a_round_down(pairs: Any, slower: float) -> None:
+    one, other = (Times(tuple(side)) for side in zip(*pairs, strict=True))
+    slowed = [Times((times.rounds[0] * slower, *times.rounds[1:])) for times in (one, other)]
+    plain, noisy = Ratio.of(other, one), Ratio.of(slowed[1], slowed[0])
+    assert noisy.median == pytest.approx(plain.median)
+    assert (noisy.low, noisy.high) == pytest.approx((plain.low, plain.high))
+
+
+def test_rounds_in_which_one_had_no_turn_do_not_count() -> None:
+    assert Ratio.of(Times((2.0, None, 9.0)), Times((1.0, 5.0, None))) == Ratio(2.0, 2.0, 2.0)
+    with pytest.raises(ValueError, match="no round in which both"):
+        Ratio.of(Times((None, 1.0)), Times((1.0, None)))
+
+
+@given(st.floats(0.1, 10), st.floats(0.1, 10), st.floats(0.1, 10))
+def test_a_draw_is_a_spread_that_crosses_one_and_is_printed_as_that(a: float, b: float, c: float) -> None:
+    low, middle, high = sorted((a, b, c))
+    ratio = Ratio(middle, low, high)
+    assert ratio.draw is (low <= 1 <= high)
+    assert report.ratio_text(ratio).startswith("draw ") is (ratio.draw and low < high)
+    assert documents.cell(ratio) == "draw" if ratio.draw else "x" in documents.cell(ratio)
+
+
+@given(st.floats(-2, 3), st.floats(1e-9, 1e3), st.sets(st.integers(1, 10**7), min_size=2, max_size=6))
+def test_the_exponent_of_a_power_is_recovered(power: float, factor: float, at: set[int]) -> None:
+    assume(max(at) > 1.5 * min(at))
+    found = exponent((n, factor * n**power) for n in at)
+    assert found == pytest.approx(power, abs=1e-5)
+
+
+def test_one_size_has_no_exponent() -> None:
+    assert exponent([(1_000, 1.0)]) is None
+    assert exponent([(1_000, 1.0), (1_000, 2.0)]) is None
+    assert exponent([]) is None
+
+
+@given(st.integers(1, 50), st.integers(1, 50))
+def test_turns_are_spread_evenly_over_the_rounds(rounds: int, taken: int) -> None:
+    assume(taken <= rounds)
+    at = rounds_of(taken, rounds)
+    assert len(set(at)) == taken
+    assert all(0 <= turn < rounds for turn in at)
+    gaps = {later - earlier for earlier, later in pairwise(at)}
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+@given(st.floats(1e-7, 10), st.integers(1, 100), st.integers(1, 30), st.floats(0.01, 10))
+def test_nobody_takes_longer_than_the_budget_or_has_turns_that_say_nothing(
+    one: float, number: int, rounds: int, budget: float
+) -> None:
+    taken = turns(one, number, rounds, budget)
+    assert taken == 0 or min(3, rounds) <= taken <= rounds
+    assert taken * one * number <= budget * (1 + 1e-9)
+    if taken == 0:
+        assert min(3, rounds) * one * number > budget * (1 - 1e-9)
+
+
+def test_contenders_take_turns_and_nobody_always_begins() -> None:
+    order: list[str] = []
+    entries = [Entry(name, 1, lambda name=name: order.append(name)) for name in "abc"]  # type: ignore[misc]
+    for entry in entries:
+        entry.one = 1.0
+    found = in_turns(entries, rounds=6, seconds=1.0, budget=1e6)
+    assert {key: len(times.rounds) for key, times in found.items()} == {(name, 1): 6 for name in "abc"}
+    begun = [order[i : i + 3] for i in range(0, 18, 3)]
+    assert all(set(turn) == set("abc") for turn in begun)
+    assert {turn[0] for turn in begun} == set("abc")
+
+
+def test_what_is_too_slow_is_left_out_and_it_is_said_how_long_it_takes(stage: Any) -> None:
+    class Slow(SortedOnEveryPage):
+        key, title = "slow", "slow"
+
+        def page(self, asked: Asked) -> Any:
+            sleep(0.05)
+            return super().page(asked)
+
+    ours, slow = run.results_of(PAGES[0], [400], stage(Ours, Slow), Pace(rounds=3, seconds=0.0001, budget=0.1))
+    assert ours.times is not None
+    assert slow.times is None
+    assert slow.left_out is not None
+    assert slow.left_out.startswith("not measured: one takes 0.")
+
+
+def test_what_grew_with_the_size_is_foreseen_to_and_what_did_not_is_not() -> None:
+    assert foreseen(10**6, [(10**4, 0.01), (10**5, 0.1)]) == pytest.approx(1.0)
+    assert foreseen(10**6, [(10**4, 0.1), (10**5, 0.11)]) == pytest.approx(0.11)
+    assert foreseen(10**6, [(10**5, 0.1)]) == 0.0
+
+
+# Runs
+
+HERE = Machine("a processor", 2, "Linux x86_64", "CPython 3.12.1", {"SQLite": "3.40.1", "redis": ""})
+
+
+def made(figures: dict[tuple[str, str, int], Sequence[float]], **more: Any) -> Run:
+    """A run with these rounds, by work, contender and size."""
+    results = tuple(Result(*key, Times(tuple(rounds))) for key, rounds in figures.items())
+    works = dict.fromkeys(work for work, _, _ in figures)
+    titles = {work: f"title of {work}" for work in works}
+    fields = {"quick": False, "complete": True, "titles": titles, "contenders": TITLES, "results": results}
+    return Run("2026-11-21", HERE, Load(0.1, 0.5, 0.2), **{**fields, **more})
+
+
+names = st.sampled_from(list(TITLES))
+rounds = st.lists(st.none() | costs, min_size=1, max_size=5).map(tuple)
+results = st.builds(
+    Result, st.sampled_from(("page.a", "memory")), names, st.integers(1, 10**7), st.builds(Times, rounds)
+)
+others = st.builds(
+    Result, st.just("page.b"), names, st.integers(1, 10**7), wrong=st.text() | st.none(), left_out=st.text()
+)
+
+
+@given(st.lists(results | others, max_size=4).map(tuple))
+@settings(max_examples=40)
+def test_a_run_comes_back_from_its_json(found: tuple[Result, ...]) -> None:
+    whole = evolve(made({}), results=found)
+    assert Run.from_json(whole.to_json()) == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "not JSON"),
+        ("[]", "format"),
+        ('{"format": "another 1"}', "format"),
+        ('{"format": "vsbatch-core benchmarks 1"}', "not a run"),
+        ('{"format": "vsbatch-core benchmarks 1", "machine": {}, "load": [], "results": 1}', "not a run"),
+    ],
+)
+def test_what_is_no_run_is_refused_with_a_reason(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Run.from_json(text)
+
+
+def steady(value: float) -> list[float]:
+    """Rounds with one per cent of noise."""
+    return [value * (1 + 0.01 * ((i * 7) % 5 - 2) / 2) for i in range(15)]
+
+
+@given(st.floats(0.2, 5), st.floats(1e-7, 1e-3))
+def test_compare_says_what_is_beyond_noise_and_not_what_is_within(factor: float, base: float) -> None:
+    assume(factor < 0.93 or factor > 1.08 or 0.97 < factor < 1.03)
+    figures = {
+        ("page.20", "ours", 1_000): steady(base),
+        ("page.20", "sqlite", 1_000): steady(base * 10),
+        ("retrieve", "ours", 1_000): steady(base),
+        ("retrieve", "sqlite", 1_000): steady(base * 3),
+    }
+    old = made(figures)
+    new = made({**figures, ("page.20", "ours", 1_000): steady(base * factor)})
+    *lines, last = report.comparison(old, new)
+    if 0.97 < factor < 1.03:
+        assert lines == []
+        assert last.startswith("0 of 2 figures")
+    else:
+        (line,) = lines
+        assert line.startswith(f"{'better' if factor < 1 else 'worse':6} page.20 at 10^3: SQLite")
+        assert last.startswith("1 of 2 figures")
+
+
+def test_a_noisy_ratio_has_not_changed_and_another_machine_is_named() -> None:
+    noisy = [1e-6 * (1 + (i % 5)) for i in range(15)]
+    figures = {("page.20", "ours", 1_000): steady(1e-6), ("page.20", "sqlite", 1_000): noisy}
+    old = made(figures)
+    new = made({**figures, ("page.20", "ours", 1_000): steady(0.8e-6)})
+    assert report.comparison(old, new) == [
+        "0 of 1 figures that are in both changed beyond noise (since 2026-11-21)"
+    ]
+    moved = evolve(new, machine=evolve(HERE, cpu="another", versions={"SQLite": "3.50.0", "redis": ""}))
+    assert report.comparison(old, moved)[:2] == [
+        "not the same: processor was a processor, is another",
+        "not the same: SQLite was 3.40.1, is 3.50.0",
+    ]
+
+
+def test_goals_are_figures_and_say_whether_they_are_met_at_their_worst() -> None:
+    figures = {
+        ("page.20.first.asc", "ours", 1_000): [2e-6] * 3,
+        ("page.20.first.asc", "floor", 1_000): [1e-7] * 3,
+        ("page.20.last.asc", "ours", 1_000): [1e-6] * 3,
+        ("page.20.last.asc", "floor", 1_000): [1e-7] * 3,
+        ("memory", "ours", 1_000): [400.0],
+    }
+    lines = goals.lines(made(figures))
+    assert lines[0] == (
+        "page of 20 over slicing a prepared list, at most 12: "
+        "median 15, worst 20 (page.20.first.asc at 10^3): not met"
+    )
+    assert "bytes a file, at most 350: 400 (memory at 10^3): not met" in lines
+    assert "page of 20 at 10^6 over 10^3, at most 1.3: not measured" in lines
+    assert not any("retrieve" in line for line in lines)
+
+
+def test_the_works_and_contenders_that_goals_and_documents_name_are_there() -> None:
+    works = [work.name for work in run.WORKS]
+    assert len(set(works)) == len(works)
+    for goal in goals.GOALS:
+        assert any(work.startswith(goal.works.rstrip("*")) for work in works)
+        assert {goal.above, goal.below} - {""} <= TITLES.keys()
+    assert set(documents.ROWS) | set(documents.DRAWN) <= set(works)
+    beside = [key for who in documents.BESIDE.values() for key in who]
+    assert sorted(beside) == sorted(TITLES.keys() - {"ours"})
+    assert plot.STYLES.keys() == TITLES.keys()
+
+
+# The command
+
+
+def test_works_are_chosen_by_name_first_words_or_glob_in_their_own_order() -> None:
+    assert run.chosen([]) == list(run.WORKS)
+    names = [work.name for work in run.chosen(["complete.1", "page.20", "*.file"])]
+    assert names[0] == "page.20.first.asc"
+    assert all(name.startswith("page.20.") for name in names[:-2])
+    assert names[-2:] == ["retrieve.file", "complete.1"]
+    changes = [work.changes for work in run.WORKS if work.word not in ("memory", "simulate")]
+    assert changes == sorted(changes)
+
+
+def test_an_unknown_work_is_refused_with_the_list(capsys: Any) -> None:
+    assert program.main(["--only", "pages"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert "no work is called 'pages'" in told.err
+    assert all(work.name in told.err for work in run.WORKS)
+
+
+@given(st.sets(st.integers(3, 7), min_size=1), st.integers(0, 2))
+def test_sizes_are_read_however_they_are_written(powers: set[int], way: int) -> None:
+    forms: list[Callable[[int], str]] = [lambda p: f"1e{p}", lambda p: f"{10**p:_}", lambda p: f" 10^{p} "]
+    text = ",".join(forms[(way + p) % 3](p) for p in powers)
+    assert run.parsed_sizes(text) == sorted(10**p for p in powers)
+
+
+@pytest.mark.parametrize("text", ["", "1e3,", "a", "1.5e3", "-5", "1e99", "0", "1e3;1e4", "199", "1e", "10^"])
+def test_what_is_no_size_is_refused_in_one_line(text: str, capsys: Any) -> None:
+    assert program.main(["--only", "page", f"--sizes={text or ','}"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--compare", "--from"])
+def test_results_that_cannot_be_read_are_refused_in_one_line(option: str, tmp_path: Path, capsys: Any) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text("{}")
+    for path in (broken, tmp_path / "none.json"):
+        assert program.main([option, str(path)]) == 2
+        told = capsys.readouterr()
+        assert told.err.count("\n") == 1
+        assert str(path) in told.err
+
+
+def test_a_run_prints_what_it_met_and_writes_what_it_printed(tmp_path: Path, capsys: Any) -> None:
+    kept = tmp_path / "kept.json"
+    asked = ["--quick", "--only", "page.20.first.asc", "retrieve.file", "--sizes", "400"]
+    assert program.main([*asked, "--json", str(kept)]) == 0
+    told = capsys.readouterr().out
+    whole = program.read(str(kept))
+    assert whole.works() == ["page.20.first.asc", "retrieve.file"]
+    assert whole.complete
+    for said in (whole.machine.cpu, whole.machine.python, "SQLite 3.", "load ", "[retrieve.file]", "at most 12"):
+        assert said in told
+    assert program.main(["--from", str(kept), "--compare", str(kept)]) == 0
+    assert "\n0 of " in capsys.readouterr().out
+
+
+def test_an_interrupted_run_says_so_and_keeps_what_it_has(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = run.results_of
+
+    def interrupted(work: Any, *rest: Any) -> Any:
+        if work.name == "retrieve.batch":
+            raise KeyboardInterrupt
+        return real(work, *rest)
+
+    monkeypatch.setattr(run, "results_of", interrupted)
+    kept = tmp_path / "kept.json"
+    assert program.main(["--quick", "--only", "retrieve", "--sizes", "400", "--json", str(kept)]) == 130
+    told = capsys.readouterr().out
+    assert "[retrieve.file]" in told
+    assert "[retrieve.store]" not in told
+    assert "interrupted: 1 of 3 works were measured" in told
+    whole = program.read(str(kept))
+    assert (whole.complete, whole.works()) == (False, ["retrieve.file"])
+
+
+def test_the_list_names_every_work_and_every_contender(capsys: Any) -> None:
+    assert program.main(["--list"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in told if line} == {work.name for work in run.WORKS} | TITLES.keys()
+
+
+def test_memory_and_simulator_are_measured_in_processes_of_their_own() -> None:
+    for arguments in (["benchmarks.memory", "floor", "4000"], ["benchmarks.simulation", "2000"]):
+        command = [sys.executable, "-m", *arguments]
+        answer = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert 10 < float(answer.stdout) < 10_000
+
+
+def test_the_machine_is_described_without_its_name() -> None:
+    import platform
+
+    here = machine.machine()
+    told = f"{here} {here.versions}"
+    assert platform.node() not in told.split()
+    assert "/" not in told
+    assert here.cores >= 1
+    assert here.versions["SQLite"].startswith("3.")
+
+
+# Documents and pictures
+
+
+def grown(
+    sizes: Sequence[int] = (1_000, 10_000, 1_000_000),
+    factor: float = 1.0,
+    works: Sequence[str] = ("page.20.middle.asc", "complete.1"),
+) -> Run:
+    """A run in which everybody was measured at everything."""
+    figures = {
+        (work, contender, n): steady((1 + i) * factor * 1e-6 * (n ** (0.12 * i) if contender != "ours" else 1))
+        for work in works
+        for i, contender in enumerate(TITLES)
+        for n in sizes
+    }
+    return made(figures)
+
+
+def test_the_documents_get_a_table_and_a_figure_and_keep_the_rest(tmp_path: Path) -> None:
+    before = (
+        "# Title\n\n<!-- generated: figures -->\nold\n<!-- end -->\n\n<!-- generated: laws -->\nl\n<!-- end -->\n"
+    )
+    (tmp_path / "README.md").write_text(before, encoding="utf-8")
+    whole = grown()
+    assert [path.name for path in documents.write(whole, tmp_path)] == ["README.md", "figures.svg"]
+    after = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "old" not in after
+    assert after.startswith("# Title\n\n<!-- generated: figures -->\n")
+    assert after.endswith("<!-- end -->\n\n<!-- generated: laws -->\nl\n<!-- end -->\n")
+    assert "2026-11-21, a processor, 2 cores, Linux x86_64, CPython 3.12.1, SQLite 3.40.1" in after
+    table = [line for line in after.splitlines() if line.startswith("| ")]
+    assert len({line.count("|") for line in table}) == 1
+    assert any(line.startswith("| title of page.20.middle.asc | 10^6 | 1 µs | 0.00 |") for line in table)
+    assert documents.written(after, whole) == after
+    first = (tmp_path / "docs" / "figures.svg").read_bytes()
+    (figure,) = plot.costs(whole, documents.DRAWN)
+    assert plot.save(figure, tmp_path / "again.svg").read_bytes() == first
+
+
+def test_a_document_without_the_mark_is_refused() -> None:
+    with pytest.raises(ValueError, match="generated: figures"):
+        documents.written("# Title\n", grown())
+
+
+def test_the_readme_has_the_mark() -> None:
+    readme = Path(documents.ROOT) / "README.md"
+    assert documents.PART.search(readme.read_text(encoding="utf-8"))
+
+
+def test_every_contender_is_a_line_in_its_own_colour_on_logarithmic_axes() -> None:
+    whole = grown()
+    (figure,) = plot.costs(whole, whole.works())
+    panels = figure.axes
+    assert [panel.get_title(loc="left") for panel in panels] == [whole.titles[work] for work in whole.works()]
+    for panel in panels:
+        assert (panel.get_xscale(), panel.get_yscale()) == ("log", "log")
+        drawn = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in panel.lines}
+        assert drawn == {(style.colour, style.marker, style.line) for style in plot.STYLES.values()}
+        assert [text.get_text() for text in panel.get_xticklabels()] == ["10³", "10⁴", "10⁶"]
+    (legend,) = figure.legends
+    assert sorted(text.get_text() for text in legend.get_texts()) == sorted(TITLES.values())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "factor"),
+    [((1_000, 1_001), 1e-4), ((200, 10_000_000), 1e6), (tuple(range(1_000, 9_000, 1_000)), 1.0)],
+    ids=["close", "far", "many"],
+)
+def test_pictures_at_extremes_keep_their_words_apart(factor: float, sizes: Sequence[int]) -> None:
+    whole = grown(sizes, factor)
+    for figure in (*plot.costs(whole, whole.works()), *plot.ratios(whole, whole.works())):
+        figure.canvas.draw()
+        renderer = figure.canvas.get_renderer()
+        whole_box = figure.bbox
+        words = [legend.get_window_extent(renderer) for legend in figure.legends]
+        for panel in figure.axes:
+            titles = set(whole.titles.values())
+            words += [t.get_window_extent(renderer) for t in panel.findobj(Text) if t.get_text() in titles]
+            for axis, ends in ((panel.xaxis, panel.get_xlim()), (panel.yaxis, panel.get_ylim())):
+                shown = [tick for tick in axis.get_major_ticks() if min(ends) <= tick.get_loc() <= max(ends)]
+                words += [tick.label1.get_window_extent(renderer) for tick in shown if tick.label1.get_text()]
+        for i, box in enumerate(words):
+            assert whole_box.x0 <= box.x0 <= box.x1 <= whole_box.x1
+            assert whole_box.y0 <= box.y0 <= box.y1 <= whole_box.y1
+            assert not any(box.overlaps(other) for other in words[:i])
+
+
+def test_a_single_size_has_ratios_and_no_curve_and_nothing_measured_has_no_picture(tmp_path: Path) -> None:
+    one = grown((1_000,))
+    assert [path.name for path in plot.pictures(one, tmp_path)] == ["ratios-pages.svg", "ratios-changes.svg"]
+    assert list(plot.pictures(made({}), tmp_path)) == []
+
+
+@given(st.floats(1e-12, 1e6))
+def test_costs_are_labelled_with_three_digits_and_a_unit_that_suits(value: float) -> None:
+    number, unit = plot.label(value).split()
+    factor = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
+    assert float(number.replace(",", "")) * factor == pytest.approx(value, rel=0.06)
+    assert abs(log(float(number.replace(",", "")))) < log(1000) or unit in ("ns", "s")
+
+
+def test_the_page_of_the_model_is_the_listing_that_says_so() -> None:
+    model = Model()
+    model.attach(0, ["a", "b", "c"], 5)
+    model.complete("b", 7)
+    assert str(model.page(Asked(2))) == "2 files (a, b), has_more True"
+    assert model.page(Asked(1, before="c", order="asc")).records[0].id == "b"
+    assert model.page(Asked(5, order="desc", after="c", filter="in_progress")) == Listing(
+        (model.file("a"),), more=False
+    )
