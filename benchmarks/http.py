@@ -319,6 +319,7 @@ class OverUvicorn(Work):
     """Through uvicorn on loopback, some connections at once; each answer is compared with what is known."""
 
     patience: ClassVar[float] = 10.0
+    longer: ClassVar[float] = 10.0
     what: str
 
     def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:  # noqa: ARG002 - see Work

@@ -21,6 +21,9 @@ Task = Callable[[], object]
 LEAST_TURNS = 3
 """With fewer there is no spread to speak of."""
 
+LONG = 0.1
+"""Seconds from which on what was done once is believed to take about as long again."""
+
 
 @frozen
 class Times:
@@ -132,13 +135,19 @@ class Entry:
         if self.task is None:
             self.number = max(1, min(self.most, round(seconds / max(self.one, 1e-7))))
             return
-        self.number = 1
-        spent = self.one
+        self.number, spent = 1, self.one
+        if spent < LONG:
+            spent = self._twice()
         while spent < seconds / 4:
             self.number *= 4
-            spent = timed([self.task] * self.number)
+            spent = self._twice()
         self.one = spent / self.number
         self.number = max(1, round(self.number * seconds / spent))
+
+    def _twice(self) -> float:
+        """The better of two: what was interrupted, or cold, would leave turns that are too short."""
+        assert self.task is not None
+        return min(timed([self.task] * self.number), timed([self.task] * self.number))
 
     def turn(self) -> float:
         """Have one turn; the seconds that one operation took."""
@@ -162,10 +171,16 @@ def timed(tasks: Sequence[Task]) -> float:
     return perf_counter() - start
 
 
-def turns(one: float, number: int, rounds: int, budget: float) -> int:
-    """How many turns there is time for, ``rounds`` at most; 0 if not for the least that is needed."""
-    affordable = min(rounds, int(budget / max(one * number, 1e-9)))
-    return affordable if affordable >= min(rounds, LEAST_TURNS) else 0
+def turns(one: float, rounds: int, budget: float, patience: float = 1.0) -> int:
+    """How many turns of ``one`` seconds there is time for.
+
+    As many as the budget allows, ``rounds`` at most.  If that is fewer than the least that says anything, it is
+    that least, if ``patience`` times the budget allows it; else 0.
+    """
+    least = min(rounds, LEAST_TURNS)
+    if least * one > budget * patience:
+        return 0
+    return max(least, min(rounds, int(budget / max(one, 1e-9))))
 
 
 def rounds_of(turns: int, rounds: int) -> list[int]:
@@ -174,20 +189,24 @@ def rounds_of(turns: int, rounds: int) -> list[int]:
 
 
 def in_turns(
-    entries: Sequence[Entry], *, rounds: int, seconds: float, budget: float
+    entries: Sequence[Entry], *, rounds: int, seconds: float, budget: float, patience: float = 1.0
 ) -> dict[tuple[str, int], Times]:
     """Time all entries in the same rounds, each with turns of about ``seconds``; by contender and size.
 
-    One whose least number of turns would take longer than ``budget`` seconds is left out.
+    One whose turns would take longer than ``budget`` seconds has fewer; one whose least number of turns would
+    take longer than ``patience`` times that is left out.
     """
     taking: dict[int, list[Entry]] = {turn: [] for turn in range(rounds)}
     found: dict[tuple[str, int], list[float | None]] = {}
     with undisturbed():
         for entry in entries:
-            if not turns(entry.one, 1, rounds, budget):
+            if not turns(entry.one, rounds, budget, patience):
                 continue
             entry.calibrate(seconds)
-            affordable = turns(entry.one, entry.number, rounds, max(budget, seconds * rounds * 2))
+            turn_takes = entry.one * entry.number
+            affordable = turns(turn_takes, rounds, max(budget, 2 * seconds * rounds), patience)
+            if not affordable:
+                continue
             found[entry.contender, entry.n] = [None] * rounds
             for turn in rounds_of(affordable, rounds):
                 taking[turn].append(entry)

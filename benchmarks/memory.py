@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
 
 from attrs import frozen
 
@@ -57,7 +56,6 @@ class Memory(Work):
 
     measured: Callable[[str, int], list[str]]
     """The command that prints them."""
-    unit: ClassVar[str] = "bytes"
 
     def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:
         """The largest, and another for those that are not tried with that."""

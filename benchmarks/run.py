@@ -88,7 +88,13 @@ def results_of(
                 if ready.left_out and (seen := slow.get(ready.contender)):
                     slow[ready.contender] = [*seen, (n, seen[-1][1] * n / seen[-1][0])]
     tell(f"{work.name}: {len(entries)} contenders and sizes in turns")
-    times = in_turns(entries, rounds=pace.rounds, seconds=pace.seconds, budget=pace.budget * work.patience)
+    times = in_turns(
+        entries,
+        rounds=pace.rounds,
+        seconds=pace.seconds * work.longer,
+        budget=pace.budget,
+        patience=work.patience,
+    )
     found += [_result(work, entry, times) for entry in entries]
     order = {key: place for place, key in enumerate(TITLES)}
     return sorted(found, key=lambda result: (order.get(result.contender, len(order)), result.n))

@@ -139,8 +139,6 @@ def runs(run: Callable[[int], tuple[int, float]], n: int, number: int) -> list[T
 class SimulatedMemory(Work):
     """Bytes a file at the end of a run."""
 
-    unit: ClassVar[str] = "bytes"
-
     def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:
         """The largest."""
         return [min(max(asked), pace.longest)]

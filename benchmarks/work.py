@@ -40,7 +40,7 @@ class Pace:
     seconds: float = 0.01
     """About how long one turn takes."""
     budget: float = 1.0
-    """Seconds that a contender may take for its turns at one work and size; more, and it is left out."""
+    """Seconds that a contender may take for its turns at one work and size; more, and it has fewer of them."""
     longest: int = 1_000_000
     """The largest size of works that take long at any size."""
 
@@ -53,9 +53,10 @@ class Work(ABC):
     title: str
     changes: ClassVar[bool] = False
     """Whether it changes what the contenders hold: such works come last."""
-    patience: ClassVar[float] = 1.0
-    """How many times the usual budget it may take."""
-    unit: ClassVar[str] = "s"
+    patience: ClassVar[float] = 5.0
+    """How many times the budget the least number of turns may take."""
+    longer: ClassVar[float] = 1.0
+    """How many times as long as usual a turn takes."""
 
     @property
     def word(self) -> str:
