@@ -139,7 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show(["", *(f"{key:34} {title}" for key, title in TITLES.items())])
         return 0
     if run is None:
-        run = measure(works, sizes, quick=given.quick)
+        try:
+            run = measure(works, sizes, quick=given.quick)
+        except KeyboardInterrupt:  # before there was anything to measure, or once more while things are closed
+            return INTERRUPTED
     if given.json:
         Path(given.json).write_text(run.to_json(), encoding="utf-8")
     if old is not None:

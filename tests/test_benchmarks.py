@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -602,6 +605,27 @@ def test_an_interrupted_run_says_so_and_keeps_what_it_has(
     assert "interrupted: 1 of 3 works were measured" in told
     whole = program.read(str(kept))
     assert (whole.complete, whole.works()) == (False, ["retrieve.file"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, a signal is sent in another way")
+def test_control_c_ends_a_run_and_its_servers_in_order() -> None:
+    # Whoever runs the tests in the background may have them ignore the signal, and children inherit that.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from benchmarks.__main__ import main; sys.exit(main(['--quick', '--only', 'page']))"
+    )
+    command = [sys.executable, "-W", "error", "-c", code]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("page of 20") for line in process.stdout)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert re.search(r"^interrupted: \d+ of \d+ works were measured$", out, re.MULTILINE)
+    with pytest.raises(ProcessLookupError):  # nothing is left in its session
+        os.killpg(process.pid, 0)
 
 
 def test_the_list_names_every_work_and_every_contender(capsys: Any) -> None:
