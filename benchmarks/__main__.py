@@ -89,7 +89,9 @@ def measure(works: Sequence[Work], sizes: Sequence[int], *, quick: bool) -> Run:
             contenders=TITLES,
             results=(),
         )
-        show([*report.heading(run), *report.missing(stage.missing, TITLES), ""])
+        most = {kind.key: kind.most for kind in stage.present()}
+        told = [*report.missing(stage.missing, TITLES), *report.bounded(most, sizes, TITLES)]
+        show([*report.heading(run), *told, ""])
         start = perf_counter()
         try:
             for work, found in measured(works, sizes, stage, QUICK_PACE if quick else PACE, tell):

@@ -131,13 +131,11 @@ class Client(Work):
             sdk = stage.keep(client(served))
             task = self.call(sdk, ours.id, ours.batches[0], after)
             yield self.checked(key, n, task, stage)
-        if self.what != "batch" and any(kind is OpenAIResponses for kind in stage.present()):
-            # Its router catches the requests of all clients, so there can be only one at a time.
-            if n != FILES:
-                yield self.left_out(OpenAIResponses.key, n, f"measured with {FILES:,} files alone")
-            elif find_spec("openai_responses"):
-                sdk = stage.keep_once("mock", partial(mocked, stage, n))
-                yield self.checked(OpenAIResponses.key, n, self.call(sdk, ours.id, "", after), stage)
+        # A mock's router catches the requests of all clients, so there can be only one at a time.
+        mocks = n == FILES and self.what != "batch" and any(kind is OpenAIResponses for kind in stage.present())
+        if mocks and find_spec("openai_responses"):
+            sdk = stage.keep_once("mock", partial(mocked, stage, n))
+            yield self.checked(OpenAIResponses.key, n, self.call(sdk, ours.id, "", after), stage)
 
     def call(self, sdk: Any, store_id: str, batch_id: str, after: str) -> Task:
         """The client's call for what is asked for."""

@@ -104,6 +104,11 @@ def missing(what: dict[str, str], contenders: dict[str, str]) -> list[str]:
     return [f"not here: {contenders.get(key, key)} ({how})" for key, how in what.items()]
 
 
+def bounded(most: dict[str, int], asked: Sequence[int], contenders: dict[str, str]) -> list[str]:
+    """Who is not tried with the largest of the sizes that are asked for."""
+    return [f"up to {size(n)} files: {contenders.get(key, key)}" for key, n in most.items() if n < max(asked)]
+
+
 # Two runs
 
 

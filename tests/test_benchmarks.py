@@ -285,6 +285,17 @@ def test_a_contender_that_is_missing_is_named_once_with_what_to_install(stage: A
     assert [result.contender for result in run.results_of(PAGES[0], [400], here, FAST)] == ["ours"]
 
 
+def test_a_contender_with_a_bound_is_not_tried_beyond_it_and_that_is_said_once(stage: Any) -> None:
+    class Bounded(SortedOnEveryPage):
+        key, title, most = "bounded", "bounded", 500
+
+    found = run.results_of(PAGES[0], [400, 600], stage(Ours, Bounded), FAST)
+    assert [(result.contender, result.n) for result in found] == [("ours", 400), ("ours", 600), ("bounded", 400)]
+    most = {"ours": 10**6, "bounded": 500}
+    assert report.bounded(most, [400, 600], {"bounded": "a title"}) == ["up to 500 files: a title"]
+    assert report.bounded(most, [400], {}) == []
+
+
 def test_the_collector_is_as_it_was_after_a_stage() -> None:
     before = gc.get_freeze_count()
     with Stage([Floor]) as here:
