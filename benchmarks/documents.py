@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import fill
 
 from benchmarks import plot
 from benchmarks.measure import Ratio
@@ -56,6 +57,16 @@ BESIDE = {
 """The table's columns beside ours, and who stands in them."""
 
 
+NAMES = {
+    "redis": "Redis",
+    "ogx": "OGX",
+    "json-dumps": "`json.dumps`",
+    "simpy-file": "SimPy, a process a file",
+    "simpy-worker": "SimPy, a process a worker",
+}
+"""Of those who share a column."""
+
+
 def cell(found: Ratio | None) -> str:
     """A ratio in the table."""
     if found is None:
@@ -82,10 +93,10 @@ def rows(run: Run) -> Iterator[list[str]]:
                         if (found := run.ratio(work, key, where)) is not None:
                             break
                 if found is not None:
-                    name = "" if len(who) < 3 else f" {run.contenders.get(key, key).partition(',')[0]}"
+                    name = "" if len(who) < 3 else f" {NAMES.get(key, key)}"
                     apart = "" if where == n else f" ({size(where)})"
                     told.append(f"{cell(found)}{name}{apart}")
-            cells.append(", ".join(told))
+            cells.append("; ".join(told))
         exponent = run.exponent(work, OURS)
         yield [
             run.titles.get(work, work),
@@ -103,12 +114,13 @@ def part(run: Run) -> str:
     table = "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
     versions = run.machine.versions
     beside = ", ".join(f"{name} {versions[name]}" for name in ("SQLite", "redis-server") if versions.get(name))
-    return (
-        f"\n![Cost of an operation against the number of files]({PICTURE})\n\n"
-        f"{run.date}, {run.machine}, {beside}; load average {run.load.before:g} before, {run.load.highest:g} at\n"
-        "most. *Ours* is a cost; the others are how many times that they take, *draw* where the middle half of\n"
-        f"the rounds crosses 1.\n\n{table}\n"
+    told = (
+        f"{run.date}, {run.machine}, {beside}; load average {run.load.before:g} before, {run.load.highest:g} at "
+        "most. *Ours* is a cost; the others are how many times that they take, *draw* where the middle half of "
+        "the rounds crosses 1."
     )
+    picture = f"![Cost of an operation against the number of files]({PICTURE})"
+    return f"\n{picture}\n\n{fill(told, 118)}\n\n{table}\n"
 
 
 def written(text: str, run: Run) -> str:

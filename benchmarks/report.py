@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
 
 from benchmarks.measure import Ratio, Times, exponent
 from benchmarks.results import OURS, Result, Run, ratio, size, sizes
@@ -113,41 +114,44 @@ def bounded(most: dict[str, int], asked: Sequence[int], contenders: dict[str, st
 
 
 def comparison(old: Run, new: Run) -> list[str]:
-    """What changed beyond noise: of each work and size, what the others take over what ours does.
+    """What changed beyond noise: what ours takes at a work and a size, in units of what the others take.
 
-    A ratio changed if the middle halves of its rounds are apart, and the medians by more than 5 per cent.
+    It changed if, beside more than half of the others, the middle halves of the ratios' rounds are apart and the
+    medians differ by more than 5 per cent, all in the same direction.  One of the others that was disturbed, or
+    has become another version, is no such majority.
     """
     lines: list[str] = []
     looked_at = 0
-    differing = _differing(old, new)
     for work in new.works():
         for n in sizes(new.of(work)):
-            for contender in dict.fromkeys(result.contender for result in new.of(work)):
-                was, now = _figure(old, work, contender, n), _figure(new, work, contender, n)
-                if was is None or now is None:
-                    continue
-                looked_at += 1
-                if now.differs(was):
-                    better = (now.median < was.median) is (contender == OURS)
-                    beside = "" if contender == OURS else f" {new.contenders.get(contender, contender)}:"
+            pairs = [
+                (was, now)
+                for contender in dict.fromkeys(result.contender for result in new.of(work))
+                if (was := _figure(old, work, contender, n)) and (now := _figure(new, work, contender, n))
+            ]
+            if not pairs:
+                continue
+            looked_at += 1
+            factors = [now.median / was.median for was, now in pairs]
+            for word, moved in (
+                ("better", [now.differs(was) and now.median < was.median for was, now in pairs]),
+                ("worse", [now.differs(was) and now.median > was.median for was, now in pairs]),
+            ):
+                if 2 * sum(moved) > len(pairs):
+                    beside = f" (beside {sum(moved)} of {len(pairs)})" if unit_of(work) == "s" else ""
                     lines.append(
-                        f"{'better' if better else 'worse':6} {work} at {size(n)}:{beside} "
-                        f"{was.median:.3g} ({was.low:.3g}-{was.high:.3g}) -> "
-                        f"{now.median:.3g} ({now.low:.3g}-{now.high:.3g})"
+                        f"{word:6} {work} at {size(n)}: ours takes {median(factors):.2f}x of what it did{beside}"
                     )
-    return [
-        *differing,
-        *(lines or []),
-        f"{len(lines)} of {looked_at} figures that are in both changed beyond noise (since {old.date})",
-    ]
+    counted = f"{len(lines)} of {looked_at} works and sizes that are in both changed beyond noise"
+    return [*_differing(old, new), *lines, f"{counted} (since {old.date})"]
 
 
 def _figure(run: Run, work: str, contender: str, n: int) -> Ratio | None:
-    """What the contender takes over what ours does; of memory, the bytes."""
+    """What ours takes over what the contender does; of memory, the bytes that ours takes."""
     if unit_of(work) == "bytes":
-        times = run.find(work, contender, n)
-        return None if times is None or contender != OURS else Ratio.of(times, Times((1.0,) * len(times.rounds)))
-    return None if contender == OURS else run.ratio(work, contender, n)
+        times = run.find(work, contender, n) if contender == OURS else None
+        return None if times is None else Ratio.of(times, Times((1.0,) * len(times.rounds)))
+    return None if contender == OURS else run.ratio(work, OURS, n, contender)
 
 
 def _differing(old: Run, new: Run) -> Iterator[str]:

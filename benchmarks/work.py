@@ -320,6 +320,8 @@ class Change(StoreWork):
     """How the counts of the store change, whatever is prepared included."""
     check: Callable[[Contender, Any], None] = field(default=lambda _contender, _answer: None)
     """Raise ``WrongAnswer`` if what the first one answers is not right."""
+    attached: int = 1
+    """How many files one of them needs, or attaches: a turn is not to make the store an eighth larger."""
     operations: int = 1
     most: int = 20
     changes: ClassVar[bool] = True
@@ -340,7 +342,7 @@ class Change(StoreWork):
             prepare=partial(self.prepared, filled),
             verify=filled.verify,
             operations=self.operations,
-            most=min(self.most, max(1, filled.n // 8)),
+            most=min(self.most, max(1, filled.n // 8 // self.attached)),
             one=one,
         )
 
@@ -404,15 +406,16 @@ def _seen_once(contender: Contender, pages: Any) -> None:
 
 CHANGES = [
     Change("complete.1", "complete one file, scattered", _completing, (-1, 1, 0, 0), most=200),
-    Change("complete.2000", "complete 2,000 files at once", _completing_many, (0, BATCH, 0, 0)),
-    Change("create.2000", "create a batch of 2,000", _creating, (BATCH, 0, 0, 0)),
-    Change("cancel.2000", "cancel 2,000 in progress", _cancelling, (0, 0, 0, BATCH)),
+    Change("complete.2000", "complete 2,000 files at once", _completing_many, (0, BATCH, 0, 0), attached=BATCH),
+    Change("create.2000", "create a batch of 2,000", _creating, (BATCH, 0, 0, 0), attached=BATCH),
+    Change("cancel.2000", "cancel 2,000 in progress", _cancelling, (0, 0, 0, BATCH), attached=BATCH),
     Change(
         "delete-walk",
         "walk with deletions: a page and a delete",
         _delete_walking,
         (WALKED - WALKED // 20, 0, 0, 0),
         _seen_once,
+        attached=WALKED,
         operations=WALKED // 20,
     ),
 ]

@@ -483,11 +483,12 @@ def test_compare_says_what_is_beyond_noise_and_not_what_is_within(factor: float,
     *lines, last = report.comparison(old, new)
     if 0.97 < factor < 1.03:
         assert lines == []
-        assert last.startswith("0 of 2 figures")
+        assert last.startswith("0 of 2 works and sizes")
     else:
         (line,) = lines
-        assert line.startswith(f"{'better' if factor < 1 else 'worse':6} page.20 at 10^3: SQLite")
-        assert last.startswith("1 of 2 figures")
+        word = "better" if factor < 1 else "worse"
+        assert line == f"{word:6} page.20 at 10^3: ours takes {factor:.2f}x of what it did (beside 1 of 1)"
+        assert last.startswith("1 of 2 works and sizes")
 
 
 def test_a_noisy_ratio_has_not_changed_and_another_machine_is_named() -> None:
@@ -495,14 +496,30 @@ def test_a_noisy_ratio_has_not_changed_and_another_machine_is_named() -> None:
     figures = {("page.20", "ours", 1_000): steady(1e-6), ("page.20", "sqlite", 1_000): noisy}
     old = made(figures)
     new = made({**figures, ("page.20", "ours", 1_000): steady(0.8e-6)})
-    assert report.comparison(old, new) == [
-        "0 of 1 figures that are in both changed beyond noise (since 2026-11-21)"
-    ]
+    unchanged = ["0 of 1 works and sizes that are in both changed beyond noise (since 2026-11-21)"]
+    assert report.comparison(old, new) == unchanged
     moved = evolve(new, machine=evolve(HERE, cpu="another", versions={"SQLite": "3.50.0", "redis": ""}))
     assert report.comparison(old, moved)[:2] == [
         "not the same: processor was a processor, is another",
         "not the same: SQLite was 3.40.1, is 3.50.0",
     ]
+
+
+@pytest.mark.parametrize(("moved", "told"), [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1)])
+def test_ours_has_changed_where_most_of_the_others_say_so(moved: int, told: int) -> None:
+    others = ("floor", "sqlite", "islice", "redis")
+    figures = {("page.20", key, 1_000): steady(1e-6) for key in ("ours", *others)}
+    new = {**figures, **{("page.20", key, 1_000): steady(2e-6) for key in others[:moved]}}
+    *lines, _ = report.comparison(made(figures), made(new))
+    assert len(lines) == told
+    assert all("better" in line and f"(beside {moved} of 4)" in line for line in lines)
+
+
+def test_memory_is_compared_by_its_bytes() -> None:
+    old, new = (
+        made({("memory", "ours", 1_000): [bytes], ("memory", "floor", 1_000): [9.0]}) for bytes in (300.0, 200.0)
+    )
+    assert report.comparison(old, new)[0] == "better memory at 10^3: ours takes 0.67x of what it did"
 
 
 def test_goals_are_figures_and_say_whether_they_are_met_at_their_worst() -> None:

@@ -1,8 +1,8 @@
 """The physical floor: what each work costs if all that could be prepared was, and nothing else is kept.
 
 A page is a slice of a list that lies ready, at a place that is known; a look is a look-up in a dict; a change is
-a change of one dict.  Nobody can be faster in Python, and nobody could use it: after a change the lists are old,
-and making new ones, which is not timed, takes time that grows with the store.
+a look-up and a change of one list.  Nobody can be faster in Python, and nobody could use it: after a change the
+lists are old, and making new ones, which is not timed, takes time that grows with the store.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 from operator import getitem
 from typing import Any, ClassVar
 
-from benchmarks.answers import Asked, Counts, Listing
+from benchmarks.answers import STATUSES, Asked, Counts, Listing
 from benchmarks.contenders.base import Contender, as_dict, dumped
 from benchmarks.contenders.values import Found, Typed, made
 from benchmarks.measure import Task
@@ -26,35 +26,40 @@ State = int | str
 
 
 class Floor(Typed):
-    """One dict, and prepared lists."""
+    """A dict of places, a list of states, and prepared lists."""
 
     key, title = "floor", "floor"
     unable: ClassVar[Mapping[str, str]] = {"delete-walk": "its lists would be old after each deletion"}
 
     def __init__(self) -> None:
-        self.states: dict[str, State] = {}
+        self.places: dict[str, int] = {}
+        self.states: list[State] = []
         """In the order of attachment, deleted files as well."""
-        self.batches: dict[int, tuple[list[str], int]] = {}
+        self.batches: dict[int, tuple[int, list[str], int]] = {}
+        """The place of the first file, the ids, and when they were attached."""
         self.deleted: set[str] = set()
         self._old = True
 
-    def attach(self, batch: int, ids: list[str], created_at: int) -> object:
+    def attach(self, batch: int, ids: list[str], created_at: int) -> None:
         """See ``Contender``."""
-        self.batches[batch] = ids, created_at
+        first = len(self.states)
+        self.places.update(zip(ids, range(first, first + len(ids)), strict=True))
+        self.states += ["in_progress"] * len(ids)
+        self.batches[batch] = first, ids, created_at
         self._old = True
-        return self.states.update(dict.fromkeys(ids, "in_progress"))
 
     def complete(self, id: str, usage_bytes: int) -> object:
         """See ``Contender``."""
         self._old = True
-        self.states[id] = usage_bytes
+        self.states[self.places[id]] = usage_bytes
         return id
 
-    def cancel(self, batch: int) -> object:
+    def cancel(self, batch: int) -> None:
         """See ``Contender``."""
-        states = self.states
+        first, ids, _ = self.batches[batch]
+        rows = slice(first, first + len(ids))
+        self.states[rows] = ["cancelled" if state == "in_progress" else state for state in self.states[rows]]
         self._old = True
-        return states.update([(id, "cancelled") for id in self.batches[batch][0] if states[id] == "in_progress"])
 
     def delete(self, id: str) -> None:
         """See ``Contender``."""
@@ -65,16 +70,13 @@ class Floor(Typed):
         if not self._old:
             return
         files: list[VectorStoreFile] = []
-        for ids, created_at in self.batches.values():
-            for id in ids:
-                state = self.states[id]
+        for first, ids, created_at in self.batches.values():
+            for id, state in zip(ids, self.states[first:], strict=False):
                 status: Any = "completed" if isinstance(state, int) else state
                 files.append(made(id, created_at, status, state if isinstance(state, int) else 0))
         self._files = {file.id: file for file in files}
-        self._places = {file.id: place for place, file in enumerate(files)}
         self._attached = files
         self._lists: dict[FileStatus | None, list[VectorStoreFile]] = {}
-        self._sizes: Counts | None = None
         self._old = False
 
     def _list(self, filter: str | None) -> list[VectorStoreFile]:
@@ -93,11 +95,11 @@ class Floor(Typed):
             after, before = before, after
         low, high = 0, len(files)
         if after is not None:
-            place = self._places[after]
-            low = next((i for i, file in enumerate(files) if self._places[file.id] > place), high)
+            place = self.places[after]
+            low = next((i for i, file in enumerate(files) if self.places[file.id] > place), high)
         if before is not None:
-            place = self._places[before]
-            high = next((i for i, file in enumerate(files) if self._places[file.id] >= place), high)
+            place = self.places[before]
+            high = next((i for i, file in enumerate(files) if self.places[file.id] >= place), high)
         more = high - low > asked.limit
         from_behind = (asked.order == "desc") is not (asked.before is not None and asked.after is None)
         if from_behind:
@@ -141,13 +143,12 @@ class Floor(Typed):
 
     def counts(self, batch: int | None = None) -> Counts:
         """See ``Contender``."""
-        ids = self.states if batch is None else self.batches[batch][0]
+        _, ids, _ = (0, list(self.places), 0) if batch is None else self.batches[batch]
         found = [0, 0, 0, 0]
-        names = "in_progress", "completed", "failed", "cancelled"
         for id in ids:
             if batch is not None or id not in self.deleted:
-                state = self.states[id]
-                found[1 if isinstance(state, int) else names.index(state)] += 1
+                state = self.states[self.places[id]]
+                found[1 if isinstance(state, int) else STATUSES.index(state)] += 1
         return found[0], found[1], found[2], found[3]
 
     def asking_json(self, asked: Asked) -> Task:
@@ -166,21 +167,22 @@ class Floor(Typed):
 
     def save(self) -> bytes:
         """See ``Contender``."""
-        return marshal.dumps((self.states, self.batches, self.deleted))
+        return marshal.dumps((self.places, self.states, self.batches, self.deleted))
 
     def replaying(self, filling: Callable[[Contender], object]) -> Task:
-        """The states, one after the other, into a dict."""
+        """The states, one after the other, to where they belong."""
         first = Floor()
         filling(first)
-        done: list[tuple[str, State]] = [(id, "in_progress") for id in first.states]
-        done += [(id, state) for id, state in first.states.items() if state != "in_progress"]
+        ended = [(id, first.states[place]) for id, place in first.places.items()]
+        done = [(id, state) for id, state in ended if state != "in_progress"]
 
         def replay() -> Floor:
             other = Floor()
-            other.batches = first.batches
-            states: dict[str, State] = other.states
-            for id, state in done:  # one event after the other, as the engine takes them
-                states[id] = state  # noqa: PERF403
+            for batch, (_, ids, created_at) in first.batches.items():
+                other.attach(batch, ids, created_at)
+            places, states = other.places, other.states
+            for id, state in done:
+                states[places[id]] = state
             return other
 
         return replay
@@ -189,7 +191,8 @@ class Floor(Typed):
     def load(cls, saved: bytes) -> Floor:
         """See ``Contender``."""
         loaded = cls()
-        loaded.states, loaded.batches, loaded.deleted = marshal.loads(saved)  # noqa: S302 - saved just before
+        kept = marshal.loads(saved)  # noqa: S302 - what was saved just before
+        loaded.places, loaded.states, loaded.batches, loaded.deleted = kept
         return loaded
 
 
