@@ -125,17 +125,19 @@ def superscript(power: int) -> str:
 def legend(drawn: Figure, run: Run, shown: dict[str, Any]) -> None:
     """Name who is drawn, below, in as many columns as there is room for."""
     order = [key for key in STYLES if key in shown]
+    names = [run.contenders.get(key, key) for key in order]
     drawn.legend(
         [shown[key] for key in order],
-        [run.contenders.get(key, key) for key in order],
+        names,
         loc="outside lower center",
-        ncols=legend_columns(len(order), drawn.get_figwidth()),
+        ncols=legend_columns(names, drawn.get_figwidth()),
     )
 
 
-def legend_columns(entries: int, width: float) -> int:
+def legend_columns(names: Sequence[str], width: float) -> int:
     """How many names stand side by side on so many inches."""
-    return max(1, min(entries, int(width / 2.4)))
+    each = 0.75 + 0.075 * max(map(len, names), default=0)
+    return max(1, min(len(names), int(width / each)))
 
 
 # Cost against size
@@ -159,8 +161,9 @@ def costs(run: Run, works: Sequence[str], *, columns: int = 3) -> Iterator[Figur
     columns = min(columns, len(works))
     rows = -(-len(works) // columns)
     width = max(3.3 * columns + 0.4, 5.0)
-    named = len({result.contender for work in works for result, _ in timed(run.of(work))})
-    below = 0.35 + 0.2 * -(-named // legend_columns(named, width))
+    keys = {result.contender for work in works for result, _ in timed(run.of(work))}
+    names = [run.contenders.get(key, key) for key in keys]
+    below = 0.35 + 0.2 * -(-len(names) // legend_columns(names, width))
     with drawing(width, 2.6 * rows + below) as drawn:
         panels = list(drawn.subplots(rows, columns, squeeze=False).flat)
         shown: dict[str, Any] = {}
@@ -210,7 +213,8 @@ def _costs(panel: Any, run: Run, work: str, shown: dict[str, Any]) -> None:
     if high / low < 10:  # at least a decade, so that noise is not drawn as growth
         middle = (low * high) ** 0.5
         panel.set_ylim(middle / 10**0.5, middle * 10**0.5)
-    panel.yaxis.set_major_locator(LogLocator(numticks=8))
+    low, high = panel.get_ylim()
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 30 else (1,), numticks=8))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
     panel.yaxis.set_minor_formatter(NullFormatter())
     panel.grid(axis="y", color=GRID, linewidth=0.7)
