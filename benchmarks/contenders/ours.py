@@ -57,11 +57,22 @@ class Ours(Contender):
         return self._asking(asked)
 
     def _asking(self, asked: Asked) -> Callable[[], Page[VectorStoreFile]]:
-        given: dict[str, Any] = {"limit": asked.limit, "order": asked.order}
-        for name in ("after", "before", "filter"):
-            if (value := getattr(asked, name)) is not None:
-                given[name] = value
-        return partial(self.stores.files.list, self.id, **given)
+        ask, id, limit = self.stores.files.list, self.id, asked.limit
+        order: Any = asked.order
+        filter: Any = asked.filter
+        after, before = asked.after, asked.before
+        # Written out, and no partial: to merge keywords into a call costs more than to slice a list.
+        calls: dict[tuple[bool, bool, bool], Callable[[], Page[VectorStoreFile]]] = {
+            (False, False, False): lambda: ask(id, limit=limit, order=order),
+            (True, False, False): lambda: ask(id, limit=limit, order=order, after=after),
+            (False, True, False): lambda: ask(id, limit=limit, order=order, before=before),
+            (False, False, True): lambda: ask(id, limit=limit, order=order, filter=filter),
+            (True, False, True): lambda: ask(id, limit=limit, order=order, after=after, filter=filter),
+        }
+        return calls.get(
+            (after is not None, before is not None, filter is not None),
+            lambda: ask(id, limit=limit, order=order, after=after, before=before, filter=filter),
+        )
 
     def listing(self, page: Page[VectorStoreFile]) -> Listing:
         """See ``Contender``."""
