@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable
 from itertools import count
-from math import isfinite
+from math import inf, isfinite
 from typing import Protocol
 
 
@@ -59,7 +59,7 @@ class VirtualClock:
 
     def advance_to(self, when: float) -> float:
         """Move on to ``when``; answer it.  Raise ``ValueError`` if it lies in the past or is not a number."""
-        if not (when >= self._now and isfinite(when)):
+        if not self._now <= when < inf:
             raise ValueError(
                 f"a clock cannot go from {self._now!r} to {when!r}: give a finite time that is not in the past"
             )

@@ -21,7 +21,7 @@ from vsbatch_core.errors import AlreadyLeased, shown
 from vsbatch_core.model import VectorStoreFile
 from vsbatch_core.simulation.durations import sampler
 from vsbatch_core.simulation.outcomes import Completed, Failed, Never, Outcome
-from vsbatch_core.simulation.plans import Plan
+from vsbatch_core.simulation.plans import Decider, Plan
 from vsbatch_core.simulation.queue import AtRandom, Fifo, Keyed, Lifo
 from vsbatch_core.simulation.report import Figures
 from vsbatch_core.simulation.timeline import Timeline
@@ -107,7 +107,8 @@ class Machine:
     def _use(self, plan: Plan) -> None:
         self._plan = plan
         self._most = inf if plan.workers is None else plan.workers
-        self._decide = plan.decider(self._random)
+        decide = plan.decider(self._random)
+        self._asked = decide if plan.size is None else partial(self._sized, decide)
         self._service = sampler(plan.service, self._random, self._size)
 
     def _new_line(self, random: Random) -> Fifo:
@@ -238,9 +239,9 @@ class Machine:
             self._forgotten.add((store.id, row))
         return True
 
-    def _asked(self, file: VectorStoreFile, tried: int) -> Outcome:
-        outcome = self._decide(file, tried)
-        if self._plan.size is None or type(outcome) is not Completed or outcome.usage_bytes is not None:
+    def _sized(self, decide: Decider, file: VectorStoreFile, tried: int) -> Outcome:
+        outcome = decide(file, tried)
+        if type(outcome) is not Completed or outcome.usage_bytes is not None:
             return outcome
         return Completed(after=outcome.after, usage_bytes=self._size(file))
 
