@@ -108,14 +108,6 @@ def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
             assert top in THIRD_PARTY.get(room, set()), f"'{room}' may not import '{top}'"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.stem.startswith("oracle")], ids=relative)
-def test_the_oracle_shares_nothing_with_the_engine_but_values_and_errors(path: Path) -> None:
-    shared = {f"{PACKAGE}.errors", f"{PACKAGE}.model"}
-    for name in imports(TREES[path]):
-        own = name.startswith(f"{PACKAGE}.testing.oracle")
-        assert own or name in shared or name.partition(".")[0] in sys.stdlib_module_names, name
-
-
 def test_the_table_of_rooms_has_no_cycle_and_names_only_rooms() -> None:
     assert set().union(*ROOMS.values()) <= set(ROOMS)
     assert list(TopologicalSorter(ROOMS).static_order())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,32 @@ def test_batches_may_be_cancelled_in_any_order(order: list[int], size: int) -> N
     for batch in order:
         cancel = call("vector_stores.file_batches.cancel", f"vsfb_{batch + 1}", vector_store_id="vs_1")
         comparison.step(cancel, (2,))
+
+
+def test_no_history_of_three_commands_about_expiry_tells_the_engine_from_the_oracle() -> None:
+    born = call(
+        "vector_stores.create", file_ids=["file-a"], expires_after={"anchor": "last_active_at", "days": 1}
+    )
+    alphabet = (
+        call("clock.move", 86_399.0),
+        call("clock.move", 1.0),
+        call("clock.move", 90_000.0),
+        call("clock.move", -1.0),
+        call("vector_stores.update", "vs_1", name="again"),
+        call("vector_stores.update", "vs_1", expires_after=None),
+        call("vector_stores.files.create", "vs_1", file_id="file-b"),
+        call("vector_stores.file_batches.create", "vs_1", file_ids=["file-b"]),
+        call("vector_stores.files.delete", "file-a", vector_store_id="vs_1"),
+        call("ingest.complete", "vs_1", "file-a", usage_bytes=1),
+    )
+    expired = 0
+    for history in product(alphabet, repeat=3):
+        comparison = Comparison(Subject)
+        for each in (born, *history):
+            comparison.step(each, ())
+        (store,) = comparison.oracle.stores
+        expired += store.expired(comparison.oracle.now(store))
+    assert expired > len(alphabet) ** 2  # Time did run out.
 
 
 # Arguments

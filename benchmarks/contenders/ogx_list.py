@@ -33,7 +33,7 @@ class Ogx(Contender):
                 mixin: Any = import_module("ogx.providers.utils.memory.openai_vector_store_mixin")
                 kvstore: Any = import_module("ogx.core.storage.kvstore.kvstore")
         except ImportError as error:
-            raise Missing(f"pip install ogx chardet pypdf ({error})") from error
+            raise Missing(f"pip install 'vsbatch-core[bench-peers]' ({error})") from error
         logging.disable(logging.INFO)
         # All that it leaves to a vector database is abstract, and is not called here.
         base = mixin.OpenAIVectorStoreMixin

@@ -28,7 +28,7 @@ class OpenAIResponses(Contender):
         try:
             module = import_module("openai_responses")
         except ImportError as error:
-            raise Missing("pip install openai-responses 'openai<3'") from error
+            raise Missing("pip install 'vsbatch-core[bench-peers]', which brings openai 2") from error
         types: Any = import_module("openai.types.vector_stores")
         self._make = types.VectorStoreFile
         self.files = module.OpenAIMock().state.vector_stores.files

@@ -35,9 +35,6 @@ class Fifo:
         self._parts: deque[list[Any]] = deque()
         """For each arrival: its store, the next row, the row after the last, and when it came."""
 
-    def __bool__(self) -> bool:
-        return bool(self._parts)
-
     def put(self, store: Store, start: int, stop: int, at: float) -> None:
         """Have ``start <= row < stop`` wait: one row or more."""
         self._parts.append([store, start, stop, at])
@@ -109,9 +106,6 @@ class AtRandom(Fifo):
         self._tickets: list[Ticket] = []
         self._next: Ticket | None = None
 
-    def __bool__(self) -> bool:
-        return bool(self._tickets or self._next)
-
     def put(self, store: Store, start: int, stop: int, at: float) -> None:
         """See ``Fifo``."""
         self._tickets += [(store, row, at) for row in range(start, stop)]
@@ -123,7 +117,7 @@ class AtRandom(Fifo):
     def take(self) -> Ticket | None:
         """See ``Fifo``."""
         tickets = self._tickets
-        while self:
+        while tickets or self._next is not None:
             if self._next is not None:
                 ticket, self._next = self._next, None
             else:
@@ -155,9 +149,6 @@ class Keyed(Fifo):
         self._sequence = count()
         self._taken: Any = None
         """The entry that was taken last."""
-
-    def __bool__(self) -> bool:
-        return bool(self._heap or self._parts)
 
     def put_back(self, ticket: Ticket) -> None:  # noqa: ARG002 - its key is still known
         """See ``Fifo``."""
