@@ -23,7 +23,7 @@ import vsbatch_core
 
 PACKAGE = Path(vsbatch_core.__file__).parent
 HERE = Path(__file__).resolve()
-EXAMPLES = 100
+EXAMPLES = 50
 STEPS = 20
 CAUGHT = 3
 """The exit status of a child whose machine found something; 1, where its law is a test of pytest's."""
