@@ -89,6 +89,10 @@ GOALS = (
     Goal("SQLite's cancel of 2,000 over ours, at least 1", "cancel.2000", "sqlite", OURS, 1, True),
     Goal("retrieve, in us, at most 2", "retrieve.*", OURS, "", 2, scale=1e6),
     Goal("SimPy over ours, 100,000 files, at least 2", "simulate.run", "simpy-file", OURS, 2, True, at=100_000),
+    Goal(
+        "simulated file at 10^6 over 10^4, at most 2", "simulate.run", OURS, OURS, 2, growth=(10_000, 1_000_000)
+    ),
+    Goal("bytes a simulated file, at most 450", "simulate.memory", OURS, "", 450),
     Goal("constant handler over ours, through uvicorn, at least 0.5", "uvicorn.*", "constant", OURS, 0.5, True),
     Goal(
         "openai-responses' list over ours at 10^3, at least 10",
