@@ -41,7 +41,7 @@ from vsbatch_core.testing.oracle import Oracle
 from vsbatch_core.testing.oracle_state import Attachment, Store
 from vsbatch_core.testing.subjects import World
 
-from .traced import TRACED
+from .brief import BRIEF
 
 FILES = ("file-b", "file-c", "file-a")
 BATCHES = "vector_stores.file_batches"
@@ -223,8 +223,7 @@ def pages_of(path: str, owner: tuple[str, ...], files: list[Attachment]) -> Iter
     yield from pages(path, owner, (), tuple(s for s in FILE_STATUSES if s not in statuses), 1)
 
 
-# Traced line by line it takes three times as long, to cover what four commands cover.
-DEPTH = 4 if TRACED else 5
+DEPTH = 4 if BRIEF else 5
 
 
 PARTS = 2

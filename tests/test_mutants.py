@@ -9,16 +9,14 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from .brief import BRIEF
 from .conftest import CAUGHT
 from .mutants import MUTANTS, PACKAGE, Mutant, tried
-from .traced import TRACED
 
-untraced = pytest.mark.skipif(
-    TRACED, reason="harmed copies of the package are not covered: tried without coverage"
-)
+at_length = pytest.mark.skipif(BRIEF, reason="planted bugs are tried once, and not under coverage")
 
 
-@untraced
+@at_length
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_the_planted_bug_is_caught(mutant: Mutant, record_property: Callable[[str, object], None]) -> None:
     verdict = tried(mutant)
@@ -36,7 +34,7 @@ def test_each_planted_bug_has_a_name_of_its_own_and_is_one_line() -> None:
         assert sum(a != b for a, b in zip(old, new, strict=True)) == 1
 
 
-@untraced
+@at_length
 @pytest.mark.parametrize("by", sorted({mutant.by for mutant in MUTANTS}))
 def test_what_catches_planted_bugs_finds_nothing_where_none_is_planted(by: str) -> None:
     verdict = tried(evolve(MUTANTS[0], by=by), planted=False)
