@@ -10,4 +10,5 @@ import os
 import sys
 
 coverage = sys.modules.get("coverage")
-BRIEF = "VSBATCH_BRIEF" in os.environ or (coverage is not None and coverage.Coverage.current() is not None)
+TRACED = coverage is not None and coverage.Coverage.current() is not None
+BRIEF = TRACED or "VSBATCH_BRIEF" in os.environ

@@ -3,6 +3,14 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
+
+from .brief import TRACED
+
+if TRACED:
+    # Lines are covered by fewer examples than laws are tried with.
+    settings.register_profile("traced", max_examples=30)
+    settings.load_profile("traced")
 
 pytest_plugins = ["pytester"]
 
