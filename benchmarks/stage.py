@@ -53,7 +53,7 @@ class Filled:
         self.contender = self.kind()
         try:
             fill(self.contender, self.n)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: it may have a server of its own
             self.contender.close()
             raise
         self.expected = self.contender.counts()

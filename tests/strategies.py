@@ -478,7 +478,7 @@ class Step:
 
     def do(self, world: World) -> None:
         """Ask the engine for it, and unless that raises, write down what follows."""
-        raise NotImplementedError
+        raise NotImplementedError  # every step has its own
 
 
 @frozen

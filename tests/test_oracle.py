@@ -342,7 +342,7 @@ def test_a_call_that_the_transport_can_not_say_is_left_out() -> None:
 
 
 def test_a_remote_subject_must_say_how_it_sends() -> None:
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match="Remote has to say how it sends"):
         Remote(World()).ask(FIRST[0])
 
 

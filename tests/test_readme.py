@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import vsbatch_core
+from vsbatch_core.testing.conformance import LAWS
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(
@@ -26,6 +27,14 @@ def test_the_code_in_the_readme_does_what_it_shows() -> None:
 def test_the_first_sample_is_at_most_fifteen_lines_of_code() -> None:
     examples = doctest.DocTestParser().get_examples((ROOT / "README.md").read_text(encoding="utf-8"))
     assert sum(len(example.source.splitlines()) for example in examples) <= 15
+
+
+def test_the_readme_counts_the_laws_and_the_scenarios_as_they_are() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"tries {len(LAWS)} laws" in readme
+    scenarios = list(Path(vsbatch_core.__file__).parent.joinpath("scenarios").glob("*.toml"))
+    assert len(scenarios) == 6
+    assert "names six scenarios" in readme
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -111,6 +111,26 @@ def test_megabytes_come_from_the_plan_or_the_host_or_the_attributes_in_this_orde
     assert simulation_of(Plan(service=per), "a", attributes=given).run() == 1
 
 
+def test_an_outcome_of_a_class_of_ones_own_is_what_its_base_is() -> None:
+    class Indexed(Completed):
+        """Made from a script of the user's."""
+
+    class Broken(Failed):
+        """As above."""
+
+    class Lost(Never):
+        """As above."""
+
+    said = {"file-a": Indexed(after=1.0), "file-b": Broken("server_error", after=2.0), "file-c": Lost()}
+    simulation = simulation_of(Plan(decide=lambda file: said[file.id], retries=1), *said)
+    assert ends(simulation) == [(1.0, "file-a", "completed"), (5.0, "file-b", "server_error")]
+    assert (simulation.report.ended, simulation.report.retried) == (2, 1)
+    sized = simulation_of(Plan(decide=lambda _file: Indexed(), size=lambda _file: 7), "file-a")
+    sized.run()
+    (store,) = sized.engine.vector_stores.list()
+    assert store.usage_bytes == 7
+
+
 def test_a_completed_file_takes_up_the_plans_size_unless_its_outcome_says_otherwise() -> None:
     plan = Plan(size=len, script={"bb": Completed(usage_bytes=7), "ccc": Failed("invalid_file")})
     simulation = simulation_of(evolve(plan, size=lambda file: len(file.id)), "a", "bb", "ccc", "dddd")

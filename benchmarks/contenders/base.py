@@ -113,11 +113,11 @@ class Contender(ABC):
 
     def file(self, id: str) -> Any:
         """One file."""
-        raise NotImplementedError
+        raise NotImplementedError  # asked only of those whose ``unable`` does not name it
 
     def record(self, file: Any) -> Record:
         """What a file says."""
-        raise NotImplementedError
+        raise NotImplementedError  # asked only of those whose ``unable`` does not name it
 
     def looking_at_counts(self, batch: int | None) -> Task:
         """What is timed for a look at a batch, or at the store, with its counts."""
@@ -125,7 +125,7 @@ class Contender(ABC):
 
     def tally(self, batch: int | None) -> Any:
         """A batch, or the store, with its counts."""
-        raise NotImplementedError
+        raise NotImplementedError  # asked only of those whose ``unable`` does not name it
 
     @abstractmethod
     def counts(self, batch: int | None = None) -> Counts:
@@ -161,16 +161,16 @@ class Contender(ABC):
 
     def save(self) -> bytes:
         """All of it, as bytes that could be written to a file."""
-        raise NotImplementedError
+        raise NotImplementedError  # asked only of those whose ``unable`` does not name it
 
     def replaying(self, filling: Callable[[Contender], object]) -> Task:
         """What is timed for a replay of what ``filling`` does: it answers a contender that has taken it in."""
-        raise NotImplementedError
+        raise NotImplementedError  # asked only of those whose ``unable`` does not name it
 
     @classmethod
     def load(cls, saved: bytes) -> Contender:
         """What ``save`` was asked of, again."""
-        raise NotImplementedError
+        raise NotImplementedError  # asked only of those whose ``unable`` does not name it
 
 
 def as_dict(file: VectorStoreFile) -> dict[str, Any]:

@@ -124,4 +124,4 @@ def done(coroutine: Any) -> Any:
 
 async def _not_called(*_args: object, **_named: object) -> None:
     await asyncio.sleep(0)
-    raise NotImplementedError
+    raise NotImplementedError  # the vector database behind it: a list does not ask it

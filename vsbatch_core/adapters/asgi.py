@@ -35,7 +35,7 @@ class App:
         if scope["type"] == "http":
             try:
                 response = await self._respond(scope, receive)
-            except Exception:
+            except Exception:  # the host's: told to the client, then raised again for the server to log
                 await _answer(send, self.api.refuse(HOST_FAULT))
                 raise
             if response is not None:

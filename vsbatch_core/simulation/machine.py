@@ -215,7 +215,7 @@ class Machine:
                 self._lease(key)
             outcome = self._asked(file, tried)
             after = outcome.after
-            if after is None and type(outcome) is not Never:
+            if after is None and not isinstance(outcome, Never):
                 after = self._service(file)
         except BaseException:
             if self._in_service.get(key) is job:
@@ -241,7 +241,7 @@ class Machine:
 
     def _sized(self, decide: Decider, file: VectorStoreFile, tried: int) -> Outcome:
         outcome = decide(file, tried)
-        if type(outcome) is not Completed or outcome.usage_bytes is not None:
+        if not isinstance(outcome, Completed) or outcome.usage_bytes is not None:
             return outcome
         return Completed(after=outcome.after, usage_bytes=self._size(file))
 
@@ -259,7 +259,7 @@ class Machine:
         figures.busy_seconds += service
         figures.last = now
         outcome = job.outcome
-        if self._plan.retries is not None and type(outcome) is Failed and outcome.code == "server_error":
+        if self._plan.retries is not None and isinstance(outcome, Failed) and outcome.code == "server_error":
             before = self._retried.get(key)
             times = 1 if before is None else before.times + 1
             if times <= self._plan.retries.times:
@@ -274,9 +274,9 @@ class Machine:
         self._end(key[0], key[1], outcome)
 
     def _end(self, vector_store_id: str, file_id: str, outcome: Outcome | None) -> None:
-        if type(outcome) is Completed:
+        if isinstance(outcome, Completed):
             self.engine.ingest.complete(vector_store_id, file_id, usage_bytes=outcome.usage_bytes)
-        elif type(outcome) is Failed:
+        elif isinstance(outcome, Failed):
             self.engine.ingest.fail(vector_store_id, file_id, code=outcome.code, message=outcome.message)
 
     # What the engine tells

@@ -77,7 +77,7 @@ class Remote(Subject):
 
     def send(self, call: Call) -> Any:
         """The answer to a call that goes through HTTP."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has to say how it sends: override send()")
 
     def walk(self, call: Call) -> list[Any]:
         """See ``Subject``: as clients do, by ``has_more`` and the last id."""
