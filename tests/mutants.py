@@ -141,9 +141,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the list of stores shows the deleted",
-        "ledger.py",
-        "return self.gone or EVERYTHING",
-        "return EVERYTHING",
+        "client.py",
+        "ledger.gone.index(),",
+        "type(ledger.gone)().index(),",
     ),
     Mutant(
         "the cursor of a deleted file is unknown",
@@ -296,8 +296,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "time goes back",
         "ledger.py",
-        "return max(now, seen)",
-        "return now",
+        "return max(self.clock.time(), self.at if store is None else store.at)",
+        "return self.clock.time()",
     ),
     # Order of what is pending
     Mutant(

@@ -638,3 +638,31 @@ def test_a_batch_takes_no_id_that_is_taken_or_of_another_kind(bad: Any) -> None:
 def test_what_an_id_source_raises_comes_through_and_changes_nothing() -> None:
     engine = Engine(clock=VirtualClock(), ids=Tape())
     refused(engine, IndexError, engine.vector_stores.create)
+
+
+def test_after_an_interrupt_between_two_tellings_the_others_are_told_in_their_order() -> None:
+    engine = Engine(ids=SequentialIds())
+    told: list[str] = []
+
+    class Interrupted(tuple[Any, ...]):
+        """The subscribers, where Ctrl-C comes just before the first of them is called."""
+
+        __slots__ = ()
+
+        def __iter__(self) -> Any:
+            ledger._callbacks = tuple(super().__iter__())
+            raise KeyboardInterrupt
+
+    def hear(event: events.Event) -> None:
+        told.append(event.vector_store_id)
+        if len(told) == 1:
+            for _ in range(2):
+                engine.vector_stores.create()
+            ledger._callbacks = Interrupted(ledger._callbacks)
+
+    ledger = engine._ledger
+    engine.subscribe(hear)
+    with pytest.raises(KeyboardInterrupt):
+        engine.vector_stores.create()
+    engine.vector_stores.create()
+    assert told == ["vs_1", "vs_3", "vs_4"]  # vs_2 is the one that the interrupt came into

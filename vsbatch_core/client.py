@@ -384,7 +384,7 @@ class VectorStores:
         limit, order, _, before, after = arguments.page(limit, order, None, before, after, ledger.profile.limits)
         with ledger.lock:
             ids, more = paging.page(
-                ledger.index,
+                ledger.gone.index(),
                 ledger.ids_made,
                 0,
                 len(ledger.ids_made),

@@ -216,6 +216,10 @@ class Gaps(Index):
         self._ends[start] = end
         self._starts[end] = start
 
+    def index(self) -> Index:
+        """The index of a list that these have left: as long as nothing has, a page of it is a slice."""
+        return self if self._ends else EVERYTHING
+
     def ascending(self, low: int, high: int, n: int) -> Sequence[int]:
         """See ``Index``."""
         start = next(self._ends.irange(None, low, reverse=True), None)

@@ -28,7 +28,7 @@ from vsbatch_core.errors import (
     VectorStoreNotFound,
     VsbatchError,
 )
-from vsbatch_core.index import EVERYTHING, Gaps, Index, Ranking
+from vsbatch_core.index import Gaps, Ranking
 from vsbatch_core.model import Profile, VectorStoreFile
 from vsbatch_core.store import Store
 
@@ -73,11 +73,6 @@ class Ledger:
         except (KeyError, TypeError):  # TypeError: an argument that can not be hashed
             arguments.own_id("vector_store_id", vector_store_id, "vs_")
             raise VectorStoreNotFound(vector_store_id) from None
-
-    @property
-    def index(self) -> Index:
-        """The index of the stores that are there."""
-        return self.gone or EVERYTHING
 
     def place(self, param: str, vector_store_id: str) -> int:
         """The place of a cursor in the list of stores, whether or not the store is still there."""
@@ -149,8 +144,7 @@ class Ledger:
 
     def now(self, store: Store | None = None) -> float:
         """The time of the next event: the clock's, but never before what the store has seen."""
-        now, seen = self.clock.time(), self.at if store is None else store.at
-        return max(now, seen)
+        return max(self.clock.time(), self.at if store is None else store.at)
 
     # Changing
 
@@ -227,21 +221,19 @@ class Ledger:
 
     def _tell(self, event: ev.Event) -> None:
         untold = self._untold
+        untold.append(event)
         if self._telling:
-            untold.append(event)
             return  # A subscriber gave a command: the telling that called it goes on with this event.
         self._telling = True
         raised: list[BaseException] = []
         try:
-            while True:
+            while untold:
+                event = untold.popleft()
                 for callback in self._callbacks:
                     try:
                         callback(event)
                     except BaseException as error:  # noqa: BLE001 - told to all the others, then raised
                         raised.append(error)
-                if not untold:
-                    break
-                event = untold.popleft()
         finally:
             self._telling = False
         if not raised:

@@ -101,7 +101,7 @@ class Store:
                 self.usage_bytes += file.usage_bytes
         self.here = {status: Sparse(numbers[False, status]) for status in FILE_STATUSES}
         self.departed = {status: Sparse(numbers[True, status]) for status in FILE_STATUSES}
-        self.files_index: dict[FileStatus | None, Index] = {None: self.gone or EVERYTHING}
+        self.files_index: dict[FileStatus | None, Index] = {None: self.gone.index()}
         self.files_index.update(self.here.items())
         """By filter, the index of the files that are attached now."""
         self.batch_index: dict[FileStatus | None, Index] = {

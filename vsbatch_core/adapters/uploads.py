@@ -15,7 +15,7 @@ from vsbatch_core import arguments, paging
 from vsbatch_core.adapters.refusals import UploadNotFound, UploadTooLarge
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
 from vsbatch_core.errors import IdTaken, MissingParameter, UnknownCursor
-from vsbatch_core.index import EVERYTHING, Gaps, Index, Sparse
+from vsbatch_core.index import Gaps, Index, Sparse
 from vsbatch_core.model import Limits, Order, Page
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
@@ -147,7 +147,7 @@ class Uploads:
                 place = self._numbers.get(after)
                 if place is None:
                     raise UnknownCursor("after", after, "uploaded files")
-            index: Index = self._gone or EVERYTHING
+            index: Index = self._gone.index()
             if purpose is not None:
                 here = (id for id, file in self._files.items() if file.purpose == purpose)
                 index = Sparse([self._numbers[id] for id in here])
