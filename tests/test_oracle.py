@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from itertools import product
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
@@ -371,3 +373,31 @@ def test_without_hypothesis_the_machine_says_what_to_install(room: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "this room needs Hypothesis: pip install 'vsbatch-core[testing]'\n"
+
+
+def test_the_recipe_of_the_readme_compares_a_storage_and_finds_what_is_wrong_with_it() -> None:
+    text = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+    (recipe,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Lockstep" in block)
+
+    class MyStorage:
+        """An engine, as somebody else's storage."""
+
+        honest = True
+
+        def __init__(self, **options: Any) -> None:
+            self.engine = Engine(**options)
+
+        def answer(self, path: str, args: Any, kwargs: Any) -> Any:
+            found = answer(self.engine, Call(path, args, kwargs))
+            return found if self.honest or path != "vector_stores.list" else evolve(found, has_more=True)
+
+        def dump(self) -> Any:
+            return self.engine.snapshot()
+
+    names: dict[str, Any] = {"MyStorage": MyStorage}
+    exec(recipe, names)  # noqa: S102 - it is what is under test
+    budget = settings(BUDGET, max_examples=3, database=None, phases=[Phase.generate])
+    run_state_machine_as_test(names["InLockstep"], settings=budget)
+    MyStorage.honest = False
+    with pytest.raises(Divergence):
+        run_state_machine_as_test(names["InLockstep"], settings=budget)
