@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
 
-from .brief import TRACED
+from .helpers.brief import TRACED
 
 if TRACED:
     # Lines are covered by fewer examples than laws are tried with.
@@ -13,6 +14,10 @@ if TRACED:
     settings.load_profile("traced")
 
 pytest_plugins = ["pytester"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # ``nohup … &`` in a script ignores SIGINT, and child processes inherit that; they must be interruptible here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CAUGHT = "caught by"
 """The property that a test of a planted bug records."""

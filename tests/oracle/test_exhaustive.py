@@ -1,0 +1,257 @@
+"""Every history of up to five commands in a small world, compared in full with the oracle.
+
+The world: two stores, three file ids, two batches.  The alphabet, of up to 57 commands in a state: make or delete
+a store; attach a batch of any one, two or three of the files in any order; attach, delete, complete, fail (and,
+where a cancel drains, lease) a file; cancel a batch, through its own store or the other; let a second pass.  A
+command that must be refused is in it as well as one that must not.
+
+Not every sequence is run, but every sequence is covered:
+
+* Two histories that lead to the same state, in the engine and in the oracle, go on in the same way; so each state
+  is expanded once, and each command is given once in each state.  "The same state" is the whole snapshot of the
+  engine and the whole record of the oracle, and ``check`` has shown that all else in the engine follows from it.
+* A file id is only ever compared with another, so the first file that is named may as well be the first of the
+  three, the next the second: of the ids that were never attached, a command names the first alone.  The ids are
+  not in the order of their names, so that an engine that sorts by name is found out.
+* Stores and batches are numbered as they are made.
+
+What is read: after each command its answer, every store, batch and file by its id, and what is pending; in each
+new state every list at full length, both ways; and every page of every list (each filter, order, cursor with each
+limit of 1 to 3, and pair of cursors) for each new arrangement of a store: which files in which status, in which
+order, in which batch, there or gone.  A page consists of places in that arrangement, whatever else stands there.
+
+At depth 5 these are 28,180 states and 45,579 commands where a cancel is immediate, and 27,583 states and 42,764
+commands where it drains; there one store is made, since another adds nothing to a cancel, and pages are left to
+the first.  Together they take two to three minutes of one core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+from typing import Any
+
+import pytest
+from attrs import define, field
+
+from vsbatch_core import Engine, Profile
+from vsbatch_core.model import FILE_STATUSES, ORDERS
+from vsbatch_core.testing.calls import Call, Refusal, answer, call, pages, same
+from vsbatch_core.testing.oracle import Oracle
+from vsbatch_core.testing.oracle_state import Attachment, Store
+from vsbatch_core.testing.subjects import World
+
+from ..helpers.brief import BRIEF
+
+FILES = ("file-b", "file-c", "file-a")
+BATCHES = "vector_stores.file_batches"
+
+
+def commands(oracle: Oracle, most_stores: int, leases: bool) -> Iterator[Call]:
+    """The alphabet in this state."""
+    stores = oracle.stores
+    made = [batch for store in stores for batch in store.batches]
+    used = {file.file_id for store in stores for file in store.files}
+    # A refused command leaves no trace, so that what it named counts as not named yet.
+    nameable = [*(id for id in FILES if id in used), *[id for id in FILES if id not in used][:1]]
+    if len(stores) < most_stores:
+        yield call("vector_stores.create")
+    for store in stores:
+        yield call("vector_stores.delete", store.id)
+        if store.here and len(made) < 2:
+            for ids in batches_of(used):
+                yield call(f"{BATCHES}.create", store.id, file_ids=ids)
+        if not store.here:
+            nameable = nameable[:1]  # all are refused in the same way
+        for id in nameable:
+            yield call("vector_stores.files.create", store.id, file_id=id)
+            yield call("vector_stores.files.delete", id, vector_store_id=store.id)
+            yield call("ingest.complete", store.id, id, usage_bytes=1)
+            yield call("ingest.fail", store.id, id)
+            if leases:
+                yield call("ingest.lease", store.id, id)
+        for batch in made:
+            yield call(f"{BATCHES}.cancel", batch.id, vector_store_id=store.id)
+    if stores:
+        yield call("clock.move", 1.0)
+
+
+def batches_of(used: set[str]) -> list[list[str]]:
+    """Every order of every choice of files in which those never named before come in their own order."""
+    new = [id for id in FILES if id not in used]
+    chosen = (list(ids) for size in (1, 2, 3) for ids in permutations(FILES, size))
+    return [ids for ids in chosen if (fresh := [id for id in ids if id in new]) == new[: len(fresh)]]
+
+
+@define
+class Explorer:
+    """Goes through all states, nearest first, and compares."""
+
+    world: World
+    stores: int
+    leases: bool
+    pages: bool
+    states: set[Any] = field(factory=set)
+    shapes: set[Any] = field(factory=set)
+    looks: bool = True
+    """Whether what is read is compared, or only the states are gone through."""
+    commands: int = 0
+    reads: int = 0
+
+    def explore(self, depth: int, part: int = 0, parts: int = 1) -> None:
+        """Go through all histories of up to ``depth`` commands; of the longest through one of equal ``parts``.
+
+        The shorter ones are compared in the first part alone.
+        """
+        layer: list[tuple[Call, ...]] = [()]
+        for length in range(1, depth + 1):
+            self.looks = part == 0 or length == depth
+            if length == depth:
+                layer = layer[part::parts]
+            following = []
+            for history in layer:
+                _, oracle = self.after(history)
+                for command in commands(oracle, self.stores, self.leases):
+                    longer = (*history, command)
+                    if self.is_new(longer):
+                        following.append(longer)
+            layer = following
+
+    def after(self, history: tuple[Call, ...]) -> tuple[Engine, Oracle]:
+        engine, oracle = Engine(**self.world.options()), Oracle(**self.world.options())
+        for command in history:
+            answer(engine, command)
+            answer(oracle, command)
+        return engine, oracle
+
+    def is_new(self, history: tuple[Call, ...]) -> bool:
+        """Compare the last command and what follows from it; whether the state was never seen before."""
+        *earlier, last = history
+        engine, oracle = self.after(tuple(earlier))
+        before = engine.snapshot()
+        self.commands += 1
+        expected = self.compare(history, engine, oracle, last)
+        after = engine.snapshot()
+        if isinstance(expected, Refusal):
+            assert after == before, f"{history!r}"
+            return False  # The state is that before, which was seen.
+        if self.looks:
+            engine.check()
+        self.look(history, engine, oracle, lookups(oracle))
+        state = repr((after, engine.clock.time(), oracle.stores, oracle.at))
+        if state in self.states:
+            return False
+        self.states.add(state)
+        self.look(history, engine, oracle, full_lists(oracle))
+        for store, saved in zip(oracle.stores, after["vector_stores"], strict=True):
+            shape = repr(shape_of(store, saved))
+            if self.pages and shape not in self.shapes:
+                self.shapes.add(shape)
+                self.look(history, engine, oracle, every_page(store))
+        assert engine.snapshot() == after, f"{history!r}"
+        return True
+
+    def look(self, history: tuple[Call, ...], engine: Engine, oracle: Oracle, reads: Iterator[Call]) -> None:
+        if self.looks:
+            for read in reads:
+                self.reads += 1
+                self.compare(history, engine, oracle, read)
+
+    def compare(self, history: tuple[Call, ...], engine: Engine, oracle: Oracle, call: Call) -> Any:
+        expected = answer(oracle, call)
+        found = answer(engine, call)
+        assert same(found, expected), f"after {history!r}, {call!r} answers {found!r}, not {expected!r}"
+        return expected
+
+
+def lookups(oracle: Oracle) -> Iterator[Call]:
+    """Every store, batch and file by its id, and what is pending."""
+    yield call("ingest.pending")
+    for store in oracle.stores:
+        yield call("vector_stores.retrieve", store.id)
+        if store.here:
+            yield call("ingest.pending", store.id, limit=1)
+            for batch in store.batches:
+                yield call(f"{BATCHES}.retrieve", batch.id, vector_store_id=store.id)
+            for id in FILES:
+                yield call("vector_stores.files.retrieve", id, vector_store_id=store.id)
+
+
+def full_lists(oracle: Oracle) -> Iterator[Call]:
+    yield from pages("vector_stores.list", (), tuple(store.id for store in oracle.stores), (None,), 1)
+    for order in ORDERS:
+        for store in oracle.stores:
+            if store.here:
+                yield call("vector_stores.files.list", store.id, order=order)
+                for batch in store.batches:
+                    yield call(f"{BATCHES}.list_files", batch.id, vector_store_id=store.id, order=order)
+
+
+def shape_of(store: Store, saved: dict[str, Any]) -> Any:
+    """All of a store that its pages can depend on: in the oracle, and in the engine."""
+    if not store.here:
+        return None
+    members = [[id(file) for file in batch.files] for batch in store.batches]
+    names = list(dict.fromkeys(file.file_id for file in store.files))
+    return (
+        sorted(range(len(names)), key=names.__getitem__),
+        [(names.index(f.file_id), f.status, f.here, [id(f) in m for m in members]) for f in store.files],
+        [(names.index(id), status) for id, _, status, *_ in saved["files"]],
+        saved["gone"],
+        [(first, stop) for _, _, first, stop, _ in saved["file_batches"]],
+    )
+
+
+def every_page(store: Store) -> Iterator[Call]:
+    if not store.here:
+        yield call("vector_stores.files.list", store.id)
+        return
+    yield from pages_of("vector_stores.files.list", (store.id,), store.files)
+    for batch in store.batches:
+        yield from pages_of(f"{BATCHES}.list_files", (batch.id, store.id), batch.files)
+
+
+def pages_of(path: str, owner: tuple[str, ...], files: list[Attachment]) -> Iterator[Call]:
+    """Every page of this list, and of the filters that nothing passes the first page alone."""
+    ids = tuple(dict.fromkeys(file.file_id for file in files))
+    statuses = {file.status for file in files}
+    for limit in range(1, min(len(files), 3) + 1):
+        asked = pages(path, owner, ids, (None, *(s for s in FILE_STATUSES if s in statuses)), limit)
+        for page in asked:
+            if limit == 1 or not ("after" in page.kwargs and "before" in page.kwargs):
+                yield page
+    yield from pages(path, owner, (), tuple(s for s in FILE_STATUSES if s not in statuses), 1)
+
+
+DEPTH = 4 if BRIEF else 5
+
+
+PARTS = 2
+"""The longest histories are shared out, so that they can be gone through at the same time."""
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_history_of_five_commands_tells_the_engine_from_the_oracle(part: int) -> None:
+    explorer = Explorer(World(Profile()), 2, leases=False, pages=True)
+    explorer.explore(DEPTH, part, PARTS)
+    assert len(explorer.states) > {4: 1_000, 5: 14_000}[DEPTH]  # The search did go somewhere.
+
+
+def test_no_history_of_five_commands_tells_the_engine_from_the_oracle_where_a_cancel_drains() -> None:
+    profile = Profile(cancel="drain", cancel_finished="refuse")
+    explorer = Explorer(World(profile), 1, leases=True, pages=False)
+    explorer.explore(DEPTH)
+    assert len(explorer.states) > {4: 1_500, 5: 20_000}[DEPTH]
+
+
+def test_the_exploration_finds_an_engine_that_differs_in_one_answer() -> None:
+    class Forgetful(Explorer):
+        """The engine never hears of a cancel."""
+
+        def compare(self, history: tuple[Call, ...], engine: Engine, oracle: Oracle, call: Call) -> Any:
+            if call.path.endswith(".cancel"):
+                return answer(oracle, call)
+            return super().compare(history, engine, oracle, call)
+
+    with pytest.raises(AssertionError, match=r"cancel\('vsfb_1'"):
+        Forgetful(World(), 1, leases=False, pages=False).explore(3)

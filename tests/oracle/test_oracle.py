@@ -1,0 +1,403 @@
+"""The oracle, the machine that drives it in lockstep with others, and that what it says can be believed."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import run_state_machine_as_test
+
+from vsbatch_core import Engine, Limits, Profile, VsbatchError
+from vsbatch_core.testing import oracle as oracle_module
+from vsbatch_core.testing import strategies as us
+from vsbatch_core.testing.calls import Call, Refusal, UnsteadyClock, answer, call, same
+from vsbatch_core.testing.machine import Comparison, Divergence, Lockstep
+from vsbatch_core.testing.oracle import Oracle
+from vsbatch_core.testing.remote import Dispatched, Official, Remote
+from vsbatch_core.testing.subjects import Replayed, Restored, Subject, World
+
+LIMITS = (1, 2, 3, None)
+BUDGET = settings(
+    max_examples=15,
+    stateful_step_count=20,
+    deadline=None,  # a step reads everything there is: some thousand pages
+)
+
+
+def machine(factory: type[Subject]) -> type[Lockstep]:
+    class Machine(Lockstep):
+        subject_factory = factory
+
+    return Machine
+
+
+@pytest.mark.parametrize("factory", [Subject, Replayed, Restored, Dispatched])
+def test_no_random_history_tells_it_from_the_oracle(factory: type[Subject]) -> None:
+    run_state_machine_as_test(machine(factory), settings=BUDGET)
+
+
+def test_no_random_history_tells_the_engine_behind_an_official_client_from_the_oracle() -> None:
+    # Each call goes through the whole client, which takes most of a millisecond.
+    run_state_machine_as_test(machine(Official), settings=settings(BUDGET, max_examples=8))
+
+
+@given(st.permutations(range(4)), st.integers(1, 3))
+@settings(max_examples=20, deadline=None)  # every page is read after every step
+def test_batches_may_be_cancelled_in_any_order(order: list[int], size: int) -> None:
+    comparison = Comparison(Subject)
+    comparison.step(call("vector_stores.create"), LIMITS)
+    for batch in range(4):
+        ids = [f"file-{batch}-{i}" for i in range(size)]
+        comparison.step(call("vector_stores.file_batches.create", "vs_1", file_ids=ids), ())
+    for batch in order:
+        cancel = call("vector_stores.file_batches.cancel", f"vsfb_{batch + 1}", vector_store_id="vs_1")
+        comparison.step(cancel, (2,))
+
+
+def test_no_history_of_three_commands_about_expiry_tells_the_engine_from_the_oracle() -> None:
+    born = call(
+        "vector_stores.create", file_ids=["file-a"], expires_after={"anchor": "last_active_at", "days": 1}
+    )
+    alphabet = (
+        call("clock.move", 86_399.0),
+        call("clock.move", 1.0),
+        call("clock.move", 90_000.0),
+        call("clock.move", -1.0),
+        call("vector_stores.update", "vs_1", name="again"),
+        call("vector_stores.update", "vs_1", expires_after=None),
+        call("vector_stores.files.create", "vs_1", file_id="file-b"),
+        call("vector_stores.file_batches.create", "vs_1", file_ids=["file-b"]),
+        call("vector_stores.files.delete", "file-a", vector_store_id="vs_1"),
+        call("ingest.complete", "vs_1", "file-a", usage_bytes=1),
+    )
+    expired = 0
+    for history in product(alphabet, repeat=3):
+        comparison = Comparison(Subject)
+        for each in (born, *history):
+            comparison.step(each, ())
+        (store,) = comparison.oracle.stores
+        expired += store.expired(comparison.oracle.now(store))
+    assert expired > len(alphabet) ** 2  # Time did run out.
+
+
+# Arguments
+
+
+def inhabited(factory: type[Subject], world: World) -> Comparison:
+    """A comparison in a world where a good call of every method succeeds."""
+    comparison = Comparison(factory, world)
+    for history in (
+        call("vector_stores.create", file_ids=["file-a"]),
+        call("vector_stores.file_batches.create", "vs_1", file_ids=["file-b"]),
+    ):
+        comparison.step(history, ())
+    return comparison
+
+
+@pytest.mark.parametrize(
+    ("factory", "limits", "sizes"),
+    [
+        (Subject, Limits(), None),
+        (Subject, Limits(), us.SIZES),
+        (Subject, us.SMALL, None),
+        (Subject, us.SMALL, us.SIZES),
+        (Dispatched, us.SMALL, us.SIZES),
+    ],
+)
+def test_every_misuse_of_every_argument_is_refused_as_the_oracle_refuses_it(
+    factory: type[Subject], limits: Limits, sizes: dict[str, int] | None
+) -> None:
+    world = World(Profile(limits=limits), sizes)
+    comparison = inhabited(factory, world)
+    refused = set()
+    for misuse in us.ALL_MISUSES:
+        # A refusal changes nothing, so all misuses may follow each other; what is no misuse here begins anew.
+        if isinstance(comparison.step(misuse, ()), Refusal):
+            refused.add(misuse.path)
+        else:
+            comparison = inhabited(factory, world)
+    assert refused == {misuse.path for misuse in us.ALL_MISUSES}
+
+
+def test_most_misuses_are_refused_under_any_limits() -> None:
+    comparison = inhabited(Subject, World())
+    refusals = [misuse for misuse in us.ALL_MISUSES if isinstance(answer(comparison.oracle, misuse), Refusal)]
+    assert len(refusals) > 0.9 * len(us.ALL_MISUSES)
+
+
+# The oracle by itself
+
+
+def test_the_oracle_knows_nothing_of_the_engine_but_values_and_errors() -> None:
+    folder = Path(oracle_module.__file__).parent
+    allowed = {"errors", "model", "testing.oracle_arguments", "testing.oracle_state"}
+    files = sorted(folder.glob("oracle*.py"))
+    assert len(files) == 3
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("vsbatch_core"):
+                module = str(node.module).removeprefix("vsbatch_core").removeprefix(".")
+                names = {module} if module else {alias.name for alias in node.names}
+                assert names <= allowed
+            elif isinstance(node, ast.ImportFrom):
+                assert str(node.module).partition(".")[0] in sys.stdlib_module_names
+            elif isinstance(node, ast.Import):
+                assert all(alias.name in sys.stdlib_module_names for alias in node.names)
+
+
+def test_the_oracle_tells_the_story_of_the_readme() -> None:
+    oracle = Oracle(**World().options())
+    batches = oracle.vector_stores.file_batches
+    store = oracle.vector_stores.create(name="handbook")
+    batch = batches.create(store.id, file_ids=[f"file-{i}" for i in range(250)])
+    seen = [
+        file.id for file in batches.list_files(batch.id, vector_store_id=store.id, limit=100, order="asc").data
+    ]
+    for file in oracle.ingest.pending(store.id, limit=150):
+        oracle.ingest.complete(store.id, file.id, usage_bytes=1_000)
+    oracle.ingest.fail(store.id, "file-200", code="unsupported_file")
+    batch = batches.cancel(batch.id, vector_store_id=store.id)
+    counts = batch.file_counts
+    assert batch.status == "cancelled"
+    assert (counts.in_progress, counts.completed, counts.failed, counts.cancelled) == (0, 150, 1, 99)
+    for _ in range(2):
+        page = batches.list_files(batch.id, vector_store_id=store.id, limit=100, order="asc", after=seen[-1])
+        seen += [file.id for file in page.data]
+    assert seen == [f"file-{i}" for i in range(250)]
+    assert not page.has_more
+
+
+# What the machine says is true, and can be run
+
+
+class Wrong(Subject):
+    """An engine under another profile than the one that it was asked for; quick to read, having no lists."""
+
+    def can_ask(self, call: Call) -> bool:
+        return not call.path.endswith(("list", "list_files"))
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.engine = Engine(**{**self.options, "profile": Profile(all_failed="completed")})
+
+    def prologue(self) -> list[str]:
+        return [*super().prologue(), "engine = Engine(**{**options, 'profile': Profile(all_failed='completed')})"]
+
+
+def program_of(divergence: Divergence) -> str:
+    _, _, program = str(divergence).partition("\n\n")
+    return program
+
+
+def test_a_divergence_is_told_as_a_program_that_shows_it() -> None:
+    # Not shrunk, lest the test take as long as it takes to find the shortest.
+    budget = settings(BUDGET, max_examples=100, database=None, phases=[Phase.generate])
+    with pytest.raises(Divergence) as caught:
+        run_state_machine_as_test(machine(Wrong), settings=budget)
+    # It asserts the answer that was expected; where the subject refuses instead, the refusal is what is seen.
+    with pytest.raises((AssertionError, VsbatchError)):
+        exec(program_of(caught.value), {})  # noqa: S102 - it is what is under test
+
+
+FIRST = (
+    call("vector_stores.create"),
+    call("vector_stores.file_batches.create", "vs_1", file_ids=["file-a", "file-b"]),
+)
+
+
+def compared(factory: type[Subject], *calls: Call) -> None:
+    comparison = Comparison(factory)
+    for each in (*FIRST, *calls):
+        comparison.step(each, LIMITS)
+
+
+class Accepts(Subject):
+    def ask(self, call: Call) -> Any:
+        return 7 if call.path == "vector_stores.delete" else super().ask(call)
+
+
+def test_what_should_have_been_refused_is_told_with_the_refusal_that_was_expected() -> None:
+    with pytest.raises(Divergence) as caught:
+        compared(Accepts, call("vector_stores.delete", "vs_2"))
+    program = program_of(caught.value)
+    assert "# it was 7" in program
+    exec(program, {})  # noqa: S102 - the engine itself refuses it as expected
+
+
+class Moves(Subject):
+    """It counts the calls that it refused."""
+
+    refused = 0
+
+    def ask(self, call: Call) -> Any:
+        answer = super().ask(call)
+        self.refused += isinstance(answer, Refusal) and call.path == "vector_stores.delete"
+        return answer
+
+    def state(self) -> Any:
+        return super().state(), self.refused
+
+
+class Stirs(Subject):
+    """Reading moves it."""
+
+    looks = 0
+
+    def ask(self, call: Call) -> Any:
+        self.looks += call.path == "ingest.pending"
+        return super().ask(call)
+
+    def state(self) -> Any:
+        return self.looks
+
+
+class Raises(Subject):
+    def ask(self, call: Call) -> Any:
+        if call.path == "vector_stores.delete":
+            raise KeyError("vs_2")
+        return super().ask(call)
+
+
+class Strays(Subject):
+    def walk(self, call: Call) -> list[Any]:
+        return super().walk(call) * 2
+
+
+class StraysAndRaises(Subject):
+    def walk(self, call: Call) -> list[Any]:
+        raise RecursionError(call.path)
+
+
+class Inconsistent(Subject):
+    def check(self) -> None:
+        raise ValueError("out of joint")
+
+
+class ReplaysLess(Replayed):
+    def settle(self) -> None:
+        del self.told[1:]
+        super().settle()
+
+
+@pytest.mark.parametrize(
+    ("factory", "told"),
+    [
+        (Moves, "was refused, and yet changed"),
+        (Stirs, "reading all of it changed"),
+        (Raises, "raises KeyError"),
+        (Strays, "found = list(engine."),
+        (StraysAndRaises, "raises RecursionError"),
+        (Inconsistent, "engine.check()\n# raises ValueError"),
+        (ReplaysLess, "the snapshot of the replayed engine differs"),
+    ],
+)
+def test_every_kind_of_divergence_is_found_and_named(factory: type[Subject], told: str) -> None:
+    with pytest.raises(Divergence) as caught:
+        compared(factory, call("vector_stores.delete", "vs_2"))
+    assert told in str(caught.value)
+    assert str(caught.value).startswith("the subject and the oracle differ:\n\nfrom contextlib import suppress\n")
+
+
+@pytest.mark.parametrize("factory", [Subject, Replayed, Restored])
+def test_a_history_that_differs_in_nothing_is_a_program_that_runs(factory: type[Subject]) -> None:
+    comparison = Comparison(factory)
+    for each in (*FIRST, call("vector_stores.delete", "vs_2"), call("clock.move", 1.5)):
+        comparison.step(each, LIMITS)
+    comparison.renew(LIMITS)
+    program = comparison.program("engine.check()", "found = engine.snapshot()")
+    names: dict[str, Any] = {}
+    exec(program.partition("\n\n")[2], names)  # noqa: S102 - it is what is under test
+    assert names["found"] == comparison.subject.engine.snapshot()
+
+
+def test_a_restored_engine_that_is_not_what_was_saved_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = Comparison(Restored)
+    for each in FIRST:
+        comparison.step(each, ())
+    empty = Engine(**World().options())
+    monkeypatch.setattr(Engine, "restore", lambda *_, **__: empty)
+    with pytest.raises(Divergence, match="the snapshot of the restored engine differs"):
+        comparison.renew(())
+
+
+def test_a_call_that_the_transport_can_not_say_is_left_out() -> None:
+    comparison = Comparison(Dispatched)
+    unsayable = [
+        call("vector_stores.retrieve", ""),
+        call("vector_stores.create", metadata={"k": float("inf")}),
+        call("vector_stores.create", metadata={7: "v"}),
+        call("vector_stores.create", metadata={"k": object()}),
+        call("vector_stores.list", limit=True),
+        call("vector_stores.list", order=7),
+    ]
+    assert [comparison.step(each, ()) for each in unsayable] == [None] * len(unsayable)
+    assert comparison.history == []
+
+
+def test_a_remote_subject_must_say_how_it_sends() -> None:
+    with pytest.raises(NotImplementedError, match="Remote has to say how it sends"):
+        Remote(World()).ask(FIRST[0])
+
+
+def test_refusals_are_the_same_by_what_is_known_of_both() -> None:
+    refusal = Refusal(400, {"error": {}}, "InvalidId")
+    assert same(refusal, Refusal(400, {"error": {}}))
+    assert same(Refusal(400, {"error": {}}), refusal)
+    assert not same(refusal, Refusal(400, {"error": {}}, "InvalidType"))
+    assert not same(refusal, Refusal(404, {"error": {}}, "InvalidId"))
+    assert not same(refusal, 400)
+    assert not same(400, refusal)
+
+
+def test_an_unsteady_clock_goes_where_it_is_moved() -> None:
+    clock = UnsteadyClock(10.0)
+    assert [clock.time(), clock.move(2.5), clock.move(-5.0), clock.time()] == [10.0, 12.5, 7.5, 7.5]
+
+
+@pytest.mark.parametrize("room", ["machine", "strategies"])
+def test_without_hypothesis_the_machine_says_what_to_install(room: str) -> None:
+    program = (
+        "import sys; sys.modules['hypothesis'] = None\n"
+        "import vsbatch_core.testing.oracle, vsbatch_core.testing.subjects\n"
+        f"try:\n    import vsbatch_core.testing.{room}\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "this room needs Hypothesis: pip install 'vsbatch-core[testing]'\n"
+
+
+def test_the_recipe_of_the_readme_compares_a_storage_and_finds_what_is_wrong_with_it() -> None:
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (recipe,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Lockstep" in block)
+
+    class MyStorage:
+        """An engine, as somebody else's storage."""
+
+        honest = True
+
+        def __init__(self, **options: Any) -> None:
+            self.engine = Engine(**options)
+
+        def answer(self, path: str, args: Any, kwargs: Any) -> Any:
+            found = answer(self.engine, Call(path, args, kwargs))
+            return found if self.honest or path != "vector_stores.list" else evolve(found, has_more=True)
+
+        def dump(self) -> Any:
+            return self.engine.snapshot()
+
+    names: dict[str, Any] = {"MyStorage": MyStorage}
+    exec(recipe, names)  # noqa: S102 - it is what is under test
+    budget = settings(BUDGET, max_examples=3, database=None, phases=[Phase.generate])
+    run_state_machine_as_test(names["InLockstep"], settings=budget)
+    MyStorage.honest = False
+    with pytest.raises(Divergence):
+        run_state_machine_as_test(names["InLockstep"], settings=budget)
