@@ -86,7 +86,8 @@ class Audit:
     async def _settle(self) -> None:
         """Poll the batches until each has ended, or the time is over.
 
-        The requests are marked as a polling helper's, so that a stand-in whose clock moves with polls moves it.
+        The requests are marked as a polling helper's, so that a stand-in whose clock moves with polls moves it,
+        and a server that says when to ask again is asked then.
         """
         deadline, pause = _now() + self.seconds, LEAST_PAUSE
         waiting = list(self.known.batches)
@@ -122,7 +123,9 @@ class Audit:
             if n:
                 self._unknown(f"how {n:,} batches end: still in progress after {self.seconds:g} s")
             if waiting:
-                await asyncio.sleep(pause)
+                asked = [batch.poll_after for batch in waiting if batch.poll_after is not None]
+                wait = max(LEAST_PAUSE, max(asked)) if asked else pause
+                await asyncio.sleep(min(wait, MOST_PAUSE))
                 pause = min(pause * 2, MOST_PAUSE)
 
     async def _batch(self, batch: Batch) -> None:

@@ -179,6 +179,9 @@ class Known:
             if answer.status >= 500 or answer.status < 400 or answer.status == UNSURE:
                 self.lost(call)
             return Outcome(str(answer.status), said(answer))
+        if call.batch is not None:
+            after = answer.poll_after_ms or ""
+            call.batch.poll_after = int(after) / 1000 if after.isdecimal() else None
         try:
             self._tell(call, read(answer), sent, received)
         except Unreadable as unreadable:
