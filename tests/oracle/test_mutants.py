@@ -24,6 +24,7 @@ def trials() -> Iterator[Trials]:
         yield trials
 
 
+@pytest.mark.slow
 @at_length
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_the_planted_bug_is_caught(
@@ -43,6 +44,7 @@ def test_each_planted_bug_has_a_name_of_its_own() -> None:
 # That the laws find nothing where no bug is planted, other tests show; these show that planting harms nothing.
 
 
+@pytest.mark.slow
 @at_length
 @pytest.mark.parametrize("by", ["Subject", DRAIN_LAW])
 def test_a_trial_of_unharmed_files_in_the_form_of_planted_ones_finds_nothing(by: str, trials: Trials) -> None:
@@ -54,6 +56,7 @@ def test_a_trial_of_unharmed_files_in_the_form_of_planted_ones_finds_nothing(by:
     assert outcome.status == 0, outcome.output[-2000:]
 
 
+@pytest.mark.slow
 @at_length
 def test_a_package_that_cannot_be_imported_is_not_taken_for_a_bug_that_was_caught(trials: Trials) -> None:
     broken = {"paging.py": "raise ImportError\n"}
@@ -61,6 +64,7 @@ def test_a_package_that_cannot_be_imported_is_not_taken_for_a_bug_that_was_caugh
     assert trials.run(DRAIN_LAW, broken).status == CRASHED
 
 
+@pytest.mark.slow
 @at_length
 def test_a_trial_leaves_nothing_behind_for_the_next(trials: Trials) -> None:
     assert tried(MUTANTS[0], trials).caught
