@@ -21,6 +21,7 @@ from vsbatch_core.cli import main, simulate
 from vsbatch_core.cli.files import OVERHEAD, ingested
 from vsbatch_core.cli.play import play
 from vsbatch_core.cli.scenario import Scenario, load, read, shipped
+from vsbatch_core.extras import pip_line
 from vsbatch_core.model import FrozenDict
 from vsbatch_core.simulation import Completed, Failed
 
@@ -508,7 +509,7 @@ def test_what_cannot_be_read_is_told_in_one_line(
     for option, name in (("--events", "e"), ("--timeline", "t.csv"), ("--plot", "p.png")):
         assert "cannot write" in said("clean", option, str(tmp_path / "no" / name))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert "pip install 'vsbatch-core[plot]'" in said("clean", "--plot", str(tmp_path / "p.png"))
+    assert pip_line("plot") in said("clean", "--plot", str(tmp_path / "p.png"))
 
 
 def test_progress_is_shown_of_what_is_attached_and_processed() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vsbatch_core.load.calls import (
     PAGE,
@@ -138,9 +138,10 @@ class Known:
         request = post("vector_stores", store.id, "file_batches", file_ids=ids)
         return Call("create", request, store, files=files)
 
-    def retrieve(self, batch: Batch) -> Call:
-        """A look at a batch."""
-        return Call("retrieve", get("vector_stores", batch.store.id, "file_batches", batch.id), batch=batch)
+    def retrieve(self, batch: Batch, *, polls: bool = False) -> Call:
+        """Return the retrieval of a batch; ``polls`` marks it as a polling helper's."""
+        request = get("vector_stores", batch.store.id, "file_batches", batch.id)
+        return Call("retrieve", evolve(request, polls=polls), batch=batch)
 
     def _attach(self, intent: Intent) -> Call | None:
         found = self._files(intent, 1)
