@@ -451,10 +451,6 @@ class Served:
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     served = Served()
-    # The client imports much at its first call, which would count against the deadline of an example.
-    world = World([CreateStore((0,))])
-    for listing in world.listings():
-        served.page(listing, limit=1)
     yield served
     served.client.close()
 

@@ -25,6 +25,7 @@ from vsbatch_core import (
 )
 from vsbatch_core.errors import ReplayError, SnapshotError, VectorStoreNotFound
 
+from ..helpers.brief import examples
 from ..helpers.strategies import (
     BATCHES,
     FILES,
@@ -77,7 +78,7 @@ def assert_same_page_walks(one: Engine, other: Engine) -> None:
 
 
 @given(histories, profiles)
-@settings(max_examples=25, deadline=None)  # every view of two engines: some 10,000 calls an example
+@settings(max_examples=examples(25))
 def test_a_restored_engine_is_equal_in_every_view(history: list[Command], profile: Profile) -> None:
     engine, _, ids = filled(history, profile)
     twin = restored(engine, ids)
@@ -89,7 +90,7 @@ def test_a_restored_engine_is_equal_in_every_view(history: list[Command], profil
 
 
 @given(histories, st.lists(commands, max_size=15))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_a_restored_engine_does_and_tells_the_same_ever_after(
     history: list[Command], rest: list[Command]
 ) -> None:
@@ -114,7 +115,7 @@ def words_of(command: Command) -> tuple[Any, ...]:
 
 
 @given(histories, st.lists(commands, max_size=10))
-@settings(max_examples=40, deadline=None)  # every view of a store, in two engines
+@settings(max_examples=examples(40))
 def test_the_snapshot_of_one_store_holds_that_store_alone_and_all_of_it(
     history: list[Command], rest: list[Command]
 ) -> None:
@@ -146,7 +147,7 @@ def test_a_store_that_is_not_there_has_no_snapshot() -> None:
 
 
 @given(histories, st.data())
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_replaying_what_was_told_gives_an_equal_engine_from_nothing_and_from_any_moment(
     history: list[Command], data: st.DataObject
 ) -> None:
@@ -168,7 +169,7 @@ def test_replaying_what_was_told_gives_an_equal_engine_from_nothing_and_from_any
 
 
 @given(histories)
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_a_replay_tells_subscribers_what_it_replays(history: list[Command]) -> None:
     _, told, _ = filled(history)
     twin = new_engine()

@@ -30,6 +30,7 @@ from vsbatch_core.load.session import Session, Unusable
 from vsbatch_core.load.workload import OPERATIONS, Intent, Workload
 from vsbatch_core.simulation import Plan
 
+from ..helpers.brief import examples
 from ..helpers import planted_servers as planted
 from ..helpers.load_worlds import Served, VirtualLoop, session_on, virtually
 from ..helpers.planted_servers import World, on, parts, read, refusal, write
@@ -37,8 +38,8 @@ from ..helpers.processes import entry, finished
 
 BUSY = {"create": 3, "retrieve": 5, "list": 3, "list-store": 3, "attach": 3, "delete": 2, "cancel": 2, "store": 1}
 SMALL = (range(1, 8),)
-RUNS = settings(max_examples=15, deadline=None)
-"""For what makes whole runs on a server: milliseconds, or on a busy machine seconds, of which no law speaks."""
+RUNS = settings(max_examples=examples(15))
+"""For tests whose examples are whole runs on a server."""
 
 SLOW = Plan(workers=2, service=0.05, failures={"server_error": 0.2})
 
@@ -384,7 +385,7 @@ profiles = st.builds(
 losses = st.sampled_from([0.0, 0.0, 0.1, 0.4])
 
 
-@settings(RUNS, max_examples=25)
+@settings(RUNS, max_examples=examples(25))
 @given(workloads(), plans, profiles, losses, st.integers(1, 6), st.integers(0, 99))
 @example(Workload(mix=BUSY, sizes=(range(120, 122),)), SLOW, Profile(), 0.3, 4, 1)
 def test_a_right_server_is_never_accused_whatever_it_does_and_whatever_is_lost(

@@ -26,12 +26,10 @@ from vsbatch_core.testing.oracle import Oracle
 from vsbatch_core.testing.remote import Dispatched, Official, Remote
 from vsbatch_core.testing.subjects import Replayed, Restored, Subject, World
 
+from ..helpers.brief import examples
+
 LIMITS = (1, 2, 3, None)
-BUDGET = settings(
-    max_examples=15,
-    stateful_step_count=20,
-    deadline=None,  # a step reads everything there is: some thousand pages
-)
+BUDGET = settings(max_examples=examples(15), stateful_step_count=20)
 
 
 def machine(factory: type[Subject]) -> type[Lockstep]:
@@ -48,11 +46,11 @@ def test_no_random_history_tells_it_from_the_oracle(factory: type[Subject]) -> N
 
 def test_no_random_history_tells_the_engine_behind_an_official_client_from_the_oracle() -> None:
     # Each call goes through the whole client, which takes most of a millisecond.
-    run_state_machine_as_test(machine(Official), settings=settings(BUDGET, max_examples=8))
+    run_state_machine_as_test(machine(Official), settings=settings(BUDGET, max_examples=examples(8)))
 
 
 @given(st.permutations(range(4)), st.integers(1, 3))
-@settings(max_examples=20, deadline=None)  # every page is read after every step
+@settings(max_examples=examples(20))
 def test_batches_may_be_cancelled_in_any_order(order: list[int], size: int) -> None:
     comparison = Comparison(Subject)
     comparison.step(call("vector_stores.create"), LIMITS)

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from vsbatch_core.adapters.http import Request
 from vsbatch_core.simulation import Faults, Plan, Simulation, picture
 
+from ..helpers.brief import examples
+
 STATUSES = ("completed", "failed", "cancelled", "in_progress")
 
 
@@ -177,7 +179,7 @@ def test_without_matplotlib_it_is_said_what_to_install(monkeypatch: pytest.Monke
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(picture.MOST_STEPS + 1, 3000))
-@settings(max_examples=20)  # each is of thousands of steps
+@settings(max_examples=examples(20))  # each is of thousands of steps
 def test_thinning_keeps_the_counts_where_spans_begin_and_the_work_that_was_done(seed: int, n: int) -> None:
     random = Random(seed)
     found: list[picture.Step] = []
