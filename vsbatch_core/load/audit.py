@@ -124,7 +124,7 @@ class Audit:
                 self._unknown(f"how {n:,} batches end: still in progress after {self.seconds:g} s")
             if waiting:
                 asked = [batch.poll_after for batch in waiting if batch.poll_after is not None]
-                wait = max(LEAST_PAUSE, max(asked)) if asked else pause
+                wait = max(LEAST_PAUSE, *asked) if asked else pause
                 await asyncio.sleep(min(wait, MOST_PAUSE))
                 pause = min(pause * 2, MOST_PAUSE)
 
