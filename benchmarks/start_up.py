@@ -1,7 +1,7 @@
 """CPU time of a start, beside that of what it cannot do without: ``python -m benchmarks.start_up``.
 
-Each row is run in fresh interpreters, in turns with what it is compared with; the ratio is of medians of CPU time,
-which hold on a busy machine.
+Each row is run in fresh interpreters, in turns with what it is compared with; the ratio is of medians of CPU
+time, which hold on a busy machine.
 """
 
 from __future__ import annotations
