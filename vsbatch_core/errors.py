@@ -15,6 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+__all__ = ["HostError", "RequestError", "VsbatchError"]
+"""What the package exports; every other class is used as ``errors.Name``."""
+
 _SHOWN_CHARACTERS = 80
 _SHOWN_BITS = 256
 

@@ -32,6 +32,8 @@ from vsbatch_core.index import Gaps, Ranking
 from vsbatch_core.model import Profile, VectorStoreFile
 from vsbatch_core.store import Store
 
+__all__ = ["KnownFile"]
+
 KnownFile = Callable[[str], int | None]
 """Called with a file id; answers the file's size in bytes, or ``None`` if there is no such file."""
 

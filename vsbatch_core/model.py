@@ -22,6 +22,24 @@ from typing import (
 from attrs import Attribute, AttrsInstance, field, fields, frozen, make_class
 from attrs.validators import instance_of
 
+__all__ = [
+    "ExpiresAfter",
+    "FileCounts",
+    "FrozenDict",
+    "LastError",
+    "Limits",
+    "Page",
+    "Profile",
+    "StaticFileChunkingStrategy",
+    "StaticFileChunkingStrategyObject",
+    "VectorStore",
+    "VectorStoreDeleted",
+    "VectorStoreFile",
+    "VectorStoreFileBatch",
+    "VectorStoreFileDeleted",
+    "omit",
+]
+
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 BatchStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 StoreStatus = Literal["in_progress", "completed", "expired"]

@@ -10,30 +10,48 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from importlib import import_module
 
 from vsbatch_core import __version__
-from vsbatch_core.cli import bench, check, ingest, serve, simulate, text
+from vsbatch_core.cli import text
+from vsbatch_core.cli.help import HelpFormatter
 from vsbatch_core.cli.text import Refused
 
 INTERRUPTED = 130
 READER_GONE = 141
 
+COMMANDS = {
+    "ingest": "attach and process the files of a directory",
+    "serve": "serve the API over HTTP, as a local stand-in",
+    "simulate": "run a scenario on a virtual clock",
+    "check": "try the laws of the API on a live server",
+    "bench": "send load to a server and check its counts",
+}
+"""The subcommands; each has a module of its name, with ``add_arguments`` and ``command``."""
 
-def parser() -> argparse.ArgumentParser:
-    """The arguments of the command and of its subcommands."""
+
+def parser(wanted: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the parser of the command, with the arguments of the subcommands that are wanted.
+
+    Only the modules of these are imported: others are known by their names and their line of help.
+    """
     made = argparse.ArgumentParser(
         prog="vsbatch",
         description="OpenAI's vector store file batches, imitated in this process: no network, no account.",
+        epilog="Example:\n\n  vsbatch serve --port 8000\n\nEvery command has a --help of its own.",
+        formatter_class=HelpFormatter,
     )
     made.add_argument("--version", action="version", version=f"vsbatch {__version__}")
     commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    ingest.add_to(commands)
-    serve.add_to(commands)
-    simulate.add_to(commands)
-    check.add_to(commands)
-    bench.add_to(commands)
+    for name, line in COMMANDS.items():
+        subparser = commands.add_parser(name, help=line, formatter_class=HelpFormatter)
+        if name in wanted:
+            module = import_module(f"{__name__}.{name}")
+            subparser.description, subparser.epilog = module.DESCRIPTION, module.EPILOG
+            subparser.set_defaults(command=module.command)
+            module.add_arguments(subparser)
     return made
 
 
@@ -45,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         try:
-            arguments = parser().parse_args(argv)
+            given = sys.argv[1:] if argv is None else argv
+            arguments = parser([word for word in given if not word.startswith("-")][:1]).parse_args(given)
             arguments.command(arguments)
         except SystemExit:
             sys.stdout.flush()

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vsbatch_core.cli import server
 from vsbatch_core.cli.progress import progress
@@ -23,37 +23,39 @@ if TYPE_CHECKING:
 
 BUDGET, EXAMPLES = 120.0, 20
 DESCRIPTION = """\
-Try the laws of the API on a live server, through the official client and nothing else. Stores are made on it,
-with a few small files, and deleted again, also when the check is interrupted."""
+Try the laws of the API on a live server, through the official client alone.
+Stores are made on it, with a few small files, and deleted again, also when the
+check is interrupted."""
 
 EPILOG = f"""\
-A law is documented (the API reference says so), recorded (seen in published recordings), or a choice (nobody has
-published it). A law that is broken is shown by the shortest program that was found: it pastes into a file, and
-runs against that server with nothing but openai. A server that differs in a choice is told so, and not accused.
+Example, with 'vsbatch serve' running in another terminal:
 
-'not reached' says that a law could not be tried: batches of a server may end before they can be cancelled, or no
-file may fail. --bad-file names one that fails. Nothing is assumed of the server's speed but --budget.
+  vsbatch check --base-url http://127.0.0.1:8000/v1
 
-Without --uploads or --no-uploads files are uploaded if the server takes uploads; else ids are made up.
+A law is documented (the API reference says so), recorded (seen in published
+recordings), or a choice (nobody has published it). A law that is broken is
+shown by the shortest program that was found: it runs against that server with
+nothing but openai. A server that differs in a choice is not accused.
 
-The key may also be given in {KEY_VARIABLE}; OPENAI_API_KEY is not read, so that it goes nowhere by mistake; a
-printed program reads it. Servers that are not on this machine are left alone unless --yes-remote is given: stores
-there may cost money.
+'not reached' says that a law could not be tried: batches of a server may end
+before they can be cancelled, or no file may fail. --bad-file names one that
+fails. Nothing is assumed about the server's speed but --budget.
 
-Exit status: 0 when no documented law is broken (with --strict: nor a recorded one); 1 when one is; 2 when the
-arguments are wrong or the server cannot be reached; 130 when it was interrupted."""
+Without --uploads or --no-uploads, files are uploaded if the server takes
+uploads; otherwise ids are made up.
+
+The key may also be given in {KEY_VARIABLE}; OPENAI_API_KEY is not read, so
+that it goes nowhere by mistake; a printed program reads it. Servers that are
+not on this machine are refused unless --yes-remote is given: stores there may
+cost money.
+
+Exit status: 0 if no documented law is broken (with --strict: nor a recorded
+one); 1 if one is; 2 if the arguments are wrong or the server cannot be
+reached; 130 if it was interrupted."""
 
 
-def add_to(commands: Any) -> None:
-    """Add the subcommand to a parser's subparsers."""
-    made = commands.add_parser(
-        "check",
-        help="try the laws of the API on a live server",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.set_defaults(command=command)
+def add_arguments(made: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand to its parser."""
     server.add_to(made)
     made.add_argument(
         "--uploads",
@@ -99,7 +101,7 @@ def command(arguments: argparse.Namespace) -> None:
         from vsbatch_core.testing.conformance import report  # noqa: PLC0415 - needs Hypothesis
         from vsbatch_core.testing.conformance.probe import Probe  # noqa: PLC0415
     except ImportError:
-        raise Refused(conformance.EXTRA) from None
+        raise Refused(conformance.missing()) from None
     url = arguments.base_url
     loopback = server.require_ours(arguments)
     bad_file = _bad_file(arguments)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from textwrap import fill
-from typing import Any
 
 from vsbatch_core.cli import report
 from vsbatch_core.cli.directory import find
@@ -21,34 +19,35 @@ from vsbatch_core.simulation import Plan
 FAILURES = 20
 
 DESCRIPTION = f"""\
-Attach every file below PATH to a new vector store, in batches, and process them with a number of workers on a
-virtual clock. No file is opened or sent anywhere: what becomes of it follows from its suffix and its size.
+Attach every file below PATH to a new vector store, in batches, and process
+them with a number of workers on a virtual clock. No file is opened or sent
+anywhere: its suffix and its size decide how it ends.
 
-  completed         {fill(" ".join(sorted(SUPPORTED)), 80, subsequent_indent=" " * 20)}
+  completed         {" ".join(sorted(SUPPORTED))}
   unsupported_file  any other suffix
   invalid_file      empty, or larger than 512 MB
 
-A worker needs {OVERHEAD:g} s to refuse a file, and 1 s more for each {BYTES_PER_SECOND:,} bytes to process one.
-These are numbers of ours: nobody has published the real ones."""
+A worker needs {OVERHEAD:g} s to refuse a file, and 1 s more for each
+{BYTES_PER_SECOND:,} bytes to process one. These figures are ours: nobody has
+published the real ones."""
 
 EPILOG = """\
-Directories whose names begin with a dot, such as .git, are skipped unless --hidden is given. Symbolic links to
-directories are not followed, those to files count as files. What cannot be read is reported. Nothing else is
-left out. The same directory gives the same output: ids and times are made up from it, not from this machine.
+Example:
 
-Exit status: 0 when the job was done, even if files failed; 2 when PATH is no directory with files in it."""
+  vsbatch ingest docs --workers 4 --batch-size 500
+
+Directories whose names begin with a dot, such as .git, are skipped unless
+--hidden is given. Symbolic links to directories are not followed; links to
+files count as files. What cannot be read is reported. Nothing else is left
+out. The same directory gives the same output: ids and times are derived from
+it, not from this machine.
+
+Exit status: 0 if the job was done, even if files failed; 2 if PATH is not a
+directory with files in it."""
 
 
-def add_to(commands: Any) -> None:
-    """Add the subcommand to a parser's subparsers."""
-    made = commands.add_parser(
-        "ingest",
-        help="attach and process the files of a directory",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.set_defaults(command=command)
+def add_arguments(made: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand to its parser."""
     made.add_argument("path", metavar="PATH", help="the directory")
     made.add_argument("--workers", metavar="N", type=_at_least_1, default=8, help="how many workers (default 8)")
     made.add_argument(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from importlib import resources
 from itertools import count, cycle
 from pathlib import Path
@@ -152,14 +153,26 @@ def load(name: str, show: Show) -> Scenario:
         return read(f"{name}.toml", known[name], Path(), show)
     try:
         text = Path(name).read_text(encoding="utf-8")
-    except (FileNotFoundError, ValueError):  # ValueError: a null character, or no UTF-8
-        names = ", ".join(known)
+    except UnicodeDecodeError:
         raise Refused(
-            f"there is no scenario '{legible(name)}' in UTF-8: give a TOML file, or one of {names}"
+            f"cannot read '{legible(name)}': a scenario is written in UTF-8, and this file is not"
         ) from None
+    except (FileNotFoundError, ValueError):  # ValueError: a null character, which no path has
+        raise unknown(name) from None
     except OSError as error:
         raise Refused(f"cannot read '{legible(name)}': {error.strerror}") from None
     return read(name, text, Path(name).parent, show)
+
+
+def unknown(name: str) -> Refused:
+    """Return the refusal of a name that is no shipped scenario, nor a file; the nearest name is suggested."""
+    names = list(shipped())
+    near = get_close_matches(name, names, n=1)
+    meant = f"; did you mean '{near[0]}'?" if near else ""
+    return Refused(
+        f"there is no scenario '{legible(name)}': give a TOML file, or one of {', '.join(names)}, which "
+        f"'vsbatch simulate --list' describes{meant}"
+    )
 
 
 def read(file: str, text: str, folder: Path, show: Show) -> Scenario:

@@ -23,13 +23,13 @@ from vsbatch_core.adapters.refusals import UploadNotFound
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli.files import OVERHEAD, Found, outcome
 from vsbatch_core.cli.text import Refused, legible, say
+from vsbatch_core.extras import pip_line
 from vsbatch_core.model import ERROR_CODES
 from vsbatch_core.simulation import Completed, Outcome, Plan, Simulation
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 KEY_VARIABLE = "VSBATCH_API_KEY"
-EXTRA = "vsbatch serve needs uvicorn and python-multipart: pip install 'vsbatch-core[server]'"
 GRACE = 10
 """Seconds that requests in flight have to end once the server was told to."""
 
@@ -40,38 +40,41 @@ BACKLOG = 2048
 WORKERS = 8
 
 DESCRIPTION = """\
-Serve vector stores, their files and file batches, and uploads, to any client of OpenAI's API, official or not.
-All is kept in memory and gone when the server stops. Processing is simulated: nothing is parsed or embedded."""
+Serve vector stores, their files and file batches, and uploads, to any client
+of OpenAI's API. All of it is kept in memory and lost when the server stops.
+Processing is simulated: nothing is parsed or embedded."""
 
 EPILOG = f"""\
-plans, or what becomes of files that are attached:
-  files            as of those that 'vsbatch ingest' attaches: what was uploaded completes or fails by its suffix
-                   and its size, and takes longer the larger it is; ids that were never uploaded complete after
+Example:
+
+  vsbatch serve --port 8000 --plan after-seconds:30 --fail server_error=0.1
+
+plans, which decide how attached files end:
+
+  files            as with 'vsbatch ingest': what was uploaded completes or
+                   fails by its suffix and its size, and takes longer the
+                   larger it is; ids that were never uploaded complete after
                    {OVERHEAD:g} s (the default)
   immediate        every file completes at once
-  after-seconds:S  every file completes S seconds after a worker took it up
-  after-polls:N    the files of a batch complete when it is asked for the Nth time, a file when it is
-  manual           every file stays in progress until it is cancelled or deleted
+  after-seconds:S  every file completes S seconds after a worker took it
+  after-polls:N    the files of a batch complete when it is retrieved for the
+                   Nth time, a single file when it is
+  manual           every file stays in progress until it is cancelled or
+                   deleted
 
-Time passes as on the wall clock. When the polling helper of an official client asks, the interval that it would
-wait passes at once, and it is told not to wait; --real-time has it wait.
+Time passes as on the wall clock. When the polling helper of an official
+client retrieves a batch, the interval that it would wait passes at once, and
+the response says not to wait; with --real-time it waits.
 
-Point a client at the server with the line that it prints. SIGTERM and Ctrl-C let requests in flight end, for up
-to {GRACE} s.
+Point a client at the server with the line that it prints. SIGTERM and Ctrl-C
+let requests in flight end, for up to {GRACE} s.
 
-Exit status: 0 when it was told to stop; 2 when the arguments are wrong or the port is taken."""
+Exit status: 0 if it was stopped; 2 if the arguments are wrong or the port is
+taken."""
 
 
-def add_to(commands: Any) -> None:
-    """Add the subcommand to a parser's subparsers."""
-    made = commands.add_parser(
-        "serve",
-        help="serve the API over HTTP, as a local stand-in",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.set_defaults(command=command)
+def add_arguments(made: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand to its parser."""
     made.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
     made.add_argument(
         "--port", metavar="N", type=_port, default=8000, help="the port (default 8000; 0: a free one)"
@@ -197,7 +200,7 @@ def command(arguments: argparse.Namespace) -> None:
 
         from vsbatch_core.adapters import multipart  # noqa: F401, PLC0415 - an optional extra
     except ImportError:
-        raise Refused(EXTRA) from None
+        raise Refused(f"vsbatch serve needs uvicorn and python-multipart: {pip_line('server')}") from None
     app = application(arguments)
     with closing(listener(arguments.host, arguments.port)) as listening:
         address, port = listening.getsockname()[:2]

@@ -84,7 +84,11 @@ class Audit:
         return late
 
     async def _settle(self) -> None:
-        """Look at the batches again and again until each has ended, or the time is over."""
+        """Poll the batches until each has ended, or the time is over.
+
+        The requests are marked as a polling helper's, so that a stand-in whose clock moves with polls moves it,
+        and a server that says when to ask again is asked then.
+        """
         deadline, pause = _now() + self.seconds, LEAST_PAUSE
         waiting = list(self.known.batches)
         left: list[Batch] = []
@@ -94,7 +98,7 @@ class Audit:
         async def look(batch: Batch) -> None:
             if batch.id not in half:  # else one more look decides, and there is time for that
                 self._require_time()
-            _, _, outcome = await self.runner.ask(self.known.retrieve(batch))
+            _, _, outcome = await self.runner.ask(self.known.retrieve(batch, polls=True))
             if outcome.kind is not None or batch.latest is None:
                 raise _Unanswered(f"{outcome.kind}: {outcome.message}")
             seen = batch.latest
@@ -119,7 +123,9 @@ class Audit:
             if n:
                 self._unknown(f"how {n:,} batches end: still in progress after {self.seconds:g} s")
             if waiting:
-                await asyncio.sleep(pause)
+                asked = [batch.poll_after for batch in waiting if batch.poll_after is not None]
+                wait = max(LEAST_PAUSE, *asked) if asked else pause
+                await asyncio.sleep(min(wait, MOST_PAUSE))
                 pause = min(pause * 2, MOST_PAUSE)
 
     async def _batch(self, batch: Batch) -> None:
