@@ -40,7 +40,8 @@ def machine(factory: type[Subject]) -> type[Lockstep]:
 
 
 @pytest.mark.parametrize(
-    "factory", [Subject, Replayed, Restored, pytest.param(Dispatched, marks=pytest.mark.slow)]
+    "factory",
+    [Subject, Restored, *(pytest.param(factory, marks=pytest.mark.slow) for factory in (Replayed, Dispatched))],
 )
 def test_no_random_history_tells_it_from_the_oracle(factory: type[Subject]) -> None:
     run_state_machine_as_test(machine(factory), settings=BUDGET)
@@ -114,8 +115,8 @@ def inhabited(factory: type[Subject], world: World) -> Comparison:
     ("factory", "limits", "sizes"),
     [
         (Subject, Limits(), None),
-        (Subject, Limits(), us.SIZES),
-        (Subject, us.SMALL, None),
+        pytest.param(Subject, Limits(), us.SIZES, marks=pytest.mark.slow),
+        pytest.param(Subject, us.SMALL, None, marks=pytest.mark.slow),
         (Subject, us.SMALL, us.SIZES),
         pytest.param(Dispatched, us.SMALL, us.SIZES, marks=pytest.mark.slow),
     ],
