@@ -109,9 +109,15 @@ def refuse_contradictions(given: argparse.Namespace) -> None:
             )
 
 
-def preset_for(given: argparse.Namespace) -> Preset:
-    """Return the preset that the arguments choose."""
-    return PRESETS[given.preset or (FULL.name if given.docs else DEFAULT.name)]
+def asked_for(given: argparse.Namespace) -> tuple[Preset, list[Work], list[int]]:
+    """Return the preset, the works and the sizes to measure.
+
+    Raise ``ValueError`` for works and sizes that there are not, and for options that contradict each other.
+    """
+    refuse_contradictions(given)
+    preset = PRESETS[given.preset or (FULL.name if given.docs else DEFAULT.name)]
+    sizes = list(preset.sizes) if given.sizes is None else parsed_sizes(given.sizes)
+    return preset, chosen(given.only or preset.works), sizes
 
 
 class _Progress:
@@ -198,10 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments say; return the exit status."""
     given = parser().parse_args(arguments)
     try:
-        refuse_contradictions(given)
-        preset = preset_for(given)
-        works = chosen(given.only or preset.works)
-        sizes = parsed_sizes(given.sizes) if given.sizes is not None else list(preset.sizes)
+        preset, works, sizes = asked_for(given)
         old = read(given.compare) if given.compare else None
         run = read(given.given) if given.given else None
         if given.plot or given.docs:
