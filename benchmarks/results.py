@@ -41,7 +41,7 @@ class Result:
 
     @property
     def clocks(self) -> tuple[Clock, ...]:
-        """What was measured; the one first by which the contender is compared with others.
+        """Return what was measured; first the clock by which the contender is compared with others.
 
         That is CPU time, unless it does not include all of the cost.
         """

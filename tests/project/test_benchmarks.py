@@ -20,24 +20,24 @@ from time import sleep
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import evolve, frozen
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from benchmarks import __main__ as program
 from benchmarks import clocks, documents, goals, http, machine, plot, presets, report, run
-from benchmarks.answers import STATUSES, Asked, Listing, Model
 from benchmarks.contenders import CONTENDERS, TITLES, Contender, Floor, Missing, Ours
 from benchmarks.contenders.ogx_list import Ogx
 from benchmarks.contenders.openai_mock import OpenAIResponses
 from benchmarks.contenders.redis_server import Redis
 from benchmarks.contenders.sorted_list import SortedOnEveryPage
+from benchmarks.fixtures import Fixtures, fill
 from benchmarks.groups import GROUPED, group
 from benchmarks.measure import Entry, Figures, Ratio, exponent, in_turns, rounds_of, turns
+from benchmarks.model import STATUSES, Listing, Model, Query
 from benchmarks.results import Load, Machine, Result, Run
-from benchmarks.stage import Stage, fill
-from benchmarks.work import CHANGES, PAGES, Pace, foreseen
+from benchmarks.work import CHANGES, PAGES, Pace, Work, foreseen
 
 FAST = Pace(rounds=3, seconds=0.0002, budget=0.5)
 KNOWN_WRONG = {OpenAIResponses.key, Ogx.key}
@@ -83,8 +83,8 @@ def programs(draw: st.DrawFn, most: int = 30) -> list[tuple[str, tuple[Any, ...]
             cursors = st.none() | st.sampled_from(ids)
             filters = st.sampled_from((None, *STATUSES))
             orders = st.sampled_from(("asc", "desc"))
-            asked = st.builds(Asked, st.integers(1, 7), orders, cursors, cursors, filters)
-            steps.append((kind, (draw(asked),)))
+            query = st.builds(Query, st.integers(1, 7), orders, cursors, cursors, filters)
+            steps.append((kind, (draw(query),)))
     return steps
 
 
@@ -106,9 +106,9 @@ def compared(contender: Contender, steps: Sequence[tuple[str, tuple[Any, ...]]])
         if method == "page":
             right = model.page(*arguments)
             assert contender.listing(contender.page(*arguments)) == right
-            assert contender.listing(contender.asking(*arguments)()).agrees(right)
+            assert contender.listing(contender.querying(*arguments)()).agrees(right)
             if right.records:
-                body = json.loads(contender.asking_json(*arguments)())
+                body = json.loads(contender.querying_json(*arguments)())
                 assert [file["id"] for file in body["data"]] == [record.id for record in right.records]
                 assert [body["first_id"], body["last_id"]] == [right.records[0].id, right.records[-1].id]
                 assert body["has_more"] == right.more
@@ -144,8 +144,8 @@ def test_the_lists_of_mock_and_server_are_right_forwards_without_deletions(kind:
             fill(one, 300)
         after = model.files[100].record.id
         for limit in (1, 20, 100):
-            for asked in (Asked(limit), Asked(limit, after=after), Asked(limit, filter="completed")):
-                assert contender.listing(contender.page(asked)).agrees(model.page(asked))
+            for query in (Query(limit), Query(limit, after=after), Query(limit, filter="completed")):
+                assert contender.listing(contender.page(query)).agrees(model.page(query))
         assert contender.counts() == model.counts()
 
 
@@ -161,8 +161,8 @@ def test_a_filled_store_is_the_models_in_every_view(kind: type[Contender]) -> No
         assert [r for page in pages for r in page.records] == [file.record for file in model.files]
         if "retrieve" not in kind.unable:
             id = model.files[7].record.id
-            assert contender.record(contender.looking_at(id)()) == model.file(id)
-            assert contender.looking_at_counts(0)() is not None
+            assert contender.record(contender.reading(id)()) == model.file(id)
+            assert contender.reading_counts(0)() is not None
         if "restore" not in kind.unable:
             with type(contender).load(contender.save()) as again:
                 assert again.counts() == model.counts()
@@ -192,9 +192,9 @@ class Planted(SortedOnEveryPage):
     key, title = "planted", "planted"
     pages = 0
 
-    def page(self, asked: Asked) -> Any:
+    def page(self, query: Query) -> Any:
         type(self).pages += 1
-        files, more = super().page(asked)
+        files, more = super().page(query)
         return files[:-1], more
 
 
@@ -217,17 +217,17 @@ class Raising(SortedOnEveryPage):
 
     key, title = "raising", "raising"
 
-    def page(self, asked: Asked) -> Any:
-        raise LookupError(f"no page for {asked.limit}")
+    def page(self, query: Query) -> Any:
+        raise LookupError(f"no page for {query.limit}")
 
 
 @pytest.fixture
-def stage() -> Iterator[Callable[..., Stage]]:
-    """A stage for some contenders, closed at the end."""
-    made: list[Stage] = []
+def fixtures() -> Iterator[Callable[..., Fixtures]]:
+    """Fixtures for some contenders, closed at the end."""
+    made: list[Fixtures] = []
 
-    def make(*kinds: type[Contender]) -> Stage:
-        made.append(Stage(kinds))
+    def make(*kinds: type[Contender]) -> Fixtures:
+        made.append(Fixtures(kinds))
         return made[-1]
 
     yield make
@@ -235,9 +235,9 @@ def stage() -> Iterator[Callable[..., Stage]]:
         one.close()
 
 
-def test_a_wrong_contender_is_printed_as_wrong_with_its_answer_and_not_timed(stage: Any) -> None:
+def test_a_wrong_contender_is_printed_as_wrong_with_its_result_and_not_timed(fixtures: Any) -> None:
     Planted.pages = 0
-    found = run.results_of(PAGES[0], [1_000], stage(Ours, Planted), FAST)
+    found = run.results_of(PAGES[0], [1_000], fixtures(Ours, Planted), FAST)
     ours, planted = found
     assert ours.wall is not None
     assert (planted.wall, planted.left_out) == (None, None)
@@ -250,14 +250,14 @@ def test_a_wrong_contender_is_printed_as_wrong_with_its_answer_and_not_timed(sta
     assert "right: 20 files (file-" in note
 
 
-def test_what_a_contender_raises_is_its_wrong_answer(stage: Any) -> None:
-    _, raising = run.results_of(PAGES[0], [1_000], stage(Ours, Raising), FAST)
+def test_what_a_contender_raises_is_its_wrong_result(fixtures: Any) -> None:
+    _, raising = run.results_of(PAGES[0], [1_000], fixtures(Ours, Raising), FAST)
     assert raising.wrong == "LookupError: no page for 20"
 
 
-def test_changes_that_do_not_add_up_at_the_end_are_a_wrong_answer(stage: Any) -> None:
+def test_changes_that_do_not_add_up_at_the_end_are_a_wrong_result(fixtures: Any) -> None:
     (work,) = run.chosen(["complete.1"])
-    ours, forgetful = run.results_of(work, [1_000], stage(Ours, Forgetful), FAST)
+    ours, forgetful = run.results_of(work, [1_000], fixtures(Ours, Forgetful), FAST)
     assert ours.wall is not None
     assert forgetful.wall is None
     assert forgetful.wrong is not None
@@ -265,42 +265,42 @@ def test_changes_that_do_not_add_up_at_the_end_are_a_wrong_answer(stage: Any) ->
 
 
 @pytest.mark.parametrize("work", CHANGES, ids=lambda work: work.name)
-def test_every_change_is_done_right_by_all_and_leaves_n_files_to_begin_with(work: Any, stage: Any) -> None:
+def test_every_change_is_done_right_by_all_and_leaves_n_files_to_begin_with(work: Any, fixtures: Any) -> None:
     kinds = [kind for kind in TESTED if kind is not Redis and work.word not in kind.unable]
-    here = stage(*kinds)
+    here = fixtures(*kinds)
     found = run.results_of(work, [400], here, evolve(FAST, rounds=4))
     assert {result.contender: result.wrong for result in found} == {kind.key: None for kind in kinds}
     for kind in kinds:
         assert here.made(kind, 400).extra <= 400 // 2 + 2_000
 
 
-def test_a_contender_that_is_missing_is_named_once_with_what_to_install(stage: Any) -> None:
+def test_a_contender_that_is_missing_is_named_once_with_what_to_install(fixtures: Any) -> None:
     class Absent(SortedOnEveryPage):
         key, title = "absent", "absent"
 
         def __init__(self) -> None:
             raise Missing("pip install absent")
 
-    here = stage(Ours, Absent)
-    here.look()
+    here = fixtures(Ours, Absent)
+    here.try_all()
     assert here.missing == {"absent": "pip install absent"}
     assert [result.contender for result in run.results_of(PAGES[0], [400], here, FAST)] == ["ours"]
 
 
-def test_a_contender_with_a_bound_is_not_tried_beyond_it_and_that_is_said_once(stage: Any) -> None:
+def test_a_contender_with_a_bound_is_not_tried_beyond_it_and_that_is_said_once(fixtures: Any) -> None:
     class Bounded(SortedOnEveryPage):
         key, title, most = "bounded", "bounded", 500
 
-    found = run.results_of(PAGES[0], [400, 600], stage(Ours, Bounded), FAST)
+    found = run.results_of(PAGES[0], [400, 600], fixtures(Ours, Bounded), FAST)
     assert [(result.contender, result.n) for result in found] == [("ours", 400), ("ours", 600), ("bounded", 400)]
     most = {"ours": 10**6, "bounded": 500}
     assert report.bounded(most, [400, 600], {"bounded": "a title"}) == ["up to 500 files: a title"]
     assert report.bounded(most, [400], {}) == []
 
 
-def test_the_collector_is_as_it_was_after_a_stage() -> None:
+def test_the_collector_is_as_it_was_after_fixtures_are_closed() -> None:
     before = gc.get_freeze_count()
-    with Stage([Floor]) as here:
+    with Fixtures([Floor]) as here:
         here.made(Floor, 400)
         assert gc.get_freeze_count() > 0
     assert gc.get_freeze_count() == 0 <= before
@@ -457,20 +457,37 @@ def test_a_contender_whose_cpu_time_is_whole_in_one_run_alone_is_compared_by_wal
     assert line == "worse  page.20 at 10^3: ours takes 2.00x of the wall time that it did (beside 1 of 1)"
 
 
-def test_every_work_is_measured_in_both_clocks_in_the_same_rounds(stage: Any) -> None:
+def test_every_work_is_measured_in_both_clocks_in_the_same_rounds(fixtures: Any) -> None:
     works = run.chosen(["page.20.first.asc", "retrieve.file", "json.encode", "dispatch.batch", "simulate.run"])
     for work in works:
-        for found in run.results_of(work, [400], stage(Ours, Floor), FAST):
+        for found in run.results_of(work, [400], fixtures(Ours, Floor), FAST):
             assert found.wall is not None
             assert found.cpu is not None
             assert [one is None for one in found.wall.rounds] == [one is None for one in found.cpu.rounds]
             assert found.clocks == ("cpu", "wall")
 
 
+def test_what_waits_for_a_disk_is_compared_by_wall_time(fixtures: Any) -> None:
+    @frozen
+    class Synced(Work):
+        """One contender computes, the other waits."""
+
+        def ready(self, _fixtures: Fixtures, n: int, *_: object) -> Iterator[Entry]:
+            yield Entry("ours", n, lambda: sum(range(1_000)), one=1e-5)
+            yield Entry("sqlite", n, lambda: sleep(0.001), one=1e-3, clocks=clocks.Clocks(waits="the disk"))
+
+    found = run.results_of(Synced("durable.create", "a create"), [400], fixtures(Ours), FAST)
+    assert [result.clocks for result in found] == [("cpu", "wall"), ("wall", "cpu")]
+    whole = evolve(made({}), results=tuple(found))
+    assert whole.ratio("durable.create", "sqlite", 400) == Ratio.of(found[1].wall, found[0].wall)
+    notes = report.block("durable.create", "a create", found, TITLES)
+    assert notes[-1].endswith("CPU time: without the wait for the disk")
+
+
 @needs_cpu_clocks
-def test_what_is_served_over_a_socket_costs_what_its_server_takes(stage: Any) -> None:
+def test_what_is_served_over_a_socket_costs_what_its_server_takes(fixtures: Any) -> None:
     (work,) = run.chosen(["uvicorn.batch"])
-    for found in run.results_of(work, [400], stage(Ours), FAST):
+    for found in run.results_of(work, [400], fixtures(Ours), FAST):
         assert found.clocks == ("cpu", "wall")
         assert found.cpu is not None
         assert all(one > 0 for one in found.cpu.taken)
@@ -528,15 +545,17 @@ def test_contenders_take_turns_and_nobody_always_begins() -> None:
     assert {turn[0] for turn in begun} == set("abc")
 
 
-def test_what_is_too_slow_is_left_out_and_it_is_said_how_long_it_takes(stage: Any) -> None:
+def test_what_is_too_slow_is_left_out_and_it_is_said_how_long_it_takes(fixtures: Any) -> None:
     class Slow(SortedOnEveryPage):
         key, title = "slow", "slow"
 
-        def page(self, asked: Asked) -> Any:
+        def page(self, query: Query) -> Any:
             sleep(0.05)
-            return super().page(asked)
+            return super().page(query)
 
-    ours, slow = run.results_of(PAGES[0], [400], stage(Ours, Slow), Pace(rounds=3, seconds=0.0001, budget=0.02))
+    ours, slow = run.results_of(
+        PAGES[0], [400], fixtures(Ours, Slow), Pace(rounds=3, seconds=0.0001, budget=0.02)
+    )
     assert ours.wall is not None
     assert slow.wall is None
     assert slow.left_out is not None
@@ -649,13 +668,13 @@ def test_a_noisy_ratio_has_not_changed_and_another_machine_is_named() -> None:
     ]
 
 
-@pytest.mark.parametrize(("moved", "told"), [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1)])
-def test_ours_has_changed_where_most_of_the_others_say_so(moved: int, told: int) -> None:
+@pytest.mark.parametrize(("moved", "reported"), [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1)])
+def test_ours_has_changed_where_most_of_the_others_say_so(moved: int, reported: int) -> None:
     others = ("floor", "sqlite", "islice", "redis")
     figures = {("page.20", key, 1_000): steady(1e-6) for key in ("ours", *others)}
     new = {**figures, **{("page.20", key, 1_000): steady(2e-6) for key in others[:moved]}}
     *lines, _ = report.comparison(made(figures), made(new))
-    assert len(lines) == told
+    assert len(lines) == reported
     assert all("better" in line and f"(beside {moved} of 4)" in line for line in lines)
 
 
@@ -754,7 +773,7 @@ def test_an_unknown_work_is_refused_with_the_groups(capsys: Any) -> None:
 def test_a_preset_gives_what_only_and_sizes_do_not(
     arguments: list[str], preset: str, works: list[str] | None, sizes: list[int]
 ) -> None:
-    taken, asked_works, asked_sizes = program.asked_for(program.parser().parse_args(arguments))
+    taken, asked_works, asked_sizes = program.chosen_by(program.parser().parse_args(arguments))
     assert taken is presets.PRESETS[preset]
     expected = {work.name for work in run.WORKS} if works is None else set(works)
     assert {work.name for work in asked_works} == expected
@@ -796,7 +815,7 @@ def test_the_examples_of_the_help_name_works_and_sizes_that_there_are() -> None:
     examples = re.findall(r"^ +python -m benchmarks(.*?)(?:   .*)?$", program.EXAMPLES, re.MULTILINE)
     assert len(examples) >= 3
     for example in examples:
-        program.asked_for(program.parser().parse_args(shlex.split(re.sub(r"  +.*", "", example))))
+        program.chosen_by(program.parser().parse_args(shlex.split(re.sub(r"  +.*", "", example))))
 
 
 @given(st.sets(st.integers(3, 7), min_size=1), st.integers(0, 2))
@@ -809,9 +828,9 @@ def test_sizes_are_read_however_they_are_written(powers: set[int], way: int) -> 
 @pytest.mark.parametrize("text", ["", "1e3,", "a", "1.5e3", "-5", "1e99", "0", "1e3;1e4", "199", "1e", "10^"])
 def test_what_is_no_size_is_refused_in_one_line(text: str, capsys: Any) -> None:
     assert program.main(["--only", "page", f"--sizes={text or ','}"]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("option", ["--compare", "--from"])
@@ -820,16 +839,16 @@ def test_results_that_cannot_be_read_are_refused_in_one_line(option: str, tmp_pa
     broken.write_text("{}")
     for path in (broken, tmp_path / "none.json"):
         assert program.main([option, str(path)]) == 2
-        told = capsys.readouterr()
-        assert told.err.count("\n") == 1
-        assert str(path) in told.err
+        printed = capsys.readouterr()
+        assert printed.err.count("\n") == 1
+        assert str(path) in printed.err
 
 
 def test_a_run_prints_what_it_met_and_writes_what_it_printed(tmp_path: Path, capsys: Any) -> None:
     kept = tmp_path / "kept.json"
-    asked = ["--quick", "--only", "page.20.first.asc", "retrieve.file", "--sizes", "400"]
-    assert program.main([*asked, "--json", str(kept)]) == 0
-    told = capsys.readouterr().out
+    query = ["--quick", "--only", "page.20.first.asc", "retrieve.file", "--sizes", "400"]
+    assert program.main([*query, "--json", str(kept)]) == 0
+    printed = capsys.readouterr().out
     whole = program.read(str(kept))
     assert whole.works() == ["page.20.first.asc", "retrieve.file"]
     assert whole.complete
@@ -841,7 +860,7 @@ def test_a_run_prints_what_it_met_and_writes_what_it_printed(tmp_path: Path, cap
         assert each.cpu is not None
         assert len(each.wall.taken) == len(each.cpu.taken) == 3
     for said in (whole.machine.cpu, whole.machine.python, "SQLite 3.", "load ", "[retrieve.file]", "at most 12"):
-        assert said in told
+        assert said in printed
     assert program.main(["--from", str(kept), "--compare", str(kept)]) == 0
     assert "\n0 of " in capsys.readouterr().out
 
@@ -859,10 +878,10 @@ def test_an_interrupted_run_says_so_and_keeps_what_it_has(
     monkeypatch.setattr(run, "results_of", interrupted)
     kept = tmp_path / "kept.json"
     assert program.main(["--quick", "--only", "retrieve", "--sizes", "400", "--json", str(kept)]) == 130
-    told = capsys.readouterr().out
-    assert "[retrieve.file]" in told
-    assert "[retrieve.store]" not in told
-    assert "interrupted: 1 of 3 works were measured" in told
+    printed = capsys.readouterr().out
+    assert "[retrieve.file]" in printed
+    assert "[retrieve.store]" not in printed
+    assert "interrupted: 1 of 3 works were measured" in printed
     whole = program.read(str(kept))
     assert (whole.complete, whole.works()) == (False, ["retrieve.file"])
 
@@ -890,10 +909,10 @@ def test_control_c_ends_a_run_and_its_servers_in_order() -> None:
 
 def test_the_list_names_every_work_and_every_contender(capsys: Any) -> None:
     assert program.main(["--list"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    named = {line.split()[0] for line in told if line.startswith("  ")}
+    printed = capsys.readouterr().out.splitlines()
+    named = {line.split()[0] for line in printed if line.startswith("  ")}
     assert named == {work.name for work in run.WORKS} | TITLES.keys()
-    assert [line.rstrip(":") for line in told if line.endswith(":") and not line.startswith(" ")] == [
+    assert [line.rstrip(":") for line in printed if line.endswith(":") and not line.startswith(" ")] == [
         *dict.fromkeys(group(work.name) for work in run.WORKS),
         "contenders",
     ]
@@ -902,17 +921,17 @@ def test_the_list_names_every_work_and_every_contender(capsys: Any) -> None:
 def test_memory_and_simulator_are_measured_in_processes_of_their_own() -> None:
     for arguments in (["benchmarks.memory", "floor", "4000"], ["benchmarks.simulation", "2000"]):
         command = [sys.executable, "-m", *arguments]
-        answer = subprocess.run(command, check=True, capture_output=True, text=True)
-        assert 10 < float(answer.stdout) < 10_000
+        returned = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert 10 < float(returned.stdout) < 10_000
 
 
 def test_the_machine_is_described_without_its_name() -> None:
     import platform
 
     here = machine.machine()
-    told = f"{here} {here.versions}"
-    assert platform.node() not in told.split()
-    assert "/" not in told
+    printed = f"{here} {here.versions}"
+    assert platform.node() not in printed.split()
+    assert "/" not in printed
     assert here.cores >= 1
     assert here.versions["SQLite"].startswith("3.")
 
@@ -1040,8 +1059,8 @@ def test_the_page_of_the_model_is_the_listing_that_says_so() -> None:
     model = Model()
     model.attach(0, ["a", "b", "c"], 5)
     model.complete("b", 7)
-    assert str(model.page(Asked(2))) == "2 files (a, b), has_more True"
-    assert model.page(Asked(1, before="c", order="asc")).records[0].id == "b"
-    assert model.page(Asked(5, order="desc", after="c", filter="in_progress")) == Listing(
+    assert str(model.page(Query(2))) == "2 files (a, b), has_more True"
+    assert model.page(Query(1, before="c", order="asc")).records[0].id == "b"
+    assert model.page(Query(5, order="desc", after="c", filter="in_progress")) == Listing(
         (model.file("a"),), more=False
     )
