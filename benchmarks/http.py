@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from attrs import define, field, frozen
 
 from benchmarks.answers import Asked, Listing, Record
+from benchmarks.clocks import Clocks
 from benchmarks.contenders import OpenAIResponses, Ours
 from benchmarks.measure import Entry, Task
 from benchmarks.stage import Stage, WrongAnswer, file_ids
@@ -265,8 +266,8 @@ class Load:
 
 
 @contextmanager
-def server(*command: str, given: bytes = b"") -> Iterator[int]:
-    """The port of a server in a process of its own, which its first line ends with."""
+def server(*command: str, given: bytes = b"") -> Iterator[tuple[int, int]]:
+    """Run a server in a process of its own; yield its port, which its first line ends with, and its pid."""
     with subprocess.Popen(  # noqa: S603 - our own modules
         [sys.executable, "-m", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -278,7 +279,7 @@ def server(*command: str, given: bytes = b"") -> Iterator[int]:
             line = process.stdout.readline().decode()
             if not line:
                 raise RuntimeError(f"the server {command} did not start")
-            yield int(line.split(":")[-1].split("/")[0])
+            yield int(line.split(":")[-1].split("/")[0]), process.pid
         finally:
             process.terminate()
 
@@ -288,6 +289,7 @@ class Servers:
     """``vsbatch serve``, and the constant handler with the same settings, each in a process of its own."""
 
     ports: dict[str, int]
+    pids: dict[str, int]
     targets: dict[str, str]
     bodies: dict[str, str]
     loop: asyncio.AbstractEventLoop
@@ -299,7 +301,7 @@ def servers() -> Iterator[Servers]:
     import openai  # noqa: PLC0415 - an optional extra
 
     with ExitStack() as stack:
-        served = stack.enter_context(server("vsbatch_core", "serve", "--port", "0"))
+        served, served_pid = stack.enter_context(server("vsbatch_core", "serve", "--port", "0"))
         with openai.OpenAI(base_url=f"http://{HOST}:{served}/v1", api_key="none-needed", max_retries=0) as sdk:
             store = sdk.vector_stores.create(name="bench")
             ids = file_ids(FILES)
@@ -309,14 +311,18 @@ def servers() -> Iterator[Servers]:
         page = json.loads(bodies[targets["page-20"]])
         equal([file["id"] for file in page["data"]], ids[FILES // 2 + 1 :][:20])
         equal(json.loads(bodies[targets["batch"]])["file_counts"]["completed"], FILES)
-        constant = stack.enter_context(server("benchmarks.http", given=json.dumps(bodies).encode()))
+        constant, constant_pid = stack.enter_context(server("benchmarks.http", given=json.dumps(bodies).encode()))
         loop = stack.enter_context(asyncio.Runner()).get_loop()
-        yield Servers({Ours.key: served, CONSTANT: constant}, targets, bodies, loop)
+        ports, pids = {Ours.key: served, CONSTANT: constant}, {Ours.key: served_pid, CONSTANT: constant_pid}
+        yield Servers(ports, pids, targets, bodies, loop)
 
 
 @frozen
 class OverUvicorn(Work):
-    """Through uvicorn on loopback, some connections at once; each answer is compared with what is known."""
+    """Through uvicorn on loopback, several connections at once; each response is compared with the right one.
+
+    The CPU time is the server's: what this process takes to send the requests is no part of the cost.
+    """
 
     patience: ClassVar[float] = 10.0
     longer: ClassVar[float] = 10.0
@@ -333,7 +339,8 @@ class OverUvicorn(Work):
         for contender, port in both.ports.items():
             load = Load(both.loop, port, path, both.bodies[path].encode())
             stage.call_at_end(load.close)
-            yield Entry(contender, n, load, operations=CONNECTIONS * BURST)
+            clocks = Clocks(partial(tuple, [both.pids[contender]]), own=False)
+            yield Entry(contender, n, load, operations=CONNECTIONS * BURST, clocks=clocks)
 
 
 WORKS: list[Work] = [

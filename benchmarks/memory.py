@@ -12,7 +12,7 @@ from pathlib import Path
 from attrs import frozen
 
 from benchmarks.contenders import CONTENDERS
-from benchmarks.measure import Times
+from benchmarks.measure import Figures
 from benchmarks.results import Result
 from benchmarks.stage import BATCH, START, Stage, file_ids
 from benchmarks.work import Pace, Ready, Work
@@ -68,7 +68,7 @@ class Memory(Work):
             if self.word in kind.unable:
                 yield self.left_out(kind.key, n, kind.unable[self.word])
             elif n <= kind.most:
-                yield Result(self.name, kind.key, n, Times((printed(self.measured(kind.key, n)),)))
+                yield Result(self.name, kind.key, n, bytes=Figures((printed(self.measured(kind.key, n)),)))
 
 
 def printed(arguments: list[str]) -> float:

@@ -1,5 +1,7 @@
 """Results as pictures: cost against size on logarithmic axes, and ratios as bars.
 
+All contenders of a work are drawn by CPU time if that is the whole cost of each of them, else by wall time.
+
 A contender has the same colour, line and marker in every picture.  It needs the extra ``plot``, and no display;
 nothing of matplotlib's global state is used or left behind.
 """
@@ -14,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from benchmarks.measure import Times
+from benchmarks.groups import group
+from benchmarks.measure import Figures
 from benchmarks.report import figure as number
-from benchmarks.report import unit_of
-from benchmarks.results import OURS, Result, Run, size, sizes
+from benchmarks.results import OURS, Clock, Result, Run, common_clock, size, sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -143,9 +145,16 @@ def legend_columns(names: Sequence[str], width: float) -> int:
 # Cost against size
 
 
-def timed(results: Sequence[Result]) -> list[tuple[Result, Times]]:
-    """The results that have times."""
-    return [(result, result.times) for result in results if result.times is not None]
+def timed(results: Sequence[Result]) -> list[tuple[Result, Figures]]:
+    """Return the results that have times, with those of the clock that suits all of them."""
+    clock = shared_clock(results)
+    figures = ((result, result.figures(clock)) for result in results)
+    return [(result, found) for result, found in figures if found is not None]
+
+
+def shared_clock(results: Sequence[Result]) -> Clock:
+    """Return the clock that suits all results of a work."""
+    return common_clock(*(result for result in results if result.clocks)) or "wall"
 
 
 def drawable(run: Run, works: Sequence[str]) -> list[str]:
@@ -172,7 +181,7 @@ def costs(run: Run, works: Sequence[str], *, columns: int = 3) -> Iterator[Figur
         for panel in panels[len(works) :]:
             panel.set_axis_off()
         legend(drawn, run, shown)
-        drawn.supylabel("one operation", color=INK, fontsize=9)
+        drawn.supylabel("one operation, in CPU time unless it says otherwise", color=INK, fontsize=9)
         yield drawn
 
 
@@ -202,7 +211,8 @@ def _costs(panel: Any, run: Run, work: str, shown: dict[str, Any]) -> None:
         shown.setdefault(contender, line)
     panel.set_xscale("log")
     panel.set_yscale("log")
-    panel.set_title(run.titles.get(work, work))
+    title = run.titles.get(work, work)
+    panel.set_title(title if shared_clock(run.of(work)) == "cpu" else f"{title} (wall time)")
     low, high = at[0] / 1.4, at[-1] * 1.4
     labelled = apart(at, (high / low) ** 0.2)
     panel.set_xticks(labelled, [_power(n) for n in labelled])
@@ -236,7 +246,7 @@ def _power(n: int) -> str:
     return superscript(int(text[3:])) if text.startswith("10^") else text
 
 
-def _middle_half(times: Times) -> tuple[float, float]:
+def _middle_half(times: Figures) -> tuple[float, float]:
     taken = sorted(times.taken)
     quarter = len(taken) // 4
     return taken[quarter], taken[-1 - quarter]
@@ -309,20 +319,11 @@ def _ratios(run: Run, work: str) -> list[tuple[str, int, Any]]:
     return found
 
 
-GROUPS = {
-    "pages": ("page",),
-    "changes": ("complete", "create", "cancel", "delete-walk"),
-    "looks": ("walk", "retrieve", "json", "snapshot", "restore", "replay"),
-    "http": ("dispatch", "client", "uvicorn"),
-    "simulator": ("simulate",),
-}
-"""By picture, the first words of its works."""
-
-
 def pictures(run: Run, folder: Path) -> Iterator[Path]:
-    """Draw all that there is to draw; the files."""
-    for name, words in GROUPS.items():
-        works = [work for work in run.works() if work.split(".")[0] in words and unit_of(work) == "s"]
+    """Draw a picture of each kind for each group of works; yield the files."""
+    timed_works = [work for work in run.works() if timed(run.of(work))]
+    for name in dict.fromkeys(map(group, timed_works)):
+        works = [work for work in timed_works if group(work) == name]
         for drawn in costs(run, works):
             yield save(drawn, folder / f"cost-{name}.svg")
         for drawn in ratios(run, works):

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 from benchmarks.contenders import Ours
-from benchmarks.measure import Entry, Task, Times
+from benchmarks.measure import Entry, Figures, Task
 from benchmarks.memory import ids_of, peak, printed
 from benchmarks.results import Result
 from benchmarks.stage import Stage, WrongAnswer
@@ -152,7 +152,7 @@ class SimulatedMemory(Work):
 
     def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
         """See ``Work``."""
-        yield Result(self.name, Ours.key, n, Times((printed(["benchmarks.simulation", str(n)]),)))
+        yield Result(self.name, Ours.key, n, bytes=Figures((printed(["benchmarks.simulation", str(n)]),)))
 
 
 WORKS: list[Work] = [

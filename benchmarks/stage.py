@@ -62,6 +62,10 @@ class Filled:
         self._unfinished = file_ids(self.n)[1::2]
         random.Random(self.n).shuffle(self._unfinished)
 
+    def pids(self) -> tuple[int, ...]:
+        """Return the ids of the other processes that work for the contender, which change when it is renewed."""
+        return self.contender.pids()
+
     def renew(self) -> None:
         """Begin again from ``n`` files; raise ``WrongAnswer`` if what was done is not what is counted."""
         self.verify()

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from attrs import field, frozen
 
 from benchmarks.answers import Asked, Counts, Listing, Model
+from benchmarks.clocks import Clocks
 from benchmarks.contenders import Contender, Missing
 from benchmarks.contenders.base import as_dict, dumped
 from benchmarks.contenders.floor import Floor
@@ -146,7 +147,7 @@ class Look(StoreWork):
         self.check(contender, answer, model)
         if one > most:
             one = min(one, timed([task]))
-        return Entry(contender.key, filled.n, task, one=one)
+        return Entry(contender.key, filled.n, task, one=one, clocks=Clocks(filled.pids))
 
 
 def equal(found: object, right: object) -> None:
@@ -344,6 +345,7 @@ class Change(StoreWork):
             operations=self.operations,
             most=min(self.most, max(1, filled.n // 8 // self.attached)),
             one=one,
+            clocks=Clocks(filled.pids),
         )
 
     def prepared(self, filled: Filled, number: int) -> list[Task]:

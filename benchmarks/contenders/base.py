@@ -51,7 +51,7 @@ class Contender(ABC):
         """Let go of what it holds outside of Python's heap."""
 
     def pids(self) -> tuple[int, ...]:
-        """Other processes whose memory is also its own."""
+        """Return the ids of other processes that work for it: their memory and CPU time are part of its cost."""
         return ()
 
     # Changes

@@ -28,6 +28,8 @@ from vsbatch_core.extras import pip_line
 
 from ..helpers.processes import Outputs, entry, finished, posix
 
+pytestmark = pytest.mark.slow  # servers and processes of their own
+
 NODE_SCENARIOS = Path(__file__).parent / "node" / "scenarios.cjs"
 NODE_MODULES = "VSBATCH_NODE_MODULES"
 SLOW = ("--plan", "after-seconds:1e9")

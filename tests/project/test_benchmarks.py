@@ -37,6 +37,8 @@ from benchmarks.results import Load, Machine, Result, Run
 from benchmarks.stage import Stage, fill
 from benchmarks.work import CHANGES, PAGES, Pace, foreseen
 
+pytestmark = pytest.mark.slow  # draws pictures, measures, and starts servers
+
 FAST = Pace(rounds=3, seconds=0.0002, budget=0.5)
 KNOWN_WRONG = {OpenAIResponses.key, Ogx.key}
 """Their lists lose cursors that left a filter or the store, and what precedes ``before``."""
