@@ -90,6 +90,7 @@ RUNNING = {
 """The laws of a batch that is still running when it is looked at."""
 
 DRAIN = {"profile": model.Profile(cancel="drain")}
+RECORDED_WORD = {"profile": model.Profile(batch_object="vector_store.file_batch")}
 
 
 @pytest.mark.parametrize(
@@ -99,8 +100,15 @@ DRAIN = {"profile": model.Profile(cancel="drain")}
         ({"plan": Plan.immediate(by_id={BAD: "invalid_file"}), "tick": 0.001}, RUNNING),
         ({"plan": SLOW}, set()),
         ({"plan": Plan(workers=2, service=3.0, by_id={BAD: "server_error"}), **DRAIN}, set()),
+        ({"plan": SLOW, **RECORDED_WORD}, set()),
     ],
-    ids=["immediate", "immediate on a clock that moves", "slow with failures", "drain on cancel"],
+    ids=[
+        "immediate",
+        "immediate on a clock that moves",
+        "slow with failures",
+        "drain on cancel",
+        "the recordings' word for a batch",
+    ],
 )
 def test_our_own_server_breaks_nothing_and_differs_in_nothing(options: Any, missing: set[str]) -> None:
     verdicts = checked(World(**options), budget=100 * BUDGET)
@@ -161,6 +169,8 @@ FAULTS: dict[Callable[[], Server], tuple[str, str]] = {
     planted.both_are_taken: ("exactly-one", ""),
     planted.all_failed_is_completed: ("all-failed", ""),
     planted.completed_is_never_said: ("terminal", "some-failed"),
+    planted.batches_are_of_another_word: ("batch-object", ""),
+    planted.batches_change_their_word: ("batch-object", ""),
 }
 """By server, the laws that its fault is meant for, and those that it touches besides, in some cases or in all."""
 
