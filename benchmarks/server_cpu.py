@@ -1,7 +1,7 @@
 """CPU time of a request to ``vsbatch serve``, with uvloop and httptools and without them.
 
-``python -m benchmarks.server_cpu`` runs both servers at once and measures them in turns, so that whatever else the
-machine does meets both alike.  It needs Linux, which counts the CPU time of another process in nanoseconds.
+``python -m benchmarks.server_cpu`` runs both servers at once and measures them in turns, so that whatever else
+the machine does meets both alike.  It needs Linux, which counts the CPU time of another process.
 """
 
 from __future__ import annotations
