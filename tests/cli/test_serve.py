@@ -24,6 +24,7 @@ import pytest
 
 from vsbatch_core.cli import main, parser, serve
 from vsbatch_core.cli.files import OVERHEAD
+from vsbatch_core.extras import pip_line
 
 from ..helpers.processes import Outputs, entry, finished, posix
 
@@ -608,7 +609,7 @@ def test_a_missing_extra_is_told_with_the_line_that_installs_it(extra: str) -> N
     assert finished(entry("serve", hide=extra)) == (
         2,
         "",
-        "vsbatch: vsbatch serve needs uvicorn and python-multipart: pip install 'vsbatch-core[server]'\n",
+        f"vsbatch: vsbatch serve needs uvicorn and python-multipart: {pip_line('server')}\n",
     )
 
 

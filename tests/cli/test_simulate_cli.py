@@ -21,6 +21,7 @@ from vsbatch_core.cli import main, simulate
 from vsbatch_core.cli.files import OVERHEAD, ingested
 from vsbatch_core.cli.play import play
 from vsbatch_core.cli.scenario import Scenario, load, read, shipped
+from vsbatch_core.extras import pip_line
 from vsbatch_core.model import FrozenDict
 from vsbatch_core.simulation import Completed, Failed
 
@@ -501,16 +502,18 @@ def test_what_cannot_be_read_is_told_in_one_line(
     assert "there is no scenario 'nowhere'" in said("nowhere")
     assert "one of bulk-load, cancel-race, " in said("nowhere")
     (tmp_path / "latin.toml").write_bytes(b"title = '\xe9'")
-    assert "in UTF-8" in said(str(tmp_path / "latin.toml"))
+    assert "a scenario is written in UTF-8, and this file is not" in said(str(tmp_path / "latin.toml"))
     assert "cannot read" in said(str(tmp_path))
     assert "give a scenario, or --list" in said()
-    assert "--show prints a shipped scenario" in said("--show", "x")
+    assert "there is no scenario 'x': give a TOML file, or one of bulk-load, cancel-race, " in said("--show", "x")
+    assert said("cancel-rase").endswith("describes; did you mean 'cancel-race'?\n")
+    assert "did you mean" not in said("nowhere")
     assert "does not end in .csv or .json" in said("clean", "--timeline", "x.txt")
     assert "does not end in .png or .pdf or .svg" in said("clean", "--plot", "x.txt")
     for option, name in (("--events", "e"), ("--timeline", "t.csv"), ("--plot", "p.png")):
         assert "cannot write" in said("clean", option, str(tmp_path / "no" / name))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert "pip install 'vsbatch-core[plot]'" in said("clean", "--plot", str(tmp_path / "p.png"))
+    assert pip_line("plot") in said("clean", "--plot", str(tmp_path / "p.png"))
 
 
 def test_progress_is_shown_of_what_is_attached_and_processed() -> None:

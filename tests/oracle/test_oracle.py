@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from vsbatch_core import Engine, Limits, Profile, VsbatchError
+from vsbatch_core.extras import pip_line
 from vsbatch_core.testing import oracle as oracle_module
 from vsbatch_core.testing import strategies as us
 from vsbatch_core.testing.calls import Call, Refusal, UnsteadyClock, answer, call, same
@@ -380,7 +381,7 @@ def test_without_hypothesis_the_machine_says_what_to_install(room: str) -> None:
         "except ImportError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "this room needs Hypothesis: pip install 'vsbatch-core[testing]'\n"
+    assert done.stdout == f"vsbatch_core.testing.machine needs Hypothesis: {pip_line('testing')}\n"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vsbatch_core.extras import pip_line
 from vsbatch_core.simulation import Faults, Plan, Simulation
 
 
@@ -234,7 +236,7 @@ def test_without_the_sdk_a_client_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.delattr("vsbatch_core.adapters.openai", raising=False)
     simulation = Simulation()
     for name in ("client", "async_client"):
-        with pytest.raises(ImportError, match=r"pip install 'vsbatch-core\[openai\]'"):
+        with pytest.raises(ImportError, match=re.escape(pip_line("openai"))):
             getattr(simulation, name)
 
 
