@@ -24,6 +24,7 @@ from vsbatch_core import (
     VirtualClock,
     VsbatchError,
     errors,
+    events,
 )
 from vsbatch_core.adapters.http import Api, Request, Response
 from vsbatch_core.adapters.uploads import Uploads
@@ -250,6 +251,28 @@ def populated(profile: Profile | None = None, **options: Any) -> Engine:
     made.file_batches.create("vs_2", file_ids=["file-d"])
     engine.ingest.complete("vs_2", "file-d", usage_bytes=3)
     return engine
+
+
+def engine_with(*file_ids: str, **options: Any) -> Engine:
+    """An engine with the store vs_1 and these files in its batch vsfb_1."""
+    engine = new_engine(**options)
+    engine.vector_stores.create()
+    engine.vector_stores.file_batches.create("vs_1", file_ids=list(file_ids or ("file-a", "file-b", "file-c")))
+    return engine
+
+
+def refused(engine: Engine, error: type[Exception], act: Callable[[], Any]) -> Any:
+    """Return the error with which the act is refused; it changes nothing and tells no event."""
+    before = engine.snapshot()
+    told: list[events.Event] = []
+    unsubscribe = engine.subscribe(told.append)
+    with pytest.raises(error) as caught:
+        act()
+    unsubscribe()
+    assert engine.snapshot() == before
+    assert told == []
+    engine.check()
+    return caught.value
 
 
 # Worlds: an engine beside the plain record that it is compared with.  ``World`` plays steps on an engine and
