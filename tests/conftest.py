@@ -4,14 +4,7 @@ import os
 import signal
 
 import pytest
-from hypothesis import settings
-
-from .helpers.brief import TRACED
-
-if TRACED:
-    # Lines are covered by fewer examples than laws are tried with.
-    settings.register_profile("traced", max_examples=30)
-    settings.load_profile("traced")
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]
 
@@ -21,6 +14,28 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 CAUGHT = "caught by"
 """The property that a test of a planted bug records."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how long the tests search, before any of them is imported.
+
+    ``default`` and ``ci`` are the profiles that Hypothesis itself loads, by ``CI`` in the environment, and that
+    ``--hypothesis-profile`` names.  Both are given what this suite needs, so that none of them takes it away.
+    """
+    if config.option.markexpr == "not slow":
+        os.environ.setdefault("VSBATCH_EFFORT", "brief")  # workers and child processes read it too
+    from .helpers.brief import BRIEF
+
+    for name in ("default", "ci"):
+        profile = settings.get_profile(name)
+        settings.register_profile(
+            name,
+            profile,
+            max_examples=30 if BRIEF else profile.max_examples,
+            deadline=None,  # on a loaded machine any example may take any time, of which no law speaks
+            suppress_health_check=(*profile.suppress_health_check, HealthCheck.too_slow),  # as the deadline
+        )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,13 +6,23 @@ store time never goes back: if the clock does, the engine goes on with the lates
 
 from __future__ import annotations
 
+import os
 import random
-import secrets
 import time
 from collections.abc import Callable
 from itertools import count
 from math import inf, isfinite
 from typing import Protocol
+
+__all__ = [
+    "Clock",
+    "IdSource",
+    "SeededIds",
+    "SequentialIds",
+    "SystemClock",
+    "VirtualClock",
+    "random_ids",
+]
 
 
 class Clock(Protocol):
@@ -73,7 +83,7 @@ IdSource = Callable[[str], str]
 
 def random_ids(prefix: str) -> str:
     """A random id: the prefix and 32 hexadecimal digits, from the system's random source."""
-    return prefix + secrets.token_hex(16)
+    return prefix + os.urandom(16).hex()
 
 
 class SeededIds:

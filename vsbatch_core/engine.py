@@ -13,6 +13,8 @@ from vsbatch_core.ingest import Ingest
 from vsbatch_core.ledger import KnownFile, Ledger
 from vsbatch_core.model import Profile
 
+__all__ = ["Engine"]
+
 
 class Engine:
     """Vector stores, their files and their file batches, in this process.

@@ -18,11 +18,14 @@ import openai
 import pytest
 
 from vsbatch_core.cli import figures, main, server
+from vsbatch_core.extras import pip_line
 from vsbatch_core.load.counts import LAWS
 from vsbatch_core.load.workload import OPERATIONS
 
 from ..helpers import planted_servers as planted
 from ..helpers.processes import Outputs, entry, finished, free_port, listening, posix, serving
+
+pytestmark = pytest.mark.slow  # servers and processes of their own
 
 SMALL = ("--batch-sizes", "1,5-30", "--requests", "150")
 
@@ -435,8 +438,8 @@ def test_a_picture_that_can_no_longer_be_written_is_said_after_what_was_measured
 @pytest.mark.parametrize(
     ("hidden", "line"),
     [
-        ("aiohttp", "vsbatch bench needs aiohttp: pip install 'vsbatch-core[bench]'"),
-        ("matplotlib", "--plot needs matplotlib: pip install 'vsbatch-core[plot]'"),
+        ("aiohttp", f"vsbatch bench needs aiohttp: {pip_line('bench')}"),
+        ("matplotlib", f"--plot needs matplotlib: {pip_line('plot')}"),
     ],
 )
 def test_a_missing_extra_is_one_line_that_can_be_pasted(hidden: str, line: str) -> None:

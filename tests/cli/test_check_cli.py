@@ -17,9 +17,12 @@ import openai
 import pytest
 
 from vsbatch_core.cli import main, server
+from vsbatch_core.extras import pip_line
 
 from ..helpers import planted_servers as planted
 from ..helpers.processes import SEARCH, Outputs, entry, finished, free_port, listening, serving
+
+pytestmark = pytest.mark.slow  # servers and processes of their own
 
 QUICK = ("--examples", "2", "--budget", "60")
 
@@ -252,7 +255,5 @@ def test_a_missing_extra_is_one_line_that_can_be_pasted(hidden: str) -> None:
         check=False,
         env={**os.environ, "PYTHONPATH": SEARCH},
     )
-    line = (
-        "vsbatch: the conformance laws need the official client and Hypothesis: pip install 'vsbatch-core[check]'"
-    )
+    line = f"vsbatch: the conformance laws need the official client and Hypothesis: {pip_line('check')}"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{line}\n")

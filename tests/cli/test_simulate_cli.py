@@ -21,6 +21,7 @@ from vsbatch_core.cli import main, simulate
 from vsbatch_core.cli.files import OVERHEAD, ingested
 from vsbatch_core.cli.play import play
 from vsbatch_core.cli.scenario import Scenario, load, read, shipped
+from vsbatch_core.extras import pip_line
 from vsbatch_core.model import FrozenDict
 from vsbatch_core.simulation import Completed, Failed
 
@@ -306,6 +307,7 @@ def test_workers_without_number_and_slow_answers_are_reported(run: Any) -> None:
 # What is written
 
 
+@pytest.mark.slow
 def test_the_timeline_the_events_and_the_picture_are_written(run: Any, tmp_path: Path) -> None:
     made = {name: tmp_path / name for name in ("t.csv", "t.json", "e.jsonl", "p.png")}
     assert run(SMALL, "--timeline", made["t.csv"], "--events", made["e.jsonl"])[0] == 0
@@ -322,6 +324,7 @@ def test_the_timeline_the_events_and_the_picture_are_written(run: Any, tmp_path:
     assert engine.vector_stores.list().data[0].file_counts.completed == 3
 
 
+@pytest.mark.slow
 def test_the_events_are_the_same_in_every_process(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         command = [sys.executable, "-m", "vsbatch_core", "simulate", "quirks-2025-11"]
@@ -499,16 +502,18 @@ def test_what_cannot_be_read_is_told_in_one_line(
     assert "there is no scenario 'nowhere'" in said("nowhere")
     assert "one of bulk-load, cancel-race, " in said("nowhere")
     (tmp_path / "latin.toml").write_bytes(b"title = '\xe9'")
-    assert "in UTF-8" in said(str(tmp_path / "latin.toml"))
+    assert "a scenario is written in UTF-8, and this file is not" in said(str(tmp_path / "latin.toml"))
     assert "cannot read" in said(str(tmp_path))
     assert "give a scenario, or --list" in said()
-    assert "--show prints a shipped scenario" in said("--show", "x")
+    assert "there is no scenario 'x': give a TOML file, or one of bulk-load, cancel-race, " in said("--show", "x")
+    assert said("cancel-rase").endswith("describes; did you mean 'cancel-race'?\n")
+    assert "did you mean" not in said("nowhere")
     assert "does not end in .csv or .json" in said("clean", "--timeline", "x.txt")
     assert "does not end in .png or .pdf or .svg" in said("clean", "--plot", "x.txt")
     for option, name in (("--events", "e"), ("--timeline", "t.csv"), ("--plot", "p.png")):
         assert "cannot write" in said("clean", option, str(tmp_path / "no" / name))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert "pip install 'vsbatch-core[plot]'" in said("clean", "--plot", str(tmp_path / "p.png"))
+    assert pip_line("plot") in said("clean", "--plot", str(tmp_path / "p.png"))
 
 
 def test_progress_is_shown_of_what_is_attached_and_processed() -> None:

@@ -25,6 +25,7 @@ from vsbatch_core import (
 from vsbatch_core.events import Event, FileCompleted
 from vsbatch_core.model import FILE_STATUSES
 
+from ..helpers.brief import examples
 from ..helpers.strategies import any_text, huge_integers, json_values, new_engine, populated
 
 STATIC = {"type": "static", "static": {"max_chunk_size_tokens": 200, "chunk_overlap_tokens": 100}}
@@ -204,7 +205,7 @@ def test_a_valid_argument_is_accepted_for_every_parameter(path: str, name: str) 
 
 
 @each_method
-@settings(max_examples=40, deadline=None)  # now and then a draw of huge integers takes Hypothesis long
+@settings(max_examples=examples(40))
 @given(data=st.data())
 def test_any_json_is_accepted_or_refused_whole(path: str, data: st.DataObject) -> None:
     error = _refusal(populated(), path, data.draw(_arbitrary(path)))
@@ -212,7 +213,7 @@ def test_any_json_is_accepted_or_refused_whole(path: str, data: st.DataObject) -
 
 
 @each_method
-@settings(max_examples=60, deadline=None)  # as above
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_a_nearly_valid_call_is_accepted_or_refused_whole(path: str, data: st.DataObject) -> None:
     error = _refusal(populated(), path, data.draw(_nearly_valid(path)))

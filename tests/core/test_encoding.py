@@ -1,7 +1,7 @@
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsbatch_core import VectorStoreFile
@@ -11,6 +11,7 @@ from vsbatch_core.model import StaticFileChunkingStrategy as Chunks
 from vsbatch_core.model import StaticFileChunkingStrategyObject as Chunking
 from vsbatch_core.wire import to_wire
 
+from ..helpers.brief import examples
 from ..helpers.strategies import Command, all_reads, any_text, filled, histories, views
 
 READS = all_reads()
@@ -39,6 +40,7 @@ def test_any_file_or_page_is_written_byte_for_byte_as_its_dict_is(value: Any) ->
 
 
 @given(histories)
+@settings(max_examples=examples(20))
 def test_all_that_an_engine_answers_and_tells_is_written_as_its_dict_is(history: list[Command]) -> None:
     engine, told, _ = filled(history)
     answers = [value for value in views(engine, READS) if not isinstance(value, (tuple, list))]

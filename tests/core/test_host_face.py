@@ -28,6 +28,7 @@ from vsbatch_core.errors import (
 )
 from vsbatch_core.index import Ranking
 
+from ..helpers.brief import examples
 from ..helpers.strategies import FILES, START, STORES, all_reads, filled, histories, new_engine, run, views
 
 READS = all_reads(STORES[:2], ("vsfb_1", "vsfb_2"))
@@ -45,7 +46,7 @@ def engine_with(*file_ids: str, **options: Any) -> Engine:
 
 
 @given(histories, st.integers(1, 12))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_pending_is_the_oldest_files_in_progress_of_one_store_or_of_all(history: list[Any], limit: int) -> None:
     engine, _, _ = filled(history)
     everything = []
@@ -257,7 +258,7 @@ def test_a_result_that_the_api_could_not_show_is_refused(
 
 
 @given(histories)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_an_event_is_told_once_it_is_applied_and_in_order(history: list[Any]) -> None:
     engine, twin = new_engine(), new_engine()
     told: list[events.Event] = []
@@ -423,7 +424,7 @@ def test_an_interrupt_in_a_callback_comes_through_as_itself_and_corrupts_nothing
 
 
 @given(histories)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_reading_changes_and_tells_nothing(history: list[Any]) -> None:
     engine, told, _ = filled(history)
     before, count = engine.snapshot(), len(told)

@@ -16,6 +16,8 @@ from vsbatch_core.errors import Inconsistent
 from vsbatch_core.index import EVERYTHING, Gaps, Index, Merged, Ranking, Sparse, Tally
 from vsbatch_core.model import FILE_STATUSES, FileCounts, Order
 
+from ..helpers.brief import examples
+
 SIZE = 7
 DEFAULT_SHIFT = Sparse().shift
 
@@ -238,7 +240,7 @@ TestSparseAgainstSet = SparseAgainstSet.TestCase
 TestGapsAgainstSet = GapsAgainstSet.TestCase
 TestRankingAgainstDict = RankingAgainstDict.TestCase
 TestSparseAgainstSet.settings = TestGapsAgainstSet.settings = TestRankingAgainstDict.settings = settings(
-    max_examples=60, stateful_step_count=30
+    max_examples=examples(60), stateful_step_count=30
 )
 
 statuses = st.sampled_from(FILE_STATUSES)

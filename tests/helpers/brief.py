@@ -1,7 +1,16 @@
-"""Whether the longest tests are cut short: under coverage, and where ``VSBATCH_BRIEF`` is set.
+"""How long the tests search: the one place that says so.
 
-They try the engine's logic at length, which is the same under any Python, and covered by fewer commands.  CI does
-all of it once, on the newest Python, by the README's command; who runs that command alone has it in full too.
+``EFFORT`` is one of three words, which the environment variable ``VSBATCH_EFFORT`` sets:
+
+``brief``
+    A third of the examples, the shortest exhaustive search, and no planted bugs.  It is the default of
+    ``pytest -m "not slow"``, and under coverage: lines are covered by fewer examples than laws are tried with.
+``usual``
+    What the README's test command does.
+``long``
+    The exhaustive search goes one command deeper.  ``.ci/run`` does so once.
+
+A test that sets a number of examples of its own passes it through ``examples``.
 """
 
 from __future__ import annotations
@@ -9,6 +18,19 @@ from __future__ import annotations
 import os
 import sys
 
+EFFORTS = ("brief", "usual", "long")
+
 coverage = sys.modules.get("coverage")
 TRACED = coverage is not None and coverage.Coverage.current() is not None
-BRIEF = TRACED or "VSBATCH_BRIEF" in os.environ
+
+EFFORT = os.environ.get("VSBATCH_EFFORT", "brief" if TRACED else "usual")
+if EFFORT not in EFFORTS:
+    raise ValueError(f"VSBATCH_EFFORT: expected one of {', '.join(EFFORTS)}, but got {EFFORT!r}")
+
+BRIEF = EFFORT == "brief"
+"""Whether planted bugs are left out, and long searches cut short."""
+
+
+def examples(usual: int) -> int:
+    """Return how many examples to try where the usual effort tries this many."""
+    return max(1, usual // 3) if BRIEF else usual

@@ -84,10 +84,13 @@ class Served:
         self.world.simulation.advance(now - self.seen)
         self.seen = now
         path, _, query = request.path.partition("?")
-        headers = (("content-type", request.content_type),)
+        headers: tuple[tuple[str, str], ...] = (("content-type", request.content_type),)
+        if request.polls:
+            headers += (("x-stainless-poll-helper", "true"),)
         asked = http.Request(request.method, f"/v1{path}", query, headers, request.body or b"")
         response = self.world.api.dispatch(asked)
-        return Answer(response.status, dict(response.headers)["content-type"], response.body)
+        given = dict(response.headers)
+        return Answer(response.status, given["content-type"], response.body, given.get("openai-poll-after-ms"))
 
 
 def session_on(

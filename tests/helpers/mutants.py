@@ -1,32 +1,34 @@
-"""Planted bugs, each one line of difference, and what must catch each: ``python -m tests.helpers.mutants`` prints it.
+"""Planted bugs, and what must catch each: ``python -m tests.helpers.mutants`` prints it.
 
-A mutant is a copy of the package in which one text, that occurs once in one file, is replaced.  It is tried in a
-process of its own: by the lockstep machine, on the subject that is named, with as many examples as the machine is
-given anywhere; or, where the machine can not reach, by the law that is named.
+A mutant is a copy of the package in which one text, that occurs once in one file, is replaced.  It is tried by
+the lockstep machine, on the subject that is named; or, where the machine cannot reach, by the law that is named.
+
+The text is looked for in the file as ``ast.unparse`` writes it: without comments and redundant parentheses, each
+statement on one line, strings in single quotes.  So a mutant stays where it is when the file is formatted anew.
+``python -m tests.helpers.mutants --show paging.py`` prints a file in this form.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
+import ast
 import sys
-import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 from attrs import frozen
 
 import vsbatch_core
 
+from .trials import DIVERGED, TEST_FAILED, Outcome, Trials
+
 PACKAGE = Path(vsbatch_core.__file__).parent
-HERE = Path(__file__).resolve()
-EXAMPLES = 50
-STEPS = 20
-CAUGHT = 3
-"""The exit status of a child whose machine found something; 1, where its law is a test of pytest's."""
+
+
+def canonical(text: str) -> str:
+    """Return a program in the form that depends on its syntax alone."""
+    return ast.unparse(ast.parse(text))
 
 
 @frozen
@@ -38,35 +40,35 @@ class Mutant:
     by: str = "Subject"
     """The subject of the machine that must catch it, or the law: a file of tests and the name of a test."""
 
-    def plant(self, package: Path) -> None:
-        """Put the bug into a copy of the package."""
-        path = package / self.file
-        text = path.read_text(encoding="utf-8")
+    def planted(self, text: str) -> str:
+        """Return the text of the file with the bug in it."""
+        text = canonical(text)
         found = text.count(self.old)
         if found != 1:
             raise LookupError(
                 f"mutant '{self.name}': {self.old!r} occurs {found} times in {self.file}, and must occur once: "
-                "write it anew for the code as it is"
+                f"write it anew for the code that 'python -m tests.helpers.mutants --show {self.file}' prints"
             )
-        path.write_text(text.replace(self.old, self.new), encoding="utf-8")
+        return text.replace(self.old, self.new)
 
 
 @frozen
 class Verdict:
     mutant: Mutant
-    status: int
-    seconds: float
-    output: str
+    outcome: Outcome
 
     @property
     def caught(self) -> bool:
-        return self.status == (1 if "::" in self.mutant.by else CAUGHT)
+        return self.outcome.status == (TEST_FAILED if "::" in self.mutant.by else DIVERGED)
 
 
 INDEX_LAW = "core/test_index.py::test_a_sparse_index_answers_as_the_sorted_list_of_its_numbers"
 ORDER_LAW = "oracle/test_oracle.py::test_batches_may_be_cancelled_in_any_order"
 DRAIN_LAW = "core/test_leases.py::test_cancelling_again_while_a_batch_drains_changes_nothing_and_is_no_event"
-EXPIRED_LAW = "core/test_counts.py::test_in_an_expired_store_work_may_end_and_files_may_leave_and_none_of_it_extends_its_life"
+EXPIRED_LAW = (
+    "core/test_counts.py::"
+    "test_in_an_expired_store_work_may_end_and_files_may_leave_and_none_of_it_extends_its_life"
+)
 EXPIRY_LAW = "core/test_counts.py::test_a_store_expires_to_the_second_the_days_after_it_was_last_active"
 REPLAYED = "Replayed"
 RESTORED = "Restored"
@@ -76,7 +78,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("after is inclusive", "paging.py", "low = left + 1", "low = left"),
     Mutant("before is inclusive", "paging.py", "high = right", "high = right + 1"),
     Mutant(
-        "a before page is the first page", "paging.py", '(order == "desc") is not backward', 'order == "desc"'
+        "a before page is the first page", "paging.py", "(order == 'desc') is not backward", "order == 'desc'"
     ),
     Mutant("a before page is in reverse", "paging.py", "if backward:", "if backward and not data:"),
     Mutant(
@@ -86,7 +88,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "backward = before is not None",
     ),
     Mutant(
-        "desc takes after for before", "paging.py", "left, right = before, after", "left, right = after, before"
+        "desc takes after for before",
+        "paging.py",
+        "left, right = (before, after)",
+        "left, right = (after, before)",
     ),
     Mutant("the last page has more", "paging.py", "len(numbers) > limit", "len(numbers) >= limit"),
     Mutant("a full page has more", "paging.py", "more = high - low > limit", "more = high - low >= limit"),
@@ -114,8 +119,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a block is skipped",
         "index.py",
-        "(key, (high - 1) >> self.shift, (False, True))",
-        "(key, (high - 1) >> self.shift, (False, False))",
+        "(key, high - 1 >> self.shift, (False, True))",
+        "(key, high - 1 >> self.shift, (False, False))",
         INDEX_LAW,
     ),
     Mutant(
@@ -134,8 +139,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a batch reads before where after was given",
         "client.py",
-        'None if after is None else store.batch_place(batch, "after", after)',
-        'None if after is None else store.batch_place(batch, "before", after)',
+        "None if after is None else store.batch_place(batch, 'after', after)",
+        "None if after is None else store.batch_place(batch, 'before', after)",
     ),
     Mutant(
         "the list of stores shows the deleted",
@@ -158,59 +163,59 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "an unknown cursor is page one",
         "ledger.py",
-        'raise UnknownCursor(param, vector_store_id, "vector stores")',
+        "raise UnknownCursor(param, vector_store_id, 'vector stores')",
         "return -1",
     ),
     # Transitions
     Mutant(
         "a cancelled batch is completed",
         "transitions.py",
-        'BatchRule("cancelled", False, True,',
-        'BatchRule("completed", False, True,',
+        "BatchRule('cancelled', False, True,",
+        "BatchRule('completed', False, True,",
     ),
     Mutant(
         "a batch whose files all failed is completed",
         "transitions.py",
-        'BatchRule("failed", False, False, False, True',
-        'BatchRule("completed", False, False, False, True',
+        "BatchRule('failed', False, False, False, True",
+        "BatchRule('completed', False, False, False, True",
     ),
     Mutant(
         "a batch that its files left is completed",
         "transitions.py",
-        'BatchRule("cancelled", False, False, False, False',
-        'BatchRule("completed", False, False, False, False',
+        "BatchRule('cancelled', False, False, False, False",
+        "BatchRule('completed', False, False, False, False",
     ),
     Mutant(
         "one failure fails the batch",
         "transitions.py",
-        'BatchRule("completed", False, False, True, None',
-        'BatchRule("failed", False, False, True, None',
+        "BatchRule('completed', False, False, True, None",
+        "BatchRule('failed', False, False, True, None",
     ),
-    Mutant("a file that leaves has failed", "transitions.py", '"detach": "cancelled"', '"detach": "failed"'),
+    Mutant("a file that leaves has failed", "transitions.py", "'detach': 'cancelled'", "'detach': 'failed'"),
     Mutant(
         "a store is never in progress",
         "transitions.py",
-        'StoreRule("in_progress", False, True',
-        'StoreRule("completed", False, True',
+        "StoreRule('in_progress', False, True",
+        "StoreRule('completed', False, True",
     ),
     Mutant(
         "the profile's word for failure is not heard",
         "transitions.py",
-        'return profile.all_failed if status == "failed" else status',
+        "return profile.all_failed if status == 'failed' else status",
         "return status",
     ),
     Mutant(
         "a finished file can be completed again",
         "transitions.py",
-        '    "completed": {},',
-        '    "completed": {"complete": "completed"},',
+        "'completed': {}, 'failed'",
+        "'completed': {'complete': 'completed'}, 'failed'",
     ),
     # Counts
     Mutant(
         "a deletion leaves the count of the batch",
         "store.py",
-        'batch.tally.move("in_progress", "cancelled")',
-        'batch.tally["in_progress"]',
+        "batch.tally.move('in_progress', 'cancelled')",
+        "batch.tally['in_progress']",
     ),
     Mutant(
         "a deletion leaves the count of the store",
@@ -236,8 +241,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "row < self.ordered[i].stop",
         "row <= self.ordered[i].stop",
     ),
-    Mutant("duplicates are counted", "arguments.py", "for file_id in dict.fromkeys(ids)]", "for file_id in ids]"),
-    Mutant("the last of duplicates wins", "arguments.py", "new.setdefault(file_id, file)", "new[file_id] = file"),
+    Mutant(
+        "duplicates are counted", "validation.py", "for file_id in dict.fromkeys(ids)]", "for file_id in ids]"
+    ),
+    Mutant(
+        "the last of duplicates wins", "validation.py", "new.setdefault(file_id, file)", "new[file_id] = file"
+    ),
     Mutant("bytes are not kept", "ingest.py", "file_id, usage_bytes or 0)", "file_id, 0)"),
     # Cancel
     Mutant(
@@ -253,7 +262,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a cancel of a finished batch is always refused",
         "client.py",
-        'elif ledger.profile.cancel_finished == "refuse":',
+        "elif ledger.profile.cancel_finished == 'refuse':",
         "else:",
     ),
     Mutant("a cancel never drains", "client.py", "store.id, batch.id, drain)", "store.id, batch.id, False)"),
@@ -319,27 +328,27 @@ MUTANTS: tuple[Mutant, ...] = (
         RESTORED,
     ),
     Mutant(
-        "a snapshot forgets the leases", "snapshots.py", 'leased=map(int, data["leased"])', "leased=()", RESTORED
+        "a snapshot forgets the leases", "snapshots.py", "leased=map(int, data['leased'])", "leased=()", RESTORED
     ),
     Mutant(
         "a snapshot forgets when the store was active",
         "snapshots.py",
-        'last_active_at=int(data["last_active_at"])',
-        'last_active_at=int(data["created_at"])',
+        "last_active_at=int(data['last_active_at'])",
+        "last_active_at=int(data['created_at'])",
         RESTORED,
     ),
     Mutant(
         "a snapshot forgets the attributes",
         "snapshots.py",
-        "            arguments.attributes(attributes, limits),",
-        "            arguments.attributes(None, limits),",
+        "arguments.attributes(attributes, limits)",
+        "arguments.attributes(None, limits)",
         RESTORED,
     ),
     Mutant(
         "a snapshot forgets the deleted stores",
         "snapshots.py",
-        "            for id in ledger.ids_made",
-        "            for id in ledger.stores",
+        "for id in ledger.ids_made",
+        "for id in ledger.stores",
         RESTORED,
     ),
     Mutant(
@@ -381,78 +390,55 @@ MUTANTS: tuple[Mutant, ...] = (
 )
 
 
-def verdicts(mutants: Iterable[Mutant], workers: int = 2) -> Iterator[Verdict]:
-    """Try the mutants, two at a time; answer in their order."""
-    with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(tried, mutants)
+def tried(mutant: Mutant, trials: Trials) -> Verdict:
+    """Try one mutant."""
+    text = (PACKAGE / mutant.file).read_text(encoding="utf-8")
+    return Verdict(mutant, trials.run(mutant.by, {mutant.file: mutant.planted(text)}))
 
 
-def tried(mutant: Mutant, planted: bool = True) -> Verdict:
-    """Try one mutant; not planted, it shows what the unharmed package says to the same trial."""
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, PACKAGE.name)
-        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        if planted:
-            mutant.plant(copy)
-        # Coverage is of the package, not of harmed copies of it.
-        env = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}
-        env |= {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
-        # -P: what is in the working folder must not come before the copy.
-        command = [sys.executable, "-P", *trial_of(mutant.by)]
-        done = subprocess.run(
-            command, cwd=HERE.parents[2], env=env, capture_output=True, text=True, timeout=300, check=False
-        )
-    return Verdict(mutant, done.returncode, time.monotonic() - began, done.stdout + done.stderr)
+def verdicts(mutants: Iterable[Mutant]) -> Iterator[Verdict]:
+    """Try the mutants, two at a time; return the verdicts in their order."""
+    with Trials() as first, Trials() as second, ThreadPoolExecutor(2) as pool:
+        idle: SimpleQueue[Trials] = SimpleQueue()
 
+        def one(mutant: Mutant) -> Verdict:
+            trials = idle.get()
+            try:
+                return tried(mutant, trials)
+            finally:
+                idle.put(trials)
 
-def trial_of(by: str) -> list[str]:
-    """How Python is called to run the law, or the machine."""
-    if "::" not in by:
-        return [str(HERE), "--try", by]
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
-    return ["-m", "pytest", str(HERE.parents[1] / by), *options]
-
-
-def trial(by: str) -> int:
-    """Run the machine on this subject, against the package that is imported here."""
-    from hypothesis import Phase, settings
-    from hypothesis.stateful import run_state_machine_as_test
-
-    from vsbatch_core.testing import machine, subjects
-
-    class Trial(machine.Lockstep):
-        subject_factory = getattr(subjects, by)
-
-    budget = settings(
-        max_examples=EXAMPLES,
-        stateful_step_count=STEPS,
-        derandomize=True,
-        database=None,
-        deadline=None,  # a mutant may be slow; the parent has a time-out
-        phases=[Phase.generate],  # caught is caught: nobody reads the shortest way to it
-    )
-    try:
-        run_state_machine_as_test(Trial, settings=budget)
-    except machine.Divergence as error:
-        print(str(error).rpartition("\n")[2][:300])
-        return CAUGHT
-    return 0
+        idle.put(first)
+        idle.put(second)
+        yield from pool.map(one, mutants)
 
 
 def report(words: list[str]) -> int:
     """Print which caught what, of the mutants that have one of the words in their names; how many none caught."""
     mutants = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
-    missed = 0
+    missed, seconds = 0, 0.0
     for verdict in verdicts(mutants):
+        seconds += verdict.outcome.seconds
         missed += not verdict.caught
         by = verdict.mutant.by if verdict.caught else "NOTHING"
-        print(f"{verdict.mutant.name:60} {verdict.mutant.file:15} {verdict.seconds:5.1f} s  {by}", flush=True)
+        print(
+            f"{verdict.mutant.name:60} {verdict.mutant.file:15} {verdict.outcome.seconds:5.1f} s  {by}",
+            flush=True,
+        )
         if not verdict.caught:
-            print(verdict.output[-2000:])
-    print(f"{len(mutants) - missed} of {len(mutants)} caught")
+            print(verdict.outcome.output[-2000:])
+    print(f"{len(mutants) - missed} of {len(mutants)} caught, in {seconds:.0f} s of CPU time")
     return missed
 
 
+def show(files: list[str]) -> None:
+    """Print the files in the form that mutants are written for."""
+    for file in files:
+        print(canonical((PACKAGE / file).read_text(encoding="utf-8")))
+
+
 if __name__ == "__main__":
-    sys.exit(trial(sys.argv[2]) if sys.argv[1:2] == ["--try"] else report(sys.argv[1:]))
+    if sys.argv[1:2] == ["--show"]:
+        show(sys.argv[2:])
+    else:
+        sys.exit(report(sys.argv[1:]))

@@ -19,6 +19,7 @@ from vsbatch_core import Engine, errors
 from vsbatch_core.adapters.asgi import App
 from vsbatch_core.adapters.http import Api, Response
 
+from ..helpers.brief import examples
 from ..helpers.strategies import UPLOAD, as_request, call, populated, said, sent, served, state
 
 Message = dict[str, Any]
@@ -260,7 +261,7 @@ texts = st.binary(max_size=20)
     st.lists(texts, min_size=1, max_size=3),
     st.sampled_from(("", "/", "/v1", "/api")),
 )
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_of_any_bytes_it_makes_an_answer_and_what_is_refused_changes_nothing(
     method: str, raw: bytes, query: bytes, headers: Any, chunks: list[bytes], root: str
 ) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vsbatch_core.adapters.http import Api, Request, Response
 
+from ..helpers.brief import examples
 from ..helpers.strategies import (
     UPLOAD,
     any_text,
@@ -111,7 +112,7 @@ raw_requests = st.builds(
 
 
 @given(raw_requests)
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_of_any_bytes_the_api_makes_an_answer(request: Request) -> None:
     holds(served(api_keys=("sk-1",)), request)
     holds(served(body_limit=8), request)
@@ -194,7 +195,7 @@ def near_requests(draw: st.DrawFn) -> tuple[str, Request]:
 
 
 @given(near_requests())
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_a_nearly_valid_request_is_answered_or_refused(near: tuple[str, Request]) -> None:
     answers, request = near
     response = holds(served(), request)
@@ -204,7 +205,7 @@ def test_a_nearly_valid_request_is_answered_or_refused(near: tuple[str, Request]
 
 
 @given(st.lists(near_requests(), min_size=2, max_size=12))
-@settings(max_examples=50, deadline=None)  # up to 12 requests, and before and after each a snapshot
+@settings(max_examples=examples(50))
 def test_so_is_every_request_of_a_session(session: list[tuple[str, Request]]) -> None:
     api = served()
     for answers, request in session:
@@ -214,7 +215,7 @@ def test_so_is_every_request_of_a_session(session: list[tuple[str, Request]]) ->
 
 
 @given(broken(UPLOAD.body), st.sampled_from(("limit", "limi", "", "x" * 300, '"limit"')) | texts)
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_of_any_form_an_upload_is_made_or_nothing(body: bytes, boundary: str) -> None:
     content_type = f"multipart/form-data; boundary={boundary}"
     response = holds(served(), Request("POST", "/v1/files", "", (("content-type", content_type),), body))
@@ -223,7 +224,7 @@ def test_of_any_form_an_upload_is_made_or_nothing(body: bytes, boundary: str) ->
 
 
 @given(json_values | st.dictionaries(st.sampled_from(tuple(parameters)), json_values, max_size=4))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_of_any_json_each_endpoint_makes_an_answer(data: Any) -> None:
     body = written_as_json(data)
     api = served()

@@ -29,11 +29,13 @@ from vsbatch_core.adapters import openai as adapter
 from vsbatch_core.adapters.faults import NoAnswer, TimedOut
 from vsbatch_core.adapters.http import Api, Request, Response
 from vsbatch_core.errors import SubscriberError
+from vsbatch_core.extras import pip_line
 from vsbatch_core.model import ORDERS, VectorStoreFile
 from vsbatch_core.simulation import Completed, Failed, Never, Plan
 from vsbatch_core.testing.bench import Bench
 from vsbatch_core.wire import to_wire
 
+from ..helpers.brief import examples
 from ..helpers.strategies import Command, all_reads, call, file_id, histories, new_engine, populated, run
 
 Dispatch = Callable[[Request], Response]
@@ -182,8 +184,7 @@ def new_batch(bench: Bench, files: int) -> tuple[str, str, list[str]]:
 READS = [read for read in all_reads() if read.path.startswith("vector_stores")]
 
 
-# A command through a client takes a millisecond, and an example is some thirty of them.
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(history=histories, reads=st.lists(st.sampled_from(READS), max_size=10))
 def test_a_client_gives_what_the_engine_answers_to_the_same_calls(
     mode: Mode, history: list[Command], reads: list[Command]
@@ -298,7 +299,6 @@ def test_a_helper_gives_what_the_engine_then_holds(mode: Mode, bench: Bench, nam
     assert given.status == ("in_progress" if name == "files.upload" else "completed")
 
 
-@settings(deadline=None)  # as above
 @given(id=st.text(st.characters(codec="utf-8"), min_size=1, max_size=8))
 def test_any_file_id_that_a_client_can_send_arrives_as_it_is(mode: Mode, id: str) -> None:
     assume(
@@ -352,6 +352,7 @@ def two_thousand(mode: Mode) -> tuple[list[events.Event], float, dict[str, Any]]
         return told, bench.simulation.now, batch.to_dict()
 
 
+@pytest.mark.slow
 def test_a_poll_of_two_thousand_files_waits_for_nothing_and_has_the_same_history_every_run(
     mode: Mode, sleeps: list[float]
 ) -> None:
@@ -877,5 +878,5 @@ def test_a_closed_client_is_closed_and_the_engine_is_not(mode: Mode, bench: Benc
 def test_a_missing_sdk_is_said_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     monkeypatch.delitem(sys.modules, adapter.__name__)
-    with pytest.raises(ImportError, match=r"pip install 'vsbatch-core\[openai\]'$"):
+    with pytest.raises(ImportError, match=re.escape(pip_line("openai"))):
         importlib.import_module(adapter.__name__)

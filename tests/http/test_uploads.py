@@ -16,6 +16,7 @@ from vsbatch_core.adapters import http, uploads
 from vsbatch_core.adapters.http import Api, Request, Response
 from vsbatch_core.adapters.refusals import UploadNotFound, UploadTooLarge
 from vsbatch_core.adapters.uploads import PURPOSES, FileObject, Uploads
+from vsbatch_core.extras import pip_line
 
 from ..helpers.strategies import START, UPLOAD, CountingIds, WanderingClock, form, said, sent, state
 
@@ -514,6 +515,6 @@ def test_without_python_multipart_uploads_are_refused_at_once_with_the_pip_line(
     monkeypatch.delattr(adapters, "multipart", raising=False)
     with pytest.raises(ImportError) as caught:
         served()
-    assert str(caught.value) == "uploads need python-multipart: pip install 'vsbatch-core[http]'"
+    assert str(caught.value) == f"uploads need python-multipart: {pip_line('http')}"
     # All else goes without.
     assert http.dispatch(Engine(), sent("GET", "/v1/vector_stores")).status == 200

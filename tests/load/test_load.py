@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,14 +31,17 @@ from vsbatch_core.load.workload import OPERATIONS, Intent, Workload
 from vsbatch_core.simulation import Plan
 
 from ..helpers import planted_servers as planted
+from ..helpers.brief import examples
 from ..helpers.load_worlds import Served, VirtualLoop, session_on, virtually
 from ..helpers.planted_servers import World, on, parts, read, refusal, write
 from ..helpers.processes import entry, finished
 
+pytestmark = pytest.mark.slow  # whole runs of a load on a server
+
 BUSY = {"create": 3, "retrieve": 5, "list": 3, "list-store": 3, "attach": 3, "delete": 2, "cancel": 2, "store": 1}
 SMALL = (range(1, 8),)
-RUNS = settings(max_examples=15, deadline=None)
-"""For what makes whole runs on a server: milliseconds, or on a busy machine seconds, of which no law speaks."""
+RUNS = settings(max_examples=examples(15))
+"""For tests whose examples are whole runs on a server."""
 
 SLOW = Plan(workers=2, service=0.05, failures={"server_error": 0.2})
 
@@ -90,7 +93,7 @@ def test_arrivals_are_a_poisson_process_of_the_rate() -> None:
 
 DRIVE = """
 import json
-from itertools import islice
+from itertools import islice, pairwise
 from vsbatch_core.load.calls import Answer
 from vsbatch_core.load.known import Known
 from vsbatch_core.load.workload import Workload
@@ -321,6 +324,64 @@ def test_in_an_open_loop_above_what_a_server_can_latencies_grow_and_in_a_closed_
     assert opened.figures().most > 4.0
 
 
+@pytest.mark.parametrize("loop", [{"concurrency": 2}, {"rate": 5.0, "in_flight": 100}], ids=["closed", "open"])
+@pytest.mark.parametrize(
+    ("requests", "seconds", "title", "total"),
+    [
+        (20, None, "sending requests", 20),
+        (None, 3.5, "sending requests, seconds", 4),
+        (20, 1000.0, "sending requests", 20),
+        (1000, 2.0, "sending requests", 1000),
+    ],
+)
+def test_progress_counts_towards_what_ends_the_run(
+    requests: int | None, seconds: float | None, title: str, total: int, loop: dict[str, Any]
+) -> None:
+    shown: list[tuple[str, int, int | None]] = []
+    runner = Runner(SingleFile(0.1).send, Known("bench"), lambda *what: shown.append(what))
+
+    async def main() -> None:
+        kind = runner.open if "rate" in loop else runner.closed
+        await kind(Workload(mix=QUICK, sizes=SMALL), Bounds(requests, seconds), **loop)
+
+    virtually(main)
+    assert {(name, of) for name, _, of in shown} == {(title, total)}
+    done = [done for _, done, _ in shown]
+    assert done == sorted(done)
+    assert done[-1] <= total
+    if requests is None:
+        assert done == sorted(set(done))  # once a second, not once a request
+        assert runner.samples.elapsed >= 3.0
+
+
+@pytest.mark.parametrize(
+    ("after", "pauses"),
+    [(None, [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]), ("0", [0.05] * 7), ("300", [0.3] * 7), ("9999999", [1.0] * 7)],
+)
+def test_batches_are_polled_when_the_server_wants_to_be_asked_again(
+    after: str | None, pauses: list[float]
+) -> None:
+    world = World()
+    served = Served(world, latency=0.0)
+    polls: list[float] = []
+
+    async def send(request: Request) -> Answer:
+        answer = await served.send(request)
+        if not request.polls:
+            return answer
+        polls.append(asyncio.get_running_loop().time())
+        data = json.loads(answer.body)
+        if len(polls) <= len(pauses):  # as long as it is to last
+            n = data["file_counts"]["total"]
+            data["status"] = "in_progress"
+            data["file_counts"] = {**dict.fromkeys(data["file_counts"], 0), "in_progress": n, "total": n}
+        return Answer(200, answer.content_type, json.dumps(data).encode(), after)
+
+    session = session_on(send, requests=1, concurrency=1, settle=30.0)
+    assert session.known.verdicts.unknown == []
+    assert [b - a for a, b in pairwise(polls)][: len(pauses)] == pytest.approx(pauses)
+
+
 @RUNS
 @given(st.integers(1, 12), st.integers(1, 30))
 def test_a_closed_loop_has_as_many_under_way_as_there_are_workers_and_sends_so_many(
@@ -384,7 +445,7 @@ profiles = st.builds(
 losses = st.sampled_from([0.0, 0.0, 0.1, 0.4])
 
 
-@settings(RUNS, max_examples=25)
+@settings(RUNS, max_examples=examples(25))
 @given(workloads(), plans, profiles, losses, st.integers(1, 6), st.integers(0, 99))
 @example(Workload(mix=BUSY, sizes=(range(120, 122),)), SLOW, Profile(), 0.3, 4, 1)
 def test_a_right_server_is_never_accused_whatever_it_does_and_whatever_is_lost(

@@ -39,6 +39,8 @@ from benchmarks.model import STATUSES, Listing, Model, Query
 from benchmarks.results import Load, Machine, Result, Run
 from benchmarks.work import CHANGES, PAGES, Pace, Work, foreseen
 
+pytestmark = pytest.mark.slow  # draws pictures, measures, and starts servers
+
 FAST = Pace(rounds=3, seconds=0.0002, budget=0.5)
 KNOWN_WRONG = {OpenAIResponses.key, Ogx.key}
 """Their lists lose cursors that left a filter or the store, and what precedes ``before``."""

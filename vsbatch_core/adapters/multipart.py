@@ -6,12 +6,13 @@ from typing import Any
 
 from vsbatch_core.adapters.refusals import DuplicateParameter, InvalidBody, InvalidFormField
 from vsbatch_core.errors import UnknownParameter
+from vsbatch_core.extras import pip_line
 
 try:
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import File, FormParser, parse_options_header
 except ImportError as error:
-    raise ImportError("uploads need python-multipart: pip install 'vsbatch-core[http]'") from error
+    raise ImportError(f"uploads need python-multipart: {pip_line('http')}") from error
 
 _FIELDS = ("file", "purpose")
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from vsbatch_core.adapters.faults import NoAnswer, TimedOut
 from vsbatch_core.adapters.http import Api, Request, Response
 from vsbatch_core.engine import Engine
+from vsbatch_core.extras import pip_line
 
 try:
     import openai
 except ImportError as error:
-    raise ImportError("official clients need the SDK: pip install 'vsbatch-core[openai]'") from error
+    raise ImportError(f"official clients need the SDK: {pip_line('openai')}") from error
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI

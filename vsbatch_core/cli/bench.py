@@ -5,26 +5,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
-import os
 import selectors
 import sys
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from vsbatch_core.cli import server
+from attrs import asdict
+
+from vsbatch_core.cli import server, values
 from vsbatch_core.cli.figures import few, lines, loop_of
+from vsbatch_core.cli.outputs import require_picture, unwritable
 from vsbatch_core.cli.progress import progress
 from vsbatch_core.cli.server import KEY_VARIABLE, TIMEOUT
-from vsbatch_core.cli.simulate import PICTURES
 from vsbatch_core.cli.text import Refused, legible, say
+from vsbatch_core.extras import pip_line
 from vsbatch_core.load.report import document, failed
 from vsbatch_core.load.runner import Bounds, Runner, Show
-from vsbatch_core.load.session import Session, Unusable
+from vsbatch_core.load.session import NoServer, Session, Unusable
 from vsbatch_core.load.workload import MIX, MOST_FILES, OPERATIONS, Workload
 
-EXTRA = "vsbatch bench needs aiohttp: pip install 'vsbatch-core[bench]'"
 REQUESTS, MOST_REQUESTS = 2000, 1_000_000
 DURATION, MOST_DURATION = 30.0, 3600.0
 CONCURRENCY, IN_FLIGHT, MOST_CONNECTIONS = 8, 256, 500
@@ -33,48 +33,58 @@ SETTLE, MOST_WAIT = 30.0, 600.0
 SPARE_UPLOADS = 100
 
 DESCRIPTION = """\
-Send a seeded workload to a server of this API, measure how long it takes to answer, and look in the end whether
-the counts hold that must. Stores are made on it and deleted again, also when the bench is interrupted."""
+Send a seeded workload to a server of this API, measure its latencies, and
+check in the end that its counts hold. Stores are made on it and deleted again,
+also when the bench is interrupted."""
 
 EPILOG = f"""\
+Example, with 'vsbatch serve' running in another terminal:
+
+  vsbatch bench --base-url http://127.0.0.1:8000/v1 --duration 10
+
 operations, and the weight of each in the default --mix:
+
 {chr(10).join(f"  {name:<10}  {MIX[name]:>3g}  {what}" for name, what in OPERATIONS.items())}
 
-The closed loop (--concurrency) has so many workers, each of which sends its next request when the last was
-answered. The open loop (--rate) sends requests when they are due, a Poisson process, whatever became of those
-before; latencies count from when a request was due, so that waiting in line shows. One that is due while
---in-flight others are under way is given up, which is an error: overloaded.
+The closed loop (--concurrency) has a number of workers, each of which sends
+its next request when the last one was answered. The open loop (--rate) sends
+requests when they are due, a Poisson process, however long earlier ones take;
+latencies count from when a request was due, so that queueing shows. A request
+that is due while --in-flight others are under way is given up, which is an
+error: overloaded.
 
-Percentiles are of the requests that were answered as asked, and of those that timed out. A server that limits
-writes (OpenAI's takes 300 a minute for each store) answers 429, which is an error too. A cancel that is refused
-with 400 or 409 because the batch had ended is none.
+A run ends after --requests requests or --duration seconds, whichever is given;
+if both are, at whichever comes first. Without either it ends after
+{REQUESTS:,} requests, or {DURATION:g} seconds if that comes first.
 
-The same seed and the same answers, in the same order, give the same requests, but for the names of stores: with
---concurrency 1 always; else the order of the answers is the server's. In the open loop the same requests are due
-at the same instants.
+Percentiles are of the requests that were answered as expected, and of those
+that timed out. A server that limits writes (OpenAI's takes 300 a minute for
+each store) returns 429, which is an error too. A cancel that is refused with
+400 or 409 because the batch had ended is not.
 
-In the end, when nothing is in flight: batches are waited for (--settle), their lists walked with every filter,
-stores counted. No file is attached to a store twice and no file of a batch is deleted, so that a correct server
-cannot be accused; what cannot be known, as after a request that timed out, is not held against it, and said.
+The same seed and the same responses, in the same order, give the same
+requests, but for the names of stores: with --concurrency 1 always; else the
+order of the responses is the server's. In the open loop the same requests are
+due at the same instants.
 
-The key may also be given in {KEY_VARIABLE}; OPENAI_API_KEY is not read, so that it goes nowhere by mistake.
-Servers that are not on this machine are left alone unless --yes-remote is given: stores there may cost money.
+In the end, when nothing is in flight, batches are waited for (--settle), their
+lists walked with every filter, stores counted. No file is attached to a store
+twice and no file of a batch is deleted, so that a correct server cannot be
+accused; what cannot be known, as after a request that timed out, is reported
+as unknown and is not a failure.
 
-Exit status: 0 when every request was answered as asked and the counts hold; 1 when one was not, or a count does
-not hold; 2 when the arguments are wrong, or the server cannot be reached or is none of this API; 130 when it was
-interrupted, after what was measured so far has been printed."""
+The key may also be given in {KEY_VARIABLE}; OPENAI_API_KEY is not read, so
+that it goes nowhere by mistake. Servers that are not on this machine are
+refused unless --yes-remote is given: stores there may cost money.
+
+Exit status: 0 if every request was answered as expected and the counts hold;
+1 if not; 2 if the arguments are wrong, or the server cannot be reached or does
+not serve this API; 130 if it was interrupted, after what was measured so far
+has been printed."""
 
 
-def add_to(commands: Any) -> None:
-    """Add the subcommand to a parser's subparsers."""
-    parser = commands.add_parser(
-        "bench",
-        help="send load to a server, and see whether its counts hold",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(command=command)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand to its parser."""
     server.add_to(parser)
     loop = parser.add_mutually_exclusive_group()
     loop.add_argument(
@@ -100,15 +110,13 @@ def add_to(commands: Any) -> None:
         "--requests",
         metavar="N",
         type=_whole(MOST_REQUESTS),
-        default=REQUESTS,
-        help=f"stop after so many (default {REQUESTS:,}, at most {MOST_REQUESTS:,})",
+        help=f"stop after N requests (default {REQUESTS:,} without --duration, at most {MOST_REQUESTS:,})",
     )
     parser.add_argument(
         "--duration",
         metavar="S",
         type=_number(MOST_DURATION),
-        default=DURATION,
-        help=f"stop after so many seconds (default {DURATION:g}, at most {MOST_DURATION:,.0f})",
+        help=f"stop after S seconds (default {DURATION:g} without --requests, at most {MOST_DURATION:,.0f})",
     )
     parser.add_argument(
         "--mix", metavar="OP=W,…", type=_mix, default=MIX, help="operations and their weights; see below"
@@ -120,7 +128,7 @@ def add_to(commands: Any) -> None:
         default="1,20,500,2000",
         help=f"files in a batch; each of these as often (default 1,20,500,2000; at most {MOST_FILES:,})",
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="another workload (default 0)")
+    parser.add_argument("--seed", metavar="N", type=values.whole, default=0, help="another workload (default 0)")
     parser.add_argument(
         "--uploads", action="store_true", help="upload files first, instead of making their ids up"
     )
@@ -148,7 +156,7 @@ def add_to(commands: Any) -> None:
 
 def _whole(most: int) -> Callable[[str], int]:
     def read(value: str) -> int:
-        number = server.at_least_1(value)
+        number = values.at_least_1(value)
         if number > most:
             raise argparse.ArgumentTypeError(f"{number:,} is more than {most:,}")
         return number
@@ -158,26 +166,19 @@ def _whole(most: int) -> Callable[[str], int]:
 
 def _number(most: float) -> Callable[[str], float]:
     def read(value: str) -> float:
-        number = _float(value)
+        number = values.number(value)
         if not 0 < number <= most:
-            raise argparse.ArgumentTypeError(f"'{legible(value)}' is no number above 0 and up to {most:,.0f}")
+            raise argparse.ArgumentTypeError(f"'{legible(value)}' is not a number above 0 and up to {most:,.0f}")
         return number
 
     return read
-
-
-def _float(value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        return math.nan
 
 
 def _mix(value: str) -> dict[str, float]:
     mix: dict[str, float] = {}
     for part in value.split(","):
         name, _, weight = part.partition("=")
-        if name not in OPERATIONS or name in mix or not 0 <= _float(weight) < 1e9:
+        if name not in OPERATIONS or name in mix or not 0 <= values.number(weight) < 1e9:
             raise argparse.ArgumentTypeError(
                 f"'{legible(part)}': give each operation once, as retrieve=50, of {', '.join(OPERATIONS)}"
             )
@@ -204,7 +205,7 @@ def command(arguments: argparse.Namespace) -> None:
     try:
         from vsbatch_core.load.transport import Http  # noqa: PLC0415 - an optional extra
     except ImportError:
-        raise Refused(EXTRA) from None
+        raise Refused(f"vsbatch bench needs aiohttp: {pip_line('bench')}") from None
     loopback = server.require_ours(arguments)
     if arguments.in_flight is not None and arguments.rate is None:
         raise Refused("--in-flight bounds the open loop: give --rate too")
@@ -213,7 +214,7 @@ def command(arguments: argparse.Namespace) -> None:
         raise Refused("give no user in --base-url: what is sent is the key")
     key = server.key(arguments)
     if arguments.plot is not None:
-        _require_drawable(arguments.plot)
+        require_picture(arguments.plot)
     connections = arguments.concurrency if arguments.rate is None else arguments.in_flight or IN_FLIGHT
     http = Http(url, key, timeout=arguments.timeout, connections=connections, proxies=not loopback)
     uploads = max(sizes[-1] for sizes in arguments.batch_sizes) + SPARE_UPLOADS if arguments.uploads else None
@@ -227,6 +228,8 @@ def command(arguments: argparse.Namespace) -> None:
     try:
         with progress(sys.stderr) as show, asyncio.Runner(loop_factory=_loop) as runner:
             runner.run(run(show))
+    except NoServer as error:
+        raise Refused(f"{legible(str(error))}. {server.HINT}") from None
     except Unusable as error:
         raise Refused(legible(str(error))) from None
     except KeyboardInterrupt:
@@ -248,33 +251,17 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 async def _load(runner: Runner, arguments: argparse.Namespace) -> None:
     workload = Workload(seed=arguments.seed, mix=arguments.mix, sizes=arguments.batch_sizes)
-    bounds = Bounds(arguments.requests, arguments.duration)
+    bounds = _bounds(arguments)
     if arguments.rate is None:
         await runner.closed(workload, bounds, concurrency=arguments.concurrency)
     else:
         await runner.open(workload, bounds, rate=arguments.rate, in_flight=arguments.in_flight or IN_FLIGHT)
 
 
-def _require_drawable(path: str) -> None:
-    """Raise ``Refused`` if no picture can be drawn there: now, and not when all has been measured."""
-    if os.path.splitext(path)[1] not in PICTURES:
-        raise Refused(f"--plot: '{legible(path)}' does not end in {' or '.join(PICTURES)}")
-    try:
-        import matplotlib  # noqa: F401, ICN001, PLC0415 - an optional extra; it is only asked whether it is there
-    except ImportError:
-        raise Refused("--plot needs matplotlib: pip install 'vsbatch-core[plot]'") from None
-    there = os.path.lexists(path)
-    try:
-        open(path, "ab").close()
-        if not there:
-            os.remove(path)
-    except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: str, error: OSError | ValueError) -> Refused:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return Refused(f"cannot write '{legible(path)}': {reason}")
+def _bounds(arguments: argparse.Namespace) -> Bounds:
+    if arguments.requests is None and arguments.duration is None:
+        return Bounds(REQUESTS, DURATION)
+    return Bounds(arguments.requests, arguments.duration)
 
 
 # What came of it
@@ -294,7 +281,7 @@ def _tell(session: Session, arguments: argparse.Namespace) -> None:
         try:
             draw(session.runner.samples, arguments.plot, title=title, open_loop=arguments.rate is not None)
         except OSError as error:
-            raise _unwritable(arguments.plot, error) from None
+            raise unwritable(arguments.plot, error) from None
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -307,6 +294,6 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "loop": closed if arguments.rate is None else opened,
         "mix": dict(arguments.mix),
         "batch_sizes": [[sizes[0], sizes[-1]] for sizes in arguments.batch_sizes],
-        "bounds": {"requests": arguments.requests, "seconds": arguments.duration},
+        "bounds": asdict(_bounds(arguments)),
         "uploads": arguments.uploads,
     }

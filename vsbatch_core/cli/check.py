@@ -8,12 +8,13 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vsbatch_core.cli import server
+from vsbatch_core.cli import server, values
+from vsbatch_core.cli.outputs import require_writable, write
 from vsbatch_core.cli.progress import progress
-from vsbatch_core.cli.server import KEY_VARIABLE, TIMEOUT, at_least_1, seconds, write
-from vsbatch_core.cli.text import Refused, legible, plural, say, table
+from vsbatch_core.cli.server import KEY_VARIABLE, TIMEOUT
+from vsbatch_core.cli.text import Refused, legible, nearest, plural, say, table
 from vsbatch_core.testing import conformance
 
 if TYPE_CHECKING:
@@ -23,37 +24,39 @@ if TYPE_CHECKING:
 
 BUDGET, EXAMPLES = 120.0, 20
 DESCRIPTION = """\
-Try the laws of the API on a live server, through the official client and nothing else. Stores are made on it,
-with a few small files, and deleted again, also when the check is interrupted."""
+Try the laws of the API on a live server, through the official client alone.
+Stores are made on it, with a few small files, and deleted again, also when the
+check is interrupted."""
 
 EPILOG = f"""\
-A law is documented (the API reference says so), recorded (seen in published recordings), or a choice (nobody has
-published it). A law that is broken is shown by the shortest program that was found: it pastes into a file, and
-runs against that server with nothing but openai. A server that differs in a choice is told so, and not accused.
+Example, with 'vsbatch serve' running in another terminal:
 
-'not reached' says that a law could not be tried: batches of a server may end before they can be cancelled, or no
-file may fail. --bad-file names one that fails. Nothing is assumed of the server's speed but --budget.
+  vsbatch check --base-url http://127.0.0.1:8000/v1
 
-Without --uploads or --no-uploads files are uploaded if the server takes uploads; else ids are made up.
+A law is documented (the API reference says so), recorded (seen in published
+recordings), or a choice (nobody has published it). A law that is broken is
+shown by the shortest program that was found: it runs against that server with
+nothing but openai. A server that differs in a choice is not accused.
 
-The key may also be given in {KEY_VARIABLE}; OPENAI_API_KEY is not read, so that it goes nowhere by mistake; a
-printed program reads it. Servers that are not on this machine are left alone unless --yes-remote is given: stores
-there may cost money.
+'not reached' says that a law could not be tried: batches of a server may end
+before they can be cancelled, or no file may fail. --bad-file names one that
+fails. Nothing is assumed about the server's speed but --budget.
 
-Exit status: 0 when no documented law is broken (with --strict: nor a recorded one); 1 when one is; 2 when the
-arguments are wrong or the server cannot be reached; 130 when it was interrupted."""
+Without --uploads or --no-uploads, files are uploaded if the server takes
+uploads; otherwise ids are made up.
+
+The key may also be given in {KEY_VARIABLE}; OPENAI_API_KEY is not read, so
+that it goes nowhere by mistake; a printed program reads it. Servers that are
+not on this machine are refused unless --yes-remote is given: stores there may
+cost money.
+
+Exit status: 0 if no documented law is broken (with --strict: nor a recorded
+one); 1 if one is; 2 if the arguments are wrong or the server cannot be
+reached; 130 if it was interrupted."""
 
 
-def add_to(commands: Any) -> None:
-    """Add the subcommand to a parser's subparsers."""
-    made = commands.add_parser(
-        "check",
-        help="try the laws of the API on a live server",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.set_defaults(command=command)
+def add_arguments(made: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand to its parser."""
     server.add_to(made)
     made.add_argument(
         "--uploads",
@@ -72,19 +75,19 @@ def add_to(commands: Any) -> None:
     made.add_argument(
         "--budget",
         metavar="S",
-        type=seconds,
+        type=values.seconds,
         default=BUDGET,
         help=f"how long it may take, in seconds (default {BUDGET:g})",
     )
     made.add_argument(
         "--examples",
         metavar="N",
-        type=at_least_1,
+        type=values.at_least_1,
         default=EXAMPLES,
         help=f"how often a law is tried at most (default {EXAMPLES})",
     )
     made.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="another seed tries other cases (default 0)"
+        "--seed", metavar="N", type=values.whole, default=0, help="another seed tries other cases (default 0)"
     )
     made.add_argument("--json", action="store_true", help="print one JSON document")
     made.add_argument("--junit", metavar="FILE", help="also write JUnit's XML to this file")
@@ -99,11 +102,13 @@ def command(arguments: argparse.Namespace) -> None:
         from vsbatch_core.testing.conformance import report  # noqa: PLC0415 - needs Hypothesis
         from vsbatch_core.testing.conformance.probe import Probe  # noqa: PLC0415
     except ImportError:
-        raise Refused(conformance.EXTRA) from None
+        raise Refused(conformance.missing()) from None
     url = arguments.base_url
     loopback = server.require_ours(arguments)
     bad_file = _bad_file(arguments)
     laws = _laws(arguments.law)
+    if arguments.junit is not None:
+        require_writable(arguments.junit)
     client = openai.OpenAI(
         base_url=url,
         api_key=server.key(arguments),
@@ -113,7 +118,7 @@ def command(arguments: argparse.Namespace) -> None:
     )
     with client:
         verdicts = _checked(Probe(client, uploads=arguments.uploads, bad_file=bad_file), laws, arguments)
-    if arguments.junit:
+    if arguments.junit is not None:
         write(arguments.junit, report.junit(verdicts, strict=arguments.strict))
     if arguments.json:
         data = report.document(url, verdicts, strict=arguments.strict, seed=arguments.seed)
@@ -128,7 +133,7 @@ def _laws(ids: list[str] | None) -> Sequence[Law]:
     known = {law.id: law for law in conformance.LAWS}
     for id in ids or ():
         if id not in known:
-            raise Refused(f"there is no law '{legible(id)}': there are {', '.join(known)}")
+            raise Refused(f"there is no law '{legible(id)}': give one of {', '.join(known)}{nearest(id, known)}")
     return [law for law in conformance.LAWS if ids is None or law.id in ids]
 
 
@@ -140,7 +145,7 @@ def _bad_file(arguments: argparse.Namespace) -> tuple[str, bytes] | str | None:
         return os.path.basename(given), Path(given).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null character, which no path has
         reason = error.strerror if isinstance(error, OSError) else error
-        raise Refused(f"cannot read '{legible(given)}': {reason}") from None
+        raise Refused(f"cannot read '{legible(given)}': {reason}. Give a file that can be read") from None
 
 
 def _checked(probe: Probe, laws: Sequence[Law], arguments: argparse.Namespace) -> list[Verdict]:
@@ -157,7 +162,7 @@ def _checked(probe: Probe, laws: Sequence[Law], arguments: argparse.Namespace) -
                 show=show,
             )
     except Unreachable as error:
-        raise Refused(legible(str(error))) from None
+        raise Refused(f"{legible(str(error))}. {server.HINT}") from None
     finally:
         for line in probe.clean_up():
             say(sys.stderr, f"vsbatch: could not delete {legible(line)}")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from textwrap import fill
-from typing import Any
 
-from vsbatch_core.cli import report
+from vsbatch_core.cli import report, values
 from vsbatch_core.cli.directory import find
 from vsbatch_core.cli.files import BYTES_PER_SECOND, OVERHEAD, SUPPORTED, Found, Skipped, ingested
 from vsbatch_core.cli.job import Job
@@ -21,36 +19,39 @@ from vsbatch_core.simulation import Plan
 FAILURES = 20
 
 DESCRIPTION = f"""\
-Attach every file below PATH to a new vector store, in batches, and process them with a number of workers on a
-virtual clock. No file is opened or sent anywhere: what becomes of it follows from its suffix and its size.
+Attach every file below PATH to a new vector store, in batches, and process
+them with a number of workers on a virtual clock. No file is opened or sent
+anywhere: its suffix and its size decide how it ends.
 
-  completed         {fill(" ".join(sorted(SUPPORTED)), 80, subsequent_indent=" " * 20)}
+  completed         {" ".join(sorted(SUPPORTED))}
   unsupported_file  any other suffix
   invalid_file      empty, or larger than 512 MB
 
-A worker needs {OVERHEAD:g} s to refuse a file, and 1 s more for each {BYTES_PER_SECOND:,} bytes to process one.
-These are numbers of ours: nobody has published the real ones."""
+A worker needs {OVERHEAD:g} s to refuse a file, and 1 s more for each
+{BYTES_PER_SECOND:,} bytes to process one. These figures are ours: nobody has
+published the real ones."""
 
 EPILOG = """\
-Directories whose names begin with a dot, such as .git, are skipped unless --hidden is given. Symbolic links to
-directories are not followed, those to files count as files. What cannot be read is reported. Nothing else is
-left out. The same directory gives the same output: ids and times are made up from it, not from this machine.
+Example:
 
-Exit status: 0 when the job was done, even if files failed; 2 when PATH is no directory with files in it."""
+  vsbatch ingest docs --workers 4 --batch-size 500
+
+Directories whose names begin with a dot, such as .git, are skipped unless
+--hidden is given. Symbolic links to directories are not followed; links to
+files count as files. What cannot be read is reported. Nothing else is left
+out. The same directory gives the same output: ids and times are derived from
+it, not from this machine.
+
+Exit status: 0 if the job was done, even if files failed; 2 if PATH is not a
+directory with files in it."""
 
 
-def add_to(commands: Any) -> None:
-    """Add the subcommand to a parser's subparsers."""
-    made = commands.add_parser(
-        "ingest",
-        help="attach and process the files of a directory",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.set_defaults(command=command)
+def add_arguments(made: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand to its parser."""
     made.add_argument("path", metavar="PATH", help="the directory")
-    made.add_argument("--workers", metavar="N", type=_at_least_1, default=8, help="how many workers (default 8)")
+    made.add_argument(
+        "--workers", metavar="N", type=values.at_least_1, default=8, help="how many workers (default 8)"
+    )
     made.add_argument(
         "--batch-size",
         metavar="N",
@@ -69,25 +70,19 @@ def add_to(commands: Any) -> None:
     made.add_argument("--json", action="store_true", help="print one JSON document, with the API's own objects")
 
 
-def _at_least_1(value: str) -> int:
-    try:
-        n = int(value)
-    except ValueError:
-        n = 0
-    if n < 1:
-        raise argparse.ArgumentTypeError(f"'{legible(value)}' is not a whole number from 1")
-    return n
-
-
 def _batch_size(value: str) -> int:
-    n = _at_least_1(value)
+    n = values.at_least_1(value)
     if n > BATCH_FILES:
         raise argparse.ArgumentTypeError(f"{n} is more than {BATCH_FILES}, the most files that the API takes")
     return n
 
 
 def _failures(value: str) -> int | None:
-    return None if value == "all" else 0 if value == "0" else _at_least_1(value)
+    if value == "all":
+        return None
+    if not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{legible(value)}' is neither a whole number from 0 nor 'all'")
+    return int(value)
 
 
 def command(arguments: argparse.Namespace) -> None:

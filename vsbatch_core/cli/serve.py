@@ -21,15 +21,16 @@ from vsbatch_core.adapters.asgi import App, Receive, Scope, Send
 from vsbatch_core.adapters.http import Api
 from vsbatch_core.adapters.refusals import UploadNotFound
 from vsbatch_core.adapters.uploads import Uploads
+from vsbatch_core.cli import values
 from vsbatch_core.cli.files import OVERHEAD, Found, outcome
+from vsbatch_core.cli.server import KEY_VARIABLE, key_of_environment
 from vsbatch_core.cli.text import Refused, legible, say
+from vsbatch_core.extras import pip_line
 from vsbatch_core.model import ERROR_CODES
 from vsbatch_core.simulation import Completed, Outcome, Plan, Simulation
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-KEY_VARIABLE = "VSBATCH_API_KEY"
-EXTRA = "vsbatch serve needs uvicorn and python-multipart: pip install 'vsbatch-core[server]'"
 GRACE = 10
 """Seconds that requests in flight have to end once the server was told to."""
 
@@ -40,38 +41,41 @@ BACKLOG = 2048
 WORKERS = 8
 
 DESCRIPTION = """\
-Serve vector stores, their files and file batches, and uploads, to any client of OpenAI's API, official or not.
-All is kept in memory and gone when the server stops. Processing is simulated: nothing is parsed or embedded."""
+Serve vector stores, their files and file batches, and uploads, to any client
+of OpenAI's API. All of it is kept in memory and lost when the server stops.
+Processing is simulated: nothing is parsed or embedded."""
 
 EPILOG = f"""\
-plans, or what becomes of files that are attached:
-  files            as of those that 'vsbatch ingest' attaches: what was uploaded completes or fails by its suffix
-                   and its size, and takes longer the larger it is; ids that were never uploaded complete after
+Example:
+
+  vsbatch serve --port 8000 --plan after-seconds:30 --fail server_error=0.1
+
+plans, which decide how attached files end:
+
+  files            as with 'vsbatch ingest': what was uploaded completes or
+                   fails by its suffix and its size, and takes longer the
+                   larger it is; ids that were never uploaded complete after
                    {OVERHEAD:g} s (the default)
   immediate        every file completes at once
-  after-seconds:S  every file completes S seconds after a worker took it up
-  after-polls:N    the files of a batch complete when it is asked for the Nth time, a file when it is
-  manual           every file stays in progress until it is cancelled or deleted
+  after-seconds:S  every file completes S seconds after a worker took it
+  after-polls:N    the files of a batch complete when it is retrieved for the
+                   Nth time, a single file when it is
+  manual           every file stays in progress until it is cancelled or
+                   deleted
 
-Time passes as on the wall clock. When the polling helper of an official client asks, the interval that it would
-wait passes at once, and it is told not to wait; --real-time has it wait.
+Time passes as on the wall clock. When the polling helper of an official
+client retrieves a batch, the interval that it would wait passes at once, and
+the response says not to wait; with --real-time it waits.
 
-Point a client at the server with the line that it prints. SIGTERM and Ctrl-C let requests in flight end, for up
-to {GRACE} s.
+Point a client at the server with the line that it prints. SIGTERM and Ctrl-C
+let requests in flight end, for up to {GRACE} s.
 
-Exit status: 0 when it was told to stop; 2 when the arguments are wrong or the port is taken."""
+Exit status: 0 if it was stopped; 2 if the arguments are wrong or the port is
+taken."""
 
 
-def add_to(commands: Any) -> None:
-    """Add the subcommand to a parser's subparsers."""
-    made = commands.add_parser(
-        "serve",
-        help="serve the API over HTTP, as a local stand-in",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.set_defaults(command=command)
+def add_arguments(made: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand to its parser."""
     made.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
     made.add_argument(
         "--port", metavar="N", type=_port, default=8000, help="the port (default 8000; 0: a free one)"
@@ -79,7 +83,7 @@ def add_to(commands: Any) -> None:
     made.add_argument(
         "--api-key",
         metavar="KEY",
-        type=_key,
+        type=values.api_key,
         action="append",
         default=[],
         help="let in only who sends this key; may be given more than once. Others on this machine can read a "
@@ -105,7 +109,7 @@ def add_to(commands: Any) -> None:
     made.add_argument(
         "--workers",
         metavar="N",
-        type=_at_least_1,
+        type=values.at_least_1,
         help=f"how many files are processed at a time (default: {WORKERS} with 'files', else all)",
     )
     made.add_argument(
@@ -115,36 +119,19 @@ def add_to(commands: Any) -> None:
         help="whether a cancel ends files that a worker has taken up, or has them finish (default: immediate)",
     )
     made.add_argument(
-        "--seed", metavar="N", type=_whole, help="draw the same ids and failures in every run (default: others)"
+        "--seed",
+        metavar="N",
+        type=values.whole,
+        help="draw the same ids and failures in every run (default: others)",
     )
     made.add_argument("--real-time", action="store_true", help="have clients wait when they poll")
 
 
-def _whole(value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{legible(value)}' is not a whole number") from None
-
-
-def _at_least_1(value: str) -> int:
-    n = _whole(value)
-    if n < 1:
-        raise argparse.ArgumentTypeError(f"{n} is not 1 or more")
-    return n
-
-
 def _port(value: str) -> int:
-    n = _whole(value)
+    n = values.whole(value)
     if not 0 <= n <= 65535:
         raise argparse.ArgumentTypeError(f"{n} is not a port: give 1 to 65535, or 0 for one that is free")
     return n
-
-
-def _key(value: str) -> str:
-    if not value or not all("!" <= c <= "~" for c in value):
-        raise argparse.ArgumentTypeError("a key has one or more printable ASCII characters and no space")
-    return value
 
 
 def _failure(value: str) -> tuple[str, float]:
@@ -152,22 +139,15 @@ def _failure(value: str) -> tuple[str, float]:
     if code not in ERROR_CODES:
         codes = ", ".join(ERROR_CODES)
         raise argparse.ArgumentTypeError(f"'{legible(code)}' is no error code of the API: those are {codes}")
-    probability = _number(number)
+    probability = values.number(number)
     if not 0 <= probability <= 1:
         raise argparse.ArgumentTypeError(f"'{legible(value)}': give a probability from 0 to 1, as {code}=0.1")
     return code, probability
 
 
-def _number(value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        return math.nan
-
-
 def _plan(value: str) -> tuple[str, float]:
     name, colon, given = value.partition(":")
-    number = _number(given)
+    number = values.number(given)
     valued = {
         "after-seconds": 0 <= number < math.inf,
         "after-polls": 1 <= number < math.inf and number == int(number),
@@ -197,13 +177,13 @@ def command(arguments: argparse.Namespace) -> None:
 
         from vsbatch_core.adapters import multipart  # noqa: F401, PLC0415 - an optional extra
     except ImportError:
-        raise Refused(EXTRA) from None
+        raise Refused(f"vsbatch serve needs uvicorn and python-multipart: {pip_line('server')}") from None
     app = application(arguments)
     with closing(listener(arguments.host, arguments.port)) as listening:
         address, port = listening.getsockname()[:2]
         host = legible(arguments.host)
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
-        keys = _keys(arguments.api_key)
+        keys = _keys(arguments)
         if not keys and not ip_address(address.partition("%")[0]).is_loopback:
             say(
                 sys.stderr,
@@ -221,15 +201,10 @@ def command(arguments: argparse.Namespace) -> None:
         run(app, listening, ready)
 
 
-def _keys(given: list[str]) -> tuple[str, ...]:
-    """The keys of the command line and of the environment."""
-    key = os.environ.get(KEY_VARIABLE)
-    if not key:
-        return tuple(given)
-    try:
-        return (*given, _key(key))
-    except argparse.ArgumentTypeError as error:
-        raise Refused(f"{KEY_VARIABLE}: {error}") from None
+def _keys(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the keys of the command line and of the environment."""
+    key = key_of_environment()
+    return (*arguments.api_key, *([] if key is None else [key]))
 
 
 def listener(host: str, port: int) -> socket.socket:
@@ -263,7 +238,7 @@ def application(arguments: argparse.Namespace) -> Application:
         seed=random.getrandbits(32) if seed is None else seed, plan=plan(arguments, uploads), engine=engine
     )
     driver = None if arguments.real_time else simulation
-    keys = _keys(arguments.api_key)
+    keys = _keys(arguments)
     api = Api(engine, uploads=uploads, api_keys=keys, driver=driver, polled=simulation.polled)
     return live(App(api), simulation)
 

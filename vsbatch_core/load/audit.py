@@ -43,6 +43,8 @@ class Audit:
         self.after_end = min(MOST_AFTER_END, seconds / 10)
         self.errors: list[str] = []
         """What could not be looked at, and why."""
+        self.late = False
+        """Whether something could not be known because ``seconds`` was too short."""
         self._deadline = 0.0
 
     async def run(self) -> None:
@@ -54,7 +56,7 @@ class Audit:
         ended = [batch for batch in self.known.batches if batch.ended]
         late["the lists of {} batches"] = await self._each("walking through batches", ended, self._batch)
         late["the lists of {} stores"] = await self._each("walking through stores", self.known.stores, self._list)
-        self._unknown(*(f"{what.format(f'{n:,}')}: there was no time to look" for what, n in late.items() if n))
+        self._too_late(*(f"{what.format(f'{n:,}')}: there was no time to look" for what, n in late.items() if n))
         if self.known.doubtful_batches:
             self._unknown(f"{self.known.doubtful_batches:,} batches: whether they were made was not answered")
 
@@ -64,6 +66,10 @@ class Audit:
 
     def _unknown(self, *lines: str) -> None:
         self.verdicts.unknown.extend(lines)
+
+    def _too_late(self, *lines: str) -> None:
+        self.late = self.late or bool(lines)
+        self._unknown(*lines)
 
     async def _each(self, title: str, items: Sequence[Any], look: Callable[[Any], Awaitable[None]]) -> int:
         """Look at each, a few at a time; answer for how many there was no time."""
@@ -84,7 +90,11 @@ class Audit:
         return late
 
     async def _settle(self) -> None:
-        """Look at the batches again and again until each has ended, or the time is over."""
+        """Poll the batches until each has ended, or the time is over.
+
+        The requests are marked as a polling helper's, so that a stand-in whose clock moves with polls moves it,
+        and a server that says when to ask again is asked then.
+        """
         deadline, pause = _now() + self.seconds, LEAST_PAUSE
         waiting = list(self.known.batches)
         left: list[Batch] = []
@@ -94,7 +104,7 @@ class Audit:
         async def look(batch: Batch) -> None:
             if batch.id not in half:  # else one more look decides, and there is time for that
                 self._require_time()
-            _, _, outcome = await self.runner.ask(self.known.retrieve(batch))
+            _, _, outcome = await self.runner.ask(self.known.retrieve(batch, polls=True))
             if outcome.kind is not None or batch.latest is None:
                 raise _Unanswered(f"{outcome.kind}: {outcome.message}")
             seen = batch.latest
@@ -114,12 +124,14 @@ class Audit:
             late = await self._each("waiting for batches to end", waiting, look)
             waiting = [batch for batch in left if batch.id in half or _now() < deadline]
             if late:
-                self._unknown(f"how {late:,} batches end: there was no time to look")
+                self._too_late(f"how {late:,} batches end: there was no time to look")
             n = len(left) - len(waiting)
             if n:
-                self._unknown(f"how {n:,} batches end: still in progress after {self.seconds:g} s")
+                self._too_late(f"how {n:,} batches end: still in progress after {self.seconds:g} s")
             if waiting:
-                await asyncio.sleep(pause)
+                asked = [batch.poll_after for batch in waiting if batch.poll_after is not None]
+                wait = max(LEAST_PAUSE, *asked) if asked else pause
+                await asyncio.sleep(min(wait, MOST_PAUSE))
                 pause = min(pause * 2, MOST_PAUSE)
 
     async def _batch(self, batch: Batch) -> None:

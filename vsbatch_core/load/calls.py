@@ -22,15 +22,18 @@ class Request:
     path: str
     body: bytes | None = None
     content_type: str = "application/json"
+    polls: bool = False
+    """Whether it is marked as of a polling helper, as the official clients mark theirs."""
 
 
 @frozen
 class Answer:
-    """A response: its status, its content type, its whole body."""
+    """A response: its status, its content type, its whole body; how long it says to wait before asking again."""
 
     status: int
     content_type: str
     body: bytes
+    poll_after_ms: str | None = None
 
 
 class Failure(Exception):

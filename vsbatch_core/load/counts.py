@@ -74,6 +74,8 @@ class Batch:
     ended: Look | None = None
     ended_at: float = 0.0
     cursor: str | None = None
+    poll_after: float | None = None
+    """Seconds after which the server wants to be asked again, if it said so."""
 
 
 @frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vsbatch_core.load.calls import (
     PAGE,
@@ -138,9 +138,10 @@ class Known:
         request = post("vector_stores", store.id, "file_batches", file_ids=ids)
         return Call("create", request, store, files=files)
 
-    def retrieve(self, batch: Batch) -> Call:
-        """A look at a batch."""
-        return Call("retrieve", get("vector_stores", batch.store.id, "file_batches", batch.id), batch=batch)
+    def retrieve(self, batch: Batch, *, polls: bool = False) -> Call:
+        """Return the retrieval of a batch; ``polls`` marks it as a polling helper's."""
+        request = get("vector_stores", batch.store.id, "file_batches", batch.id)
+        return Call("retrieve", evolve(request, polls=polls), batch=batch)
 
     def _attach(self, intent: Intent) -> Call | None:
         found = self._files(intent, 1)
@@ -178,6 +179,9 @@ class Known:
             if answer.status >= 500 or answer.status < 400 or answer.status == UNSURE:
                 self.lost(call)
             return Outcome(str(answer.status), said(answer))
+        if call.batch is not None:
+            after = answer.poll_after_ms or ""
+            call.batch.poll_after = int(after) / 1000 if after.isdecimal() else None
         try:
             self._tell(call, read(answer), sent, received)
         except Unreadable as unreadable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice, takewhile
+from math import ceil, inf
 from typing import TypeVar
 
 from attrs import frozen
@@ -37,10 +38,10 @@ async def each(items: Iterable[T], do: Callable[[T], Awaitable[None]], *, worker
 
 @frozen
 class Bounds:
-    """When to stop: after so many requests, and so many seconds, whichever comes first."""
+    """When to stop: after a number of requests, or of seconds, whichever comes first; ``None`` is no bound."""
 
-    requests: int
-    seconds: float
+    requests: int | None
+    seconds: float | None
 
 
 class Runner:
@@ -55,12 +56,13 @@ class Runner:
         self.show = show
         self.samples = Samples()
         self.in_flight = 0
+        self._seconds_shown = -1
 
     async def closed(self, workload: Workload, bounds: Bounds, *, concurrency: int) -> None:
         """Have so many workers each send the next request when their last was answered."""
         loop = asyncio.get_running_loop()
         self.samples.started = loop.time()
-        end = self.samples.started + bounds.seconds
+        end = inf if bounds.seconds is None else self.samples.started + bounds.seconds
         intents = islice(workload.intents(), bounds.requests)
         in_time = takewhile(lambda _intent: loop.time() < end, intents)
         await each(in_time, lambda intent: self._measured(intent, None, bounds), workers=concurrency)
@@ -73,7 +75,7 @@ class Runner:
         async with asyncio.TaskGroup() as group:
             for intent in islice(workload.intents(), bounds.requests):
                 due = next(arrivals)
-                if due >= bounds.seconds:
+                if bounds.seconds is not None and due >= bounds.seconds:
                     break
                 # Also where it is due already: what has been answered meanwhile has its turn.
                 await asyncio.sleep(max(0.0, start + due - loop.time()))
@@ -110,7 +112,13 @@ class Runner:
         message: str = "",
     ) -> None:
         self.samples.add(operation, due, sent, done, kind, message)
-        self.show("sending requests", len(self.samples), bounds.requests)
+        if bounds.requests is not None or bounds.seconds is None:
+            self.show("sending requests", len(self.samples), bounds.requests)
+            return
+        seconds = min(ceil(bounds.seconds), int(done - self.samples.started))
+        if seconds > self._seconds_shown:
+            self._seconds_shown = seconds
+            self.show("sending requests, seconds", seconds, ceil(bounds.seconds))
 
     async def ask(self, call: Call) -> tuple[float, float, Outcome]:
         """Send a request and note what is learnt; when it was sent, when it was answered, what became of it."""

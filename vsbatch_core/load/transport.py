@@ -48,6 +48,8 @@ class Http:
     async def send(self, request: Request) -> Answer:
         """Send a request; answer when the last byte of the response has come.  Raise ``Failure``."""
         headers = {} if request.body is None else {"content-type": request.content_type}
+        if request.polls:
+            headers["x-stainless-poll-helper"] = "true"
         try:
             async with self._session.request(
                 request.method,
@@ -57,7 +59,10 @@ class Http:
                 allow_redirects=False,
             ) as response:
                 body = await response.read()
-                return Answer(response.status, response.headers.get("content-type", ""), body)
+                given = response.headers
+                return Answer(
+                    response.status, given.get("content-type", ""), body, given.get("openai-poll-after-ms")
+                )
         except TimeoutError:
             raise Failure("timeout", f"no answer within {self._timeout.total:g} s") from None
         except (aiohttp.ClientError, OSError) as error:

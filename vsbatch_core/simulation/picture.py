@@ -12,6 +12,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from vsbatch_core.errors import shown
+from vsbatch_core.extras import pip_line
 from vsbatch_core.simulation.timeline import Mark, Row
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def draw(
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'vsbatch-core[plot]'") from error
+        raise ImportError(f"pictures need matplotlib: {pip_line('plot')}") from error
     found = steps(rows, batch_id)
     if not found:
         what = "of any batch" if batch_id is None else f"of file batch {shown(batch_id)}"

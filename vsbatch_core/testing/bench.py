@@ -10,6 +10,7 @@ from vsbatch_core.adapters.http import Api
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.clock import SeededIds, VirtualClock
 from vsbatch_core.engine import Engine
+from vsbatch_core.extras import pip_line
 from vsbatch_core.model import Profile
 from vsbatch_core.simulation import Plan, Simulation
 
@@ -89,7 +90,5 @@ def _clients() -> ModuleType:
     try:
         from vsbatch_core.adapters import multipart, openai  # noqa: F401, PLC0415 - optional extras
     except ImportError as error:
-        raise ImportError(
-            "official clients need openai and python-multipart: pip install 'vsbatch-core[pytest]'"
-        ) from error
+        raise ImportError(f"official clients need openai and python-multipart: {pip_line('pytest')}") from error
     return openai

@@ -19,11 +19,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from vsbatch_core.extras import pip_line
+
 try:
     from hypothesis import strategies as st
     from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 except ImportError as error:
-    raise ImportError("this room needs Hypothesis: pip install 'vsbatch-core[testing]'") from error
+    raise ImportError(f"vsbatch_core.testing.machine needs Hypothesis: {pip_line('testing')}") from error
 
 from vsbatch_core.testing import strategies as us
 from vsbatch_core.testing.calls import Call, Refusal, all_reads, answer, same, walked, walks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vsbatch_core.extras import pip_line
 from vsbatch_core.model import (
     ERROR_CODES,
     ORDERS,
@@ -18,7 +19,7 @@ from vsbatch_core.testing.oracle import Oracle
 try:
     from hypothesis import strategies as st
 except ImportError as error:
-    raise ImportError("this room needs Hypothesis: pip install 'vsbatch-core[testing]'") from error
+    raise ImportError(f"vsbatch_core.testing.strategies needs Hypothesis: {pip_line('testing')}") from error
 
 FILES = ("file-c", "file-a", "file-d", "file-b")
 """Not in the order of their names, lest that pass for the order of attachment."""

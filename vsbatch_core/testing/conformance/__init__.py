@@ -9,7 +9,7 @@
         def client(cls):
             return asgi_client(app)
 
-It needs the official client and Hypothesis: ``pip install 'vsbatch-core[check]'``; ``Conformance`` needs pytest.
+It needs the official client and Hypothesis, the extra ``check``; ``Conformance`` needs pytest.
 Names are imported when they are first used.
 """
 
@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from vsbatch_core.extras import pip_line
 
 if TYPE_CHECKING:
     from vsbatch_core.testing.conformance.asgi import asgi_client
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from vsbatch_core.testing.conformance.runner import LAWS, Verdict, check
 
 __all__ = ["LAWS", "Conformance", "Law", "Probe", "Verdict", "asgi_client", "check"]
-
-EXTRA = "the conformance laws need the official client and Hypothesis: pip install 'vsbatch-core[check]'"
 
 _HOMES = {
     "LAWS": "runner",
@@ -40,6 +40,11 @@ _HOMES = {
 }
 
 
+def missing() -> str:
+    """Return what to say where the extra is not installed."""
+    return f"the conformance laws need the official client and Hypothesis: {pip_line('check')}"
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -47,6 +52,6 @@ def __getattr__(name: str) -> Any:
         home = import_module(f"{__name__}.{_HOMES[name]}")
     except ImportError as error:
         raise ImportError(
-            EXTRA if error.name != "pytest" else "Conformance needs pytest: pip install pytest"
+            missing() if error.name != "pytest" else "Conformance needs pytest: pip install pytest"
         ) from error
     return getattr(home, name)
