@@ -91,9 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     measured = {name: [1e6 * value for value in values[1:]] for name, values in spent.items()}
     for name, values in measured.items():
         low, _, high = quantiles(values, n=4)
-        print(
-            f"{name:>8} {' and '.join(FAST)}: {median(values):.0f} µs a request (quartiles {low:.0f} to {high:.0f})"
-        )
+        quartiles = f"quartiles {low:.0f} to {high:.0f}"
+        print(f"{name:>8} {' and '.join(FAST)}: {median(values):.0f} µs a request ({quartiles})")
     ratios = [fast / slow for fast, slow in zip(measured["with"], measured["without"], strict=True)]
     print(f"   ratio of a round: {median(ratios):.2f}")
     return 0
