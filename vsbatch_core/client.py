@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vsbatch_core import arguments, paging
 from vsbatch_core import events as ev
+from vsbatch_core import paging, validation
 from vsbatch_core.batch import Batch
 from vsbatch_core.errors import (
     BatchAlreadyFinished,
@@ -43,7 +43,7 @@ AttributesArg = Mapping[str, str | int | float | bool]
 ObjectArg = Mapping[str, Any]
 
 
-def _begin(files: Iterable[arguments.NewFile], at: float, vector_store_id: str) -> tuple[VectorStoreFile, ...]:
+def _begin(files: Iterable[validation.NewFile], at: float, vector_store_id: str) -> tuple[VectorStoreFile, ...]:
     created_at = int(at)
     return tuple(
         [
@@ -77,7 +77,7 @@ class FileBatches:
         """
         ledger = self._ledger
         limits = ledger.profile.limits
-        new = arguments.batch_files(file_ids, files, attributes, chunking_strategy, limits)
+        new = validation.batch_files(file_ids, files, attributes, chunking_strategy, limits)
         ledger.require_known("files" if file_ids is None else "file_ids", new)
         with ledger.lock:
             store = ledger.store(vector_store_id)
@@ -133,7 +133,7 @@ class FileBatches:
         if order is None:
             order = "desc"
         if type(limit) is not int or not 0 < limit <= limits.page or order not in ORDERS:
-            limit, order, filter, before, after = arguments.page(limit, order, filter, before, after, limits)
+            limit, order, filter, before, after = validation.page(limit, order, filter, before, after, limits)
         with ledger.lock:
             try:
                 store = ledger.stores[vector_store_id]
@@ -142,7 +142,7 @@ class FileBatches:
                 above = None if after is None else store.batch_place(batch, "after", after)
                 below = None if before is None else store.batch_place(batch, "before", before)
             except (KeyError, TypeError, UnknownCursor):  # TypeError: an argument that can not be hashed
-                arguments.page(limit, order, filter, before, after, limits)
+                validation.page(limit, order, filter, before, after, limits)
                 _batch(ledger.store(vector_store_id), batch_id)
                 raise
             data, more = paging.page(index, store.rows, batch.first, batch.stop, order, limit, above, below)
@@ -173,7 +173,7 @@ def _batch(store: Store, batch_id: Any) -> Batch:
     try:
         return store.batches[batch_id]
     except (KeyError, TypeError):  # TypeError: an argument that can not be hashed
-        arguments.own_id("batch_id", batch_id, "vsfb_")
+        validation.own_id("batch_id", batch_id, "vsfb_")
         raise FileBatchNotFound(batch_id, store.id) from None
 
 
@@ -201,9 +201,9 @@ class Files:
         if file_id is None:
             raise MissingParameter("file_id")
         new = (
-            arguments.string("file_id", file_id, least=1),
-            arguments.chunking_strategy(chunking_strategy, limits),
-            arguments.attributes(attributes, limits),
+            validation.string("file_id", file_id, least=1),
+            validation.chunking_strategy(chunking_strategy, limits),
+            validation.attributes(attributes, limits),
         )
         ledger.require_known("file_id", (new,))
         with ledger.lock:
@@ -224,7 +224,7 @@ class Files:
     def update(self, file_id: str, *, vector_store_id: str, attributes: AttributesArg | None) -> VectorStoreFile:
         """Replace the file's attributes; ``None`` takes all away (documented).  O(1)."""
         ledger = self._ledger
-        new = arguments.attributes(attributes, ledger.profile.limits)
+        new = validation.attributes(attributes, ledger.profile.limits)
         with ledger.lock:
             store = ledger.store(vector_store_id)
             row = _row(store, file_id)
@@ -246,7 +246,7 @@ class Files:
         if order is None:
             order = "desc"
         if type(limit) is not int or not 0 < limit <= limits.page or order not in ORDERS:
-            limit, order, filter, before, after = arguments.page(limit, order, filter, before, after, limits)
+            limit, order, filter, before, after = validation.page(limit, order, filter, before, after, limits)
         with ledger.lock:
             try:
                 store = ledger.stores[vector_store_id]
@@ -254,7 +254,7 @@ class Files:
                 above = None if after is None else store.latest[after]
                 below = None if before is None else store.latest[before]
             except (KeyError, TypeError):  # TypeError: an argument that can not be hashed
-                arguments.page(limit, order, filter, before, after, limits)
+                validation.page(limit, order, filter, before, after, limits)
                 raise ledger.store(vector_store_id).unknown_cursor(after, before) from None
             data, more = paging.page(index, store.rows, 0, len(store.rows), order, limit, above, below)
         return new_page(data, more, (self._following, vector_store_id, limit, order, before, filter))
@@ -287,7 +287,7 @@ def _row(store: Store, file_id: Any) -> int:
     try:
         return store.require_file(file_id)
     except (FileNotFound, TypeError):  # TypeError: an argument that can not be hashed
-        arguments.string("file_id", file_id, least=1)
+        validation.string("file_id", file_id, least=1)
         raise
 
 
@@ -316,15 +316,15 @@ class VectorStores:
         """
         ledger = self._ledger
         limits = ledger.profile.limits
-        chunking = arguments.chunking_strategy(chunking_strategy, limits)
-        new: list[arguments.NewFile] = []
+        chunking = validation.chunking_strategy(chunking_strategy, limits)
+        new: list[validation.NewFile] = []
         if file_ids is not None:
-            new = arguments.file_ids(file_ids, NO_ATTRIBUTES, chunking, least=0, most=limits.store_files)
+            new = validation.file_ids(file_ids, NO_ATTRIBUTES, chunking, least=0, most=limits.store_files)
         checked = (
-            "" if name is None else arguments.string("name", name),
-            None if description is None else arguments.string("description", description),
-            arguments.expires_after(expires_after, limits),
-            arguments.metadata(metadata, limits),
+            "" if name is None else validation.string("name", name),
+            None if description is None else validation.string("description", description),
+            validation.expires_after(expires_after, limits),
+            validation.metadata(metadata, limits),
         )
         ledger.require_known("file_ids", new)
         with ledger.lock:
@@ -354,9 +354,9 @@ class VectorStores:
         """
         ledger = self._ledger
         limits = ledger.profile.limits
-        new_name = name if name is omit else "" if name is None else arguments.string("name", name)
-        new_expiry = omit if expires_after is omit else arguments.expires_after(expires_after, limits)
-        new_metadata = omit if metadata is omit else arguments.metadata(metadata, limits)
+        new_name = name if name is omit else "" if name is None else validation.string("name", name)
+        new_expiry = omit if expires_after is omit else validation.expires_after(expires_after, limits)
+        new_metadata = omit if metadata is omit else validation.metadata(metadata, limits)
         with ledger.lock:
             store = ledger.store(vector_store_id)
             at = ledger.now(store)
@@ -381,7 +381,7 @@ class VectorStores:
     ) -> Page[VectorStore]:
         """A page of the stores.  O(log s + limit), s stores.  See ``paging``."""
         ledger = self._ledger
-        limit, order, _, before, after = arguments.page(limit, order, None, before, after, ledger.profile.limits)
+        limit, order, _, before, after = validation.page(limit, order, None, before, after, ledger.profile.limits)
         with ledger.lock:
             ids, more = paging.page(
                 ledger.gone.index(),

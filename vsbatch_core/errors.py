@@ -164,6 +164,15 @@ class InvalidNumber(RequestError):
         )
 
 
+class Contradiction(RequestError):
+    """Two values, each of which may be, can not both be."""
+
+    code = "invalid_value"
+
+    def __init__(self, param: str, what: str) -> None:
+        super().__init__(f"Invalid '{param}': {what}.", param=param)
+
+
 class IntegerTooSmall(RequestError):
     """An integer lies below the least value."""
 
@@ -429,6 +438,25 @@ class InvalidSize(HostError):
             f"known_file answered {shown(value)} for file {shown(file_id)}. "
             "Answer its size in bytes, an integer of 0 or more, or None if there is no such file."
         )
+
+
+class InvalidTime(HostError):
+    """A clock, an event or a snapshot gives a time that is none."""
+
+    code = "invalid_time"
+
+    def __init__(self, param: str, value: object, form: str = "a number") -> None:
+        super().__init__(
+            f"Invalid '{param}': {shown(value)} is not a time. Expected seconds since the Unix epoch, {form} "
+            "that a finite double holds.",
+            param=param,
+        )
+
+
+class WireError(HostError):
+    """Data cannot be read as the wire form of a value or event; ``param`` is the place in it."""
+
+    code = "wire_error"
 
 
 class ReplayError(HostError):

@@ -173,4 +173,5 @@ def file_completed(at: float, vector_store_id: str, file_id: str, usage_bytes: i
     return event  # type: ignore[no-any-return]  # its class was assigned just above
 
 
-EVENTS: dict[str, type[Event]] = {event.kind: event for event in get_args(Event)}
+EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)
+EVENTS: dict[str, type[Event]] = {event.kind: event for event in EVENT_TYPES}

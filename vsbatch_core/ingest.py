@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from vsbatch_core import arguments
 from vsbatch_core import events as ev
+from vsbatch_core import validation
 from vsbatch_core.errors import NotAttached, VectorStoreNotFound
 from vsbatch_core.ledger import Ledger
 from vsbatch_core.model import ErrorCode, LastError, VectorStoreFile
@@ -36,7 +36,7 @@ class Ingest:
         stores they come by ``created_at``, ties by the age of the store (choice).
         """
         ledger = self._ledger
-        limit = arguments.integer("limit", limit, 1)
+        limit = validation.integer("limit", limit, 1)
         with ledger.lock:
             return ledger.pending(None if vector_store_id is None else ledger.store(vector_store_id), limit)
 
@@ -62,9 +62,9 @@ class Ingest:
         """
         ledger = self._ledger
         if usage_bytes is not None:
-            arguments.integer("usage_bytes", usage_bytes, 0, arguments.MOST_BYTES)
+            validation.integer("usage_bytes", usage_bytes, 0, validation.MOST_BYTES)
         elif ledger.known_file is not None:
-            usage_bytes = ledger.size(arguments.string("file_id", file_id, least=1))
+            usage_bytes = ledger.size(validation.string("file_id", file_id, least=1))
         with ledger.lock:
             store, row = self._find(vector_store_id, file_id, "complete")
             ledger.commit(ev.file_completed(ledger.now(store), store.id, file_id, usage_bytes or 0))
@@ -83,8 +83,8 @@ class Ingest:
         Raise ``AlreadyFinished`` or ``NotAttached``, and change nothing, if the file can not be failed.
         """
         ledger = self._ledger
-        code = arguments.error_code(code)
-        text = MESSAGES[code] if message is None else arguments.string("message", message)
+        code = validation.error_code(code)
+        text = MESSAGES[code] if message is None else validation.string("message", message)
         with ledger.lock:
             store, row = self._find(vector_store_id, file_id, "fail")
             ledger.commit(ev.FileFailed(ledger.now(store), store.id, file_id, LastError(code, text)))
@@ -98,8 +98,8 @@ class Ingest:
                 return store, store.require_leasable(file_id)
             return store, store.require_in_progress(file_id, tried)
         except VectorStoreNotFound:
-            arguments.string("file_id", file_id, least=1)
+            validation.string("file_id", file_id, least=1)
             raise NotAttached(file_id, vector_store_id, "not there: there is no such store", tried) from None
         except (NotAttached, TypeError):  # TypeError: an argument that can not be hashed
-            arguments.string("file_id", file_id, least=1)
+            validation.string("file_id", file_id, least=1)
             raise

@@ -15,6 +15,7 @@ from typing import (
     NoReturn,
     Protocol,
     TypeVar,
+    cast,
     get_args,
     get_type_hints,
 )
@@ -46,6 +47,9 @@ StoreStatus = Literal["in_progress", "completed", "expired"]
 ErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
 Order = Literal["asc", "desc"]
 BatchObject = Literal["vector_store.files_batch", "vector_store.file_batch"]
+
+DAY = 86_400
+"""Seconds."""
 
 FILE_STATUSES: tuple[FileStatus, ...] = get_args(FileStatus)
 ERROR_CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
@@ -404,6 +408,11 @@ class Profile:
     limits: Limits = field(default=Limits(), validator=instance_of(Limits))
 
 
+def names_of(cls: type) -> tuple[str, ...]:
+    """Return the names of the fields of a value's class, without private ones."""
+    return tuple([a.name for a in cast("Any", cls).__attrs_attrs__ if not a.name.startswith("_")])
+
+
 def data_of(value: Any) -> dict[str, Any]:
-    """The value's fields as a dict, one level deep, without private ones."""
-    return {a.name: getattr(value, a.name) for a in value.__attrs_attrs__ if not a.name.startswith("_")}
+    """Return the value's fields as a dict, one level deep, without private ones."""
+    return {name: getattr(value, name) for name in names_of(type(value))}

@@ -22,8 +22,8 @@ from typing import Any
 
 from attrs import evolve
 
-from vsbatch_core import arguments, transitions
 from vsbatch_core import events as ev
+from vsbatch_core import transitions, validation
 from vsbatch_core.batch import Batch
 from vsbatch_core.errors import (
     AlreadyFinished,
@@ -39,10 +39,12 @@ from vsbatch_core.errors import (
 )
 from vsbatch_core.index import EVERYTHING, Gaps, Index, Merged, Sparse, Tally
 from vsbatch_core.model import (
+    DAY,
     FILE_STATUSES,
     ExpiresAfter,
     FileStatus,
     LastError,
+    Limits,
     Metadata,
     Profile,
     VectorStore,
@@ -50,7 +52,16 @@ from vsbatch_core.model import (
     ended,
 )
 
-_DAY = 86_400
+
+def require_settings(event: ev.VectorStoreCreated | ev.VectorStoreUpdated, limits: Limits) -> None:
+    """Refuse an event that gives a store a name, an expiry or metadata that a command would refuse."""
+    validation.string("name", event.name)
+    validation.require_expires_after(event.expires_after, limits)
+    validation.require_metadata(event.metadata, limits)
+
+
+def _file_id(event: ev.FileCompleted | ev.FileFailed | ev.FileUpdated | ev.FileDeleted | ev.FileLeased) -> str:
+    return validation.string("file_id", event.file_id, least=1)
 
 
 class Store:
@@ -120,7 +131,7 @@ class Store:
         """When the store expires if nothing more happens in it."""
         if self.expires_after is None:
             return None
-        return self.last_active_at + self.expires_after.days * _DAY
+        return self.last_active_at + self.expires_after.days * DAY
 
     def expired(self, now: float) -> bool:
         """Whether the store's time has run out."""
@@ -199,30 +210,39 @@ class Store:
 
     def require(self, event: ev.Event) -> None:
         """Raise the error that the command behind this event would have met here, if it would have."""
+        limits = self.profile.limits
         match event:
+            case ev.VectorStoreUpdated():
+                require_settings(event, limits)
             case ev.FileCompleted():
-                self.require_in_progress(event.file_id, "complete")
-                arguments.integer("usage_bytes", event.usage_bytes, 0, arguments.MOST_BYTES)
+                self.require_in_progress(_file_id(event), "complete")
+                validation.integer("usage_bytes", event.usage_bytes, 0, validation.MOST_BYTES)
             case ev.FileFailed():
-                self.require_in_progress(event.file_id, "fail")
-            case ev.FileUpdated() | ev.FileDeleted():
-                self.require_file(event.file_id)
+                self.require_in_progress(_file_id(event), "fail")
+                validation.require_last_error(event.last_error)
+            case ev.FileUpdated():
+                self.require_file(_file_id(event))
+                validation.require_attributes("attributes", event.attributes, limits)
+            case ev.FileDeleted():
+                self.require_file(_file_id(event))
             case ev.FileLeased():
-                self.require_leasable(event.file_id)
+                self.require_leasable(_file_id(event))
             case ev.FileBatchCancelled():
-                batch = self.require_batch(event.batch_id)
-                if not batch.tally["in_progress"] or (batch.cancel_asked and event.drain):
+                batch = self.require_batch(validation.own_id("batch_id", event.batch_id, "vsfb_"))
+                drain = validation.boolean("drain", event.drain)
+                if not batch.tally["in_progress"] or (batch.cancel_asked and drain):
                     raise BatchAlreadyFinished(event.batch_id, "finished or draining")
             case ev.FileBatchCreated():
-                arguments.own_id("batch_id", event.batch_id, "vsfb_")
+                validation.own_id("batch_id", event.batch_id, "vsfb_")
                 if event.batch_id in self.batches:
                     raise IdTaken(event.batch_id, "vsfb_")
-                arguments.array("files", event.files, 1, len(event.files))
                 self.require_open(event.at)
-                arguments.require_new(event.files, self.id, event.at)
+                validation.require_new_files(
+                    "files", event.files, self.id, event.at, limits, least=1, most=limits.batch_files
+                )
             case ev.FileAttached():
                 self.require_open(event.at)
-                arguments.require_new((event.file,), self.id, event.at)
+                validation.require_new_file("file", event.file, self.id, event.at, limits)
 
     def batch_of(self, row: int) -> Batch | None:
         """The batch that the row belongs to, if it belongs to one.  O(log b)."""

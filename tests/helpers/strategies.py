@@ -754,3 +754,24 @@ def said(response: Response) -> Any:
     """What a JSON body says."""
     assert ("content-type", "application/json") in response.headers
     return json.loads(response.body)
+
+
+def nested(depth: int) -> Any:
+    """Lists in lists, deeper than any recursion over them gets."""
+    data: Any = []
+    for _ in range(depth):
+        data = [data]
+    return data
+
+
+def in_json(data: Any) -> str:
+    """The data as JSON text, in which 1, 1.0 and true differ, and the order of keys says nothing."""
+    return json.dumps(data, sort_keys=True)
+
+
+OTHER_VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 10**12, 2**70, 10**400, 0.5, float("nan"), float("inf"), float("-inf")),
+    *("", "false", "completed", "failed", "file-a", "vs_1", "vsfb_1", "\ud800"),
+    *([], [[]], [1, 2], {}, {"id": "vs_1"}, {"a": 1}, nested(500)),
+)
+"""What a damaged document may hold in place of any of its values."""

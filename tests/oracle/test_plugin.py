@@ -16,6 +16,8 @@ from vsbatch_core.model import VectorStoreFile
 from vsbatch_core.testing import plugin
 from vsbatch_core.testing.bench import Bench
 
+pytestmark = pytest.mark.slow  # test runs of their own
+
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 

@@ -22,6 +22,8 @@ from vsbatch_core.simulation import Faults, Plan, Simulation, picture
 
 from ..helpers.brief import examples
 
+pytestmark = pytest.mark.slow  # draws pictures
+
 STATUSES = ("completed", "failed", "cancelled", "in_progress")
 
 

@@ -78,11 +78,11 @@ def batch_shape(see: Trace, n: int) -> None:
 @law(
     "batch-object",
     "documented",
-    "the OpenAPI document: its enum has vector_store.files_batch; its prose, its examples and all recordings "
-    "have vector_store.file_batch",
+    "the API reference and its OpenAPI document: its enum has vector_store.files_batch, its prose and its "
+    "examples have vector_store.file_batch, as all recordings do",
 )
 def batch_object(see: Trace) -> None:
-    """A batch's object is vector_store.files_batch or vector_store.file_batch, and always the same of the two."""
+    """A batch's object is vector_store.files_batch or vector_store.file_batch, always the same of the two."""
     scenes = see.ended(1), see.ended(2)
     word = scenes[0].batch.object
     see.require(one_of(word, *BATCH_OBJECTS), "a batch's object is to be one of the two documented words")
