@@ -450,8 +450,8 @@ class FilesRefused(HostError):
         named = "; ".join(f"{shown(file_id)} is {why}" for file_id, why in list(refused.items())[:_NAMED])
         more = f"; and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
         super().__init__(
-            f"Cannot {tried} {total} files in vector store {shown(vector_store_id)}: {len(refused)} of them cannot "
-            f"be: {named}{more}. Nothing changed; drop these and give the others again.",
+            f"Cannot {tried} {total} files in vector store {shown(vector_store_id)}: {len(refused)} of them "
+            f"cannot be: {named}{more}. Nothing changed; drop these and give the others again.",
             param="file_ids",
         )
         self.vector_store_id, self.tried, self.refused = vector_store_id, tried, dict(refused)

@@ -108,8 +108,8 @@ class Ingest:
     ) -> VectorStoreFile:
         """Fail a file that could not be processed; return it with its ``last_error``.  O(log n).
 
-        ``attachment`` is as in ``complete``.  Raise ``StaleAttachment``, ``AlreadyFinished`` or ``NotAttached`` if
-        the file can not be failed.
+        ``attachment`` is as in ``complete``.  Raise ``StaleAttachment``, ``AlreadyFinished`` or ``NotAttached``
+        if the file can not be failed.
         """
         ledger = self._ledger
         error = _error(code, message)

@@ -159,7 +159,7 @@ class VectorStoreFile:
     """One file in one store; the engine calls it an attachment.
 
     ``attachment`` is its number within the store, which ``processing`` takes; ``None`` for a value that was read
-    back.  It is not part of the API: it does not appear on the wire, and values that differ in it alone are equal.
+    back.  It is not part of the API: it is not on the wire, and values that differ in it alone are equal.
     """
 
     object: ClassVar[Literal["vector_store.file"]] = "vector_store.file"

@@ -31,6 +31,8 @@ from ..helpers.strategies import any_text, huge_integers, json_values, new_engin
 STATIC = {"type": "static", "static": {"max_chunk_size_tokens": 200, "chunk_overlap_tokens": 100}}
 VALID: dict[Any, Any] = {
     "after": "file-b",
+    "attachment": 0,
+    "attachments": [0, 4],
     "attributes": {"s": "x", "n": 1.5, "t": True},
     "batch_id": "vsfb_1",
     "before": "file-e",
@@ -52,6 +54,9 @@ VALID: dict[Any, Any] = {
     "order": "asc",
     "usage_bytes": 7,
     "vector_store_id": "vs_1",
+    ("ingest.complete_many", "file_ids"): ["file-a", "file-e"],
+    ("ingest.complete_many", "usage_bytes"): [7, 8],
+    ("ingest.fail_many", "file_ids"): ["file-a", "file-e"],
     ("vector_stores.list", "after"): "vs_1",
     ("vector_stores.list", "before"): "vs_3",
 }
