@@ -1,4 +1,4 @@
-"""Measure the engine beside what people would use instead: the same work, checked, in one process, in turns."""
+"""Measure the engine beside what people would use instead."""
 
 from __future__ import annotations
 
@@ -6,52 +6,121 @@ import argparse
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from textwrap import wrap
 from time import perf_counter
 
 from attrs import evolve
 
-from benchmarks import goals, machine, report
+from benchmarks import documents, goals, machine, report
 from benchmarks.contenders import TITLES
+from benchmarks.fixtures import Fixtures
+from benchmarks.groups import group
+from benchmarks.presets import DEFAULT, FULL, PRESETS, QUICK, Preset
 from benchmarks.results import Load, Result, Run
-from benchmarks.run import WORKS, chosen, measured, parsed_sizes
-from benchmarks.stage import Stage
-from benchmarks.work import Pace, Work
+from benchmarks.run import LEAST_SIZE, MOST_SIZE, WORKS, chosen, measured, parsed_sizes
+from benchmarks.work import Work
 
-SIZES = [1_000, 10_000, 100_000, 1_000_000]
-QUICK_SIZES = [1_000, 4_000]
-PACE = Pace()
-QUICK_PACE = Pace(rounds=3, seconds=0.001, budget=0.2, longest=20_000)
 INTERRUPTED = 130
+WIDTH = 80
+
+
+def presets_text() -> str:
+    """Return what each preset measures and how long it takes, in lines of at most 80 characters."""
+    lines = ["presets (times on two idle cores; --only and --sizes change them):"]
+    for preset in PRESETS.values():
+        lines += wrap(f"{preset}", WIDTH, initial_indent=f"  {preset.name:9}", subsequent_indent=" " * 11)
+    return "\n".join(lines)
+
+
+ABOUT = """\
+The same work, checked, in one process, in turns.  Costs and ratios are printed
+in CPU time and in wall time; docs/benchmarks.md says how to read them."""
+
+EXAMPLES = """\
+examples:
+  python -m benchmarks                          the works that matter most
+  python -m benchmarks --only changes           one group: see --list
+  python -m benchmarks --only page.20 '*.file'  by first words, or by a glob
+  python -m benchmarks --only complete.1 --sizes 1e3,1e6 --json old.json
+  python -m benchmarks --only complete.1 --sizes 1e3,1e6 --compare old.json
+"""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The arguments."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    made.add_argument(
+    """Return the parser of the arguments."""
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"{__doc__}\n\n{ABOUT}",
+        epilog=f"{presets_text()}\n\n{EXAMPLES}",
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=WIDTH),
+    )
+    what = made.add_argument_group("what is measured")
+    one = what.add_mutually_exclusive_group()
+    one.add_argument(
+        "--preset", choices=PRESETS, help="works, sizes and rounds: see below (default: default; --docs: full)"
+    )
+    one.add_argument("--quick", dest="preset", action="store_const", const=QUICK.name, help="--preset quick")
+    what.add_argument(
         "--only",
         action="extend",
         nargs="+",
         default=[],
         metavar="WORK",
-        help="a work's name, its first words, a glob",
+        help="instead of the preset's works these, of all that there are: a group, a name, its first words, "
+        "or a glob",
     )
-    made.add_argument("--sizes", metavar="N,N,…", help="sizes of the store, such as 1e3,10_000 (10^3 to 10^6)")
-    made.add_argument("--quick", action="store_true", help="small sizes, few rounds: a smoke test")
-    made.add_argument(
-        "--list", action="store_true", help="name the works and the contenders, and measure nothing"
+    what.add_argument(
+        "--sizes",
+        metavar="N,N...",
+        help="instead of the preset's sizes these, in files of the store: such as 1e3,10_000 "
+        f"({LEAST_SIZE:,} to {MOST_SIZE:,})",
     )
-    made.add_argument("--from", dest="given", metavar="FILE", help="take these results instead of measuring")
-    made.add_argument("--json", metavar="FILE", help="write the results as JSON")
-    made.add_argument("--plot", metavar="FOLDER", help="draw pictures into this folder (extra: plot)")
-    made.add_argument("--compare", metavar="FILE", help="say what changed beyond noise since these results")
-    made.add_argument(
-        "--docs", action="store_true", help="write the figure and the table of README.md (extra: plot)"
+    what.add_argument("--from", dest="given", metavar="FILE", help="take these results instead of measuring")
+    what.add_argument(
+        "--list", action="store_true", help="name the works by group, and the contenders; measure nothing"
+    )
+    then = made.add_argument_group("what is done with the results")
+    then.add_argument("--json", metavar="FILE", help="write them as JSON")
+    then.add_argument("--plot", metavar="FOLDER", help="draw pictures into this folder (extra: plot)")
+    then.add_argument("--compare", metavar="FILE", help="say what changed beyond noise since these results")
+    then.add_argument(
+        "--docs",
+        action="store_true",
+        help="write the figure and the table of README.md, from a run of all works at all sizes (extra: plot)",
     )
     return made
 
 
-class _Telling:
+def refuse_contradictions(given: argparse.Namespace) -> None:
+    """Raise ``ValueError``, which says what to leave out, for options that contradict each other."""
+    narrowing = {
+        "--only": bool(given.only),
+        "--sizes": given.sizes is not None,
+        f"--preset {given.preset}": given.preset is not None,
+    }
+    for option, there in narrowing.items():
+        if there and given.given is not None:
+            raise ValueError(f"--from {given.given} takes results as they are: leave out {option}")
+        if there and given.docs and option != f"--preset {FULL.name}":
+            raise ValueError(
+                f"--docs measures all works at all sizes, as --preset {FULL.name} does: leave out {option}"
+            )
+
+
+def chosen_by(given: argparse.Namespace) -> tuple[Preset, list[Work], list[int]]:
+    """Return the preset, the works and the sizes to measure.
+
+    Raise ``ValueError`` for works and sizes that there are not, and for options that contradict each other.
+    """
+    refuse_contradictions(given)
+    preset = PRESETS[given.preset or (FULL.name if given.docs else DEFAULT.name)]
+    sizes = list(preset.sizes) if given.sizes is None else parsed_sizes(given.sizes)
+    return preset, chosen(given.only or preset.works), sizes
+
+
+class _Progress:
     """What is being done, on one line of a terminal that is written over."""
 
     def __init__(self) -> None:
@@ -64,44 +133,44 @@ class _Telling:
 
 
 def read(path: str) -> Run:
-    """The results in a file; raise ``ValueError``, which names it."""
+    """Return the results in a file; raise ``ValueError``, which names the file."""
     try:
         return Run.from_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot read {path}: {error}") from None
 
 
-def measure(works: Sequence[Work], sizes: Sequence[int], *, quick: bool) -> Run:
-    """Measure, and print what comes out; on Ctrl-C, what came out so far."""
-    tell = _Telling()
+def measure(works: Sequence[Work], sizes: Sequence[int], preset: Preset) -> Run:
+    """Measure, and print the results; return them, on Ctrl-C those so far."""
+    progress = _Progress()
     before = highest = machine.load()
     results: list[Result] = []
     complete = False
-    with Stage() as stage:
-        stage.look()
+    with Fixtures() as fixtures:
+        fixtures.try_all()
         run = Run(
             date=f"{datetime.now(UTC):%Y-%m-%d}",
             machine=machine.machine(),
             load=Load(before, before, before),
-            quick=quick,
+            preset=preset.name,
             complete=False,
             titles={work.name: work.title for work in works},
             contenders=TITLES,
             results=(),
         )
-        most = {kind.key: kind.most for kind in stage.present()}
-        told = [*report.missing(stage.missing, TITLES), *report.bounded(most, sizes, TITLES)]
-        show([*report.heading(run), *told, ""])
+        most = {kind.key: kind.most for kind in fixtures.present()}
+        absent = [*report.missing(fixtures.missing, TITLES), *report.bounded(most, sizes, TITLES)]
+        show([*report.heading(run), *absent, ""])
         start = perf_counter()
         try:
-            for work, found in measured(works, sizes, stage, QUICK_PACE if quick else PACE, tell):
-                tell("")
+            for work, found in measured(works, sizes, fixtures, preset.pace, progress):
+                progress("")
                 results += found
                 highest = max(highest, machine.load())
                 show([*report.block(work.name, work.title, found, TITLES), ""])
             complete = True
         except KeyboardInterrupt:
-            tell("")
+            progress("")
     run = evolve(run, results=tuple(results), complete=complete, load=Load(before, highest, machine.load()))
     spent = perf_counter() - start
     show(
@@ -121,28 +190,38 @@ def show(lines: Sequence[str]) -> None:
     print("\n".join(lines), flush=True)
 
 
+def listing() -> list[str]:
+    """Return the works by group, and the contenders."""
+    lines = []
+    for name in dict.fromkeys(group(work.name) for work in WORKS):
+        lines.append(f"{name}:")
+        lines += [f"  {work.name:34} {work.title}" for work in WORKS if group(work.name) == name]
+        lines.append("")
+    return [*lines, "contenders:", *(f"  {key:34} {title}" for key, title in TITLES.items())]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the arguments say; the exit status."""
+    """Do what the arguments say; return the exit status."""
     given = parser().parse_args(arguments)
     try:
-        works = chosen(given.only)
-        sizes = parsed_sizes(given.sizes) if given.sizes else QUICK_SIZES if given.quick else SIZES
+        preset, works, sizes = chosen_by(given)
         old = read(given.compare) if given.compare else None
         run = read(given.given) if given.given else None
         if given.plot or given.docs:
             from benchmarks import plot  # noqa: PLC0415 - needs an extra
 
             plot.require()
+        if run is not None and given.docs:
+            documents.refuse_unfit(run, given.given)
     except (ImportError, ValueError) as error:
         print(f"python -m benchmarks: {error}", file=sys.stderr)
         return 2
     if given.list:
-        show([f"{work.name:34} {work.title}" for work in WORKS])
-        show(["", *(f"{key:34} {title}" for key, title in TITLES.items())])
+        show(listing())
         return 0
     if run is None:
         try:
-            run = measure(works, sizes, quick=given.quick)
+            run = measure(works, sizes, preset)
         except KeyboardInterrupt:  # before there was anything to measure, or once more while things are closed
             return INTERRUPTED
     if given.json:
@@ -153,8 +232,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in plot.pictures(run, Path(given.plot)):
             show([str(path)])
     if given.docs:
-        from benchmarks import documents  # noqa: PLC0415 - needs an extra
-
+        if why := documents.unfit(run):
+            print(f"python -m benchmarks: README.md is left as it is: {why}", file=sys.stderr)
+            return 2 if run.complete else INTERRUPTED
         for path in documents.write(run):
             show([str(path)])
     return 0 if run.complete or given.given else INTERRUPTED

@@ -12,8 +12,9 @@ from textwrap import fill
 
 from benchmarks import plot
 from benchmarks.measure import Ratio
-from benchmarks.report import cost, figure, unit_of
-from benchmarks.results import OURS, Run, size, sizes
+from benchmarks.presets import FULL, MAIN
+from benchmarks.report import cost, figure
+from benchmarks.results import OURS, Clock, Result, Run, size, sizes
 
 ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"(?<=<!-- generated: figures -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -28,24 +29,9 @@ DRAWN = (
 )
 """The works of the figure."""
 
-ROWS = (
-    "page.20.middle.asc",
-    "page.20.middle.asc.completed",
-    "page.100.middle.asc",
-    "walk.100",
-    "retrieve.file",
-    "complete.1",
-    "complete.2000",
-    "create.2000",
-    "cancel.2000",
-    "delete-walk",
-    "json.page",
-    "json.encode",
-    "dispatch.page-20",
-    "uvicorn.page-20",
-    "simulate.run",
-    "memory",
-)
+ROWS = MAIN
+"""The works of the table."""
+
 BESIDE = {
     "floor": ("floor", "constant"),
     "SQLite": ("sqlite",),
@@ -54,8 +40,7 @@ BESIDE = {
     "sorted": ("sorted",),
     "others": ("redis", "openai-responses", "ogx", "json-dumps", "simpy-file", "simpy-worker"),
 }
-"""The table's columns beside ours, and who stands in them."""
-
+"""The table's columns beside ours, and the contenders in each."""
 
 NAMES = {
     "redis": "Redis",
@@ -64,18 +49,18 @@ NAMES = {
     "simpy-file": "SimPy, a process a file",
     "simpy-worker": "SimPy, a process a worker",
 }
-"""Of those who share a column."""
+"""How the contenders that share a column are called."""
 
 
 def cell(found: Ratio | None) -> str:
-    """A ratio in the table."""
+    """Return a ratio as it is written in the table."""
     if found is None:
         return ""
     return "draw" if found.draw else f"{figure(found.median)}x"
 
 
 def rows(run: Run) -> Iterator[list[str]]:
-    """The table, without its headings."""
+    """Return the table without its headings."""
     for work in ROWS:
         at = [n for n in sizes(run.of(work)) if run.find(work, OURS, n)]
         if not at:
@@ -85,7 +70,7 @@ def rows(run: Run) -> Iterator[list[str]]:
         assert ours is not None
         cells = []
         for who in BESIDE.values():
-            told = []
+            texts = []
             for key in who:
                 found, where = run.ratio(work, key, n), n
                 if found is None:  # at the largest size that it did as well
@@ -95,36 +80,61 @@ def rows(run: Run) -> Iterator[list[str]]:
                 if found is not None:
                     name = "" if len(who) < 3 else f" {NAMES.get(key, key)}"
                     apart = "" if where == n else f" ({size(where)})"
-                    told.append(f"{cell(found)}{name}{apart}")
-            cells.append("; ".join(told))
+                    texts.append(f"{cell(found)}{name}{apart}")
+            cells.append("; ".join(texts))
         exponent = run.exponent(work, OURS)
         yield [
             run.titles.get(work, work),
             size(n),
-            cost(ours.median, unit_of(work)).replace("us", "µs"),
+            written_cost(ours, ours.clocks[0]),
+            written_cost(ours, "wall"),
             "" if exponent is None else f"{exponent:.2f}".replace("-0.00", "0.00"),
             *cells,
         ]
 
 
+def written_cost(result: Result, clock: Clock) -> str:
+    """Return a cost as it is written in the table, or ``""`` if it was not measured."""
+    figures = result.figures(clock)
+    return "" if figures is None else cost(figures.median, clock).replace("us", "µs")
+
+
+def unfit(run: Run) -> str:
+    """Return why the README's figures cannot be written from a run, or ``""`` if they can."""
+    if run.preset != FULL.name:
+        return f"it is a run of the preset '{run.preset}', and only '{FULL.name}' has all sizes"
+    missing = [work for work in ROWS if not any(run.find(work, OURS, n) for n in sizes(run.of(work)))]
+    if missing or not run.complete:
+        return f"it is not complete: it lacks {', '.join(missing) or 'works that the run did not reach'}"
+    return ""
+
+
+def refuse_unfit(run: Run, path: str) -> None:
+    """Raise ``ValueError`` if the README's figures cannot be written from the run that this file holds."""
+    if why := unfit(run):
+        raise ValueError(f"{path} cannot be written into README.md: {why}; measure with --docs")
+
+
 def part(run: Run) -> str:
-    """What stands between the marks."""
-    head = ["", "n", "ours", "grows as n^", *BESIDE]
+    """Return what stands between the marks."""
+    head = ["", "n", "ours", "ours, wall", "grows as n^", *BESIDE]
     lines = [head, ["---"] * len(head), *rows(run)]
     table = "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
     versions = run.machine.versions
     beside = ", ".join(f"{name} {versions[name]}" for name in ("SQLite", "redis-server") if versions.get(name))
-    told = (
+    lacking = dict.fromkeys(result.contender for result in run.results if result.cpu_lacks)
+    by_wall = "".join(f", {run.contenders.get(key, key)} in wall time" for key in lacking)
+    text = (
         f"{run.date}, {run.machine}, {beside}; load average {run.load.before:g} before, {run.load.highest:g} at "
-        "most. *Ours* is a cost; the others are how many times that they take, *draw* where the middle half of "
-        "the rounds crosses 1."
+        f"most. *Ours* is a cost in CPU time; the others are multiples of it{by_wall}, *draw* where the middle "
+        "half of the rounds crosses 1."
     )
     picture = f"![Cost of an operation against the number of files]({PICTURE})"
-    return f"\n{picture}\n\n{fill(told, 118)}\n\n{table}\n"
+    return f"\n{picture}\n\n{fill(text, 118)}\n\n{table}\n"
 
 
 def written(text: str, run: Run) -> str:
-    """The document with its generated part made anew; raise ``ValueError`` if it has none."""
+    """Return the document with its generated part made anew; raise ``ValueError`` if it has none."""
     if not PART.search(text):
         raise ValueError("README.md has no '<!-- generated: figures -->'")
     made = part(run)
@@ -132,7 +142,7 @@ def written(text: str, run: Run) -> str:
 
 
 def write(run: Run, root: Path = ROOT) -> Iterator[Path]:
-    """Write the table into README.md, and the figure; what was written."""
+    """Write the table into README.md, and the figure; yield what was written."""
     readme = root / "README.md"
     readme.write_text(written(readme.read_text(encoding="utf-8"), run), encoding="utf-8")
     yield readme

@@ -16,14 +16,14 @@ PAGES = "page.20.*"
 
 @frozen
 class Goal:
-    """What one cost over another is to be: at most, or at least."""
+    """The bound of one cost over another, at most or at least."""
 
     text: str
     works: str
     """A glob of the works' names."""
     above: str
     below: str
-    """The contenders whose costs are divided.  ``""``: nothing is, it is the cost itself."""
+    """The contenders whose costs are divided.  ``below`` is ``""`` where the cost itself is bounded."""
     bound: float
     at_least: bool = False
     growth: tuple[int, int] | None = None
@@ -34,7 +34,7 @@ class Goal:
     """By which a cost is multiplied before it is compared with the bound."""
 
     def found(self, run: Run) -> list[tuple[str, int, Ratio]]:
-        """By work and size, what it was."""
+        """Return what was measured, by work and size."""
         return list(self._found(run))
 
     def _found(self, run: Run) -> Iterator[tuple[str, int, Ratio]]:
@@ -51,17 +51,18 @@ class Goal:
                 elif self.below:
                     ratio = run.ratio(work, self.above, n, self.below)
                 else:
-                    times = run.find(work, self.above, n)
-                    cost = None if times is None else times.median * self.scale
+                    result = run.find(work, self.above, n)
+                    figures = None if result is None else result.figures(result.clocks[0])
+                    cost = None if figures is None else figures.median * self.scale
                     ratio = None if cost is None else Ratio(cost, cost, cost)
                 if ratio is not None:
                     yield work, n, ratio
 
     def line(self, run: Run) -> str:
-        """The goal, what was measured, and whether it was met at its worst."""
+        """Return the goal, what was measured, and whether the worst of it meets the goal."""
         found = self.found(run)
         if not found:
-            return f"{self.text}: not measured"
+            return f"{self.text}: not measured at these sizes"
         worst = (min if self.at_least else max)(found, key=lambda item: item[2].median)
         work, n, ratio = worst
         met = ratio.median >= self.bound if self.at_least else ratio.median <= self.bound
@@ -107,5 +108,5 @@ GOALS = (
 
 
 def lines(run: Run) -> list[str]:
-    """One for each goal of which anything was measured."""
+    """Return a line for each goal one of whose works was measured."""
     return [goal.line(run) for goal in GOALS if any(fnmatchcase(work, goal.works) for work in run.works())]

@@ -1,5 +1,7 @@
 """Timing that holds on a noisy machine: contenders take turns, and only ratios within a round are trusted.
 
+Each turn is measured twice: in CPU time, which other programs on the machine hardly change, and in wall time.
+
 A round gives every contender one turn, which is as many operations as fill a given time.  The order changes from
 round to round.  A contender that is too slow to have its turn in every round has it in some, evenly spread; one
 for which even three turns would take longer than its budget is not timed at all, and that is said.
@@ -16,6 +18,8 @@ from time import perf_counter
 
 from attrs import define, field, frozen
 
+from benchmarks.clocks import Clocks, Spent
+
 Task = Callable[[], object]
 
 LEAST_TURNS = 3
@@ -26,8 +30,8 @@ LONG = 0.1
 
 
 @frozen
-class Times:
-    """Cost of one operation, in seconds (or bytes), a figure for each round; ``None`` where it had no turn.
+class Figures:
+    """Cost of one operation, in seconds (or bytes), for each round; ``None`` where the contender had no turn.
 
     The rounds of contenders that were measured together belong together.
     """
@@ -36,43 +40,53 @@ class Times:
 
     @property
     def taken(self) -> list[float]:
-        """The figures of the rounds in which it had its turn."""
+        """Return the figures of the rounds in which the contender had its turn."""
         return [cost for cost in self.rounds if cost is not None]
 
     @property
     def median(self) -> float:
-        """The median over the rounds."""
+        """Return the median over the rounds."""
         return median(self.taken)
 
 
 @frozen
+class Times:
+    """What one operation took in the same rounds: seconds of wall time, and of CPU time."""
+
+    wall: Figures
+    cpu: Figures
+
+
+@frozen
 class Ratio:
-    """How many times one's cost another's is: the median over the rounds, and the middle half of them."""
+    """One cost as a multiple of another: the median over the rounds, and their middle half."""
 
     median: float
     low: float
     high: float
 
     @classmethod
-    def of(cls, other: Times, one: Times) -> Ratio:
-        """``other`` over ``one``, in the rounds in which both had a turn; ``ValueError`` if there is none."""
-        ratios = sorted(
-            b / a
-            for a, b in zip(one.rounds, other.rounds, strict=True)
-            if a is not None and b is not None and a > 0
-        )
+    def of(cls, other: Figures, one: Figures) -> Ratio:
+        """Return ``other`` over ``one`` in the rounds in which both had a turn.
+
+        Raise ``ValueError`` if there is no such round.
+        """
+        ratios = sorted(b / a for a, b in zip(one.rounds, other.rounds, strict=True) if a and b)
         if not ratios:
-            raise ValueError("there is no round in which both had their turn")
+            raise ValueError(
+                f"there is no round in which both had their turn: {len(one.rounds)} rounds were measured; "
+                "measure with a larger budget"
+            )
         quarter = len(ratios) // 4
         return cls(median(ratios), ratios[quarter], ratios[-1 - quarter])
 
     @property
     def draw(self) -> bool:
-        """Whether the spread crosses 1: who is faster cannot be said."""
+        """Return whether the spread crosses 1: it cannot be said who is faster."""
         return self.low <= 1 <= self.high
 
     def differs(self, other: Ratio, *, least: float = 0.05) -> bool:
-        """Whether the two differ beyond noise: the middle halves are apart, and the medians by 5 per cent.
+        """Return whether the two differ beyond noise: middle halves apart, medians by more than 5 per cent.
 
         The middle halves are those within one run.  Two runs differ by more than that (where things came to lie
         in memory), which is what the 5 per cent are for.
@@ -82,7 +96,7 @@ class Ratio:
 
 
 def exponent(points: Iterable[tuple[float, float]]) -> float | None:
-    """The exponent k of cost = c * n**k, fitted to pairs (n, cost) by least squares on logarithms.
+    """Return the exponent k of cost = c * n**k, fitted to pairs (n, cost) by least squares on logarithms.
 
     ``None`` if there are fewer than two sizes.  0 is a cost that does not grow, 1 one that grows with n.
     """
@@ -126,6 +140,8 @@ class Entry:
     most: int = 1_000_000
     """How many, at most, are prepared for one turn."""
     one: float = 0.0
+    clocks: Clocks = field(factory=Clocks)
+    """Whose CPU time is the cost."""
     number: int = field(default=1, init=False)
     failed: Exception | None = field(default=None, init=False)
     """What it raised in one of its turns; then it has no more."""
@@ -145,26 +161,31 @@ class Entry:
         self.number = max(1, round(self.number * seconds / spent))
 
     def _twice(self) -> float:
-        """The better of two: what was interrupted, or cold, would leave turns that are too short."""
+        """Return the better of two: one that was interrupted, or cold, would leave turns that are too short."""
         assert self.task is not None
         return min(timed([self.task] * self.number), timed([self.task] * self.number))
 
-    def turn(self) -> float:
-        """Have one turn; the seconds that one operation took."""
+    def turn(self) -> Spent:
+        """Take one turn; return the seconds that one operation took."""
         if self.task is not None:
             task, repeat = self.task, range(self.number)
-            start = perf_counter()
+            stop = self.clocks.start()
             for _ in repeat:
                 task()
-            spent = perf_counter() - start
+            spent = stop()
         else:
             assert self.prepare is not None
-            spent = timed(self.prepare(self.number))
-        return spent / self.number / self.operations
+            tasks = self.prepare(self.number)
+            stop = self.clocks.start()  # only now: to prepare may have started another server
+            for task in tasks:
+                task()
+            spent = stop()
+        number = self.number * self.operations
+        return Spent(spent.wall / number, spent.cpu / number)
 
 
 def timed(tasks: Sequence[Task]) -> float:
-    """The seconds that it takes to do all of these."""
+    """Return the seconds of wall time that it takes to do all of these."""
     start = perf_counter()
     for task in tasks:
         task()
@@ -172,7 +193,7 @@ def timed(tasks: Sequence[Task]) -> float:
 
 
 def turns(one: float, rounds: int, budget: float, patience: float = 1.0) -> int:
-    """How many turns of ``one`` seconds there is time for.
+    """Return how many turns of ``one`` seconds there is time for.
 
     As many as the budget allows, ``rounds`` at most.  If that is fewer than the least that says anything, it is
     that least, if ``patience`` times the budget allows it; else 0.
@@ -184,7 +205,7 @@ def turns(one: float, rounds: int, budget: float, patience: float = 1.0) -> int:
 
 
 def rounds_of(turns: int, rounds: int) -> list[int]:
-    """In which rounds it is one's turn: as many as given, evenly spread."""
+    """Return the rounds of so many turns, evenly spread."""
     return [turn * rounds // turns for turn in range(turns)]
 
 
@@ -197,7 +218,7 @@ def in_turns(
     take longer than ``patience`` times that is left out.
     """
     taking: dict[int, list[Entry]] = {turn: [] for turn in range(rounds)}
-    found: dict[tuple[str, int], list[float | None]] = {}
+    found: dict[tuple[str, int], list[Spent | None]] = {}
     with undisturbed():
         for entry in entries:
             if not turns(entry.one, rounds, budget, patience):
@@ -217,6 +238,13 @@ def in_turns(
                 if entry.failed is None:
                     try:
                         found[entry.contender, entry.n][turn] = entry.turn()
-                    except Exception as error:  # noqa: BLE001 - whatever a contender raises is its answer
+                    except Exception as error:  # noqa: BLE001 - whatever a contender raises is its result
                         entry.failed = error
-    return {key: Times(tuple(costs)) for key, costs in found.items() if any(costs)}
+    return {key: _times(spent) for key, spent in found.items() if any(spent)}
+
+
+def _times(spent: Sequence[Spent | None]) -> Times:
+    return Times(
+        wall=Figures(tuple(None if one is None else one.wall for one in spent)),
+        cpu=Figures(tuple(None if one is None else one.cpu for one in spent)),
+    )

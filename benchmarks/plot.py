@@ -1,5 +1,7 @@
 """Results as pictures: cost against size on logarithmic axes, and ratios as bars.
 
+All contenders of a work are drawn by CPU time if that is the whole cost of each of them, else by wall time.
+
 A contender has the same colour, line and marker in every picture.  It needs the extra ``plot``, and no display;
 nothing of matplotlib's global state is used or left behind.
 """
@@ -14,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from benchmarks.measure import Times
+from benchmarks.groups import group
+from benchmarks.measure import Figures
 from benchmarks.report import figure as number
-from benchmarks.report import unit_of
-from benchmarks.results import OURS, Result, Run, size, sizes
+from benchmarks.results import OURS, Clock, Result, Run, common_clock, size, sizes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +80,7 @@ def require() -> None:
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
-    """A figure of so many inches, drawn as set here whatever the user has set for their own."""
+    """Yield a figure of this size in inches, whose style is set here and not by the user."""
     require()
     import matplotlib as mpl  # noqa: PLC0415 - an optional extra
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
@@ -105,7 +107,7 @@ def save(drawn: Figure, path: Path) -> Path:
 
 
 def label(seconds: float) -> str:
-    """A cost as it stands at an axis."""
+    """Return a cost as it is written at an axis."""
     for factor, name in reversed(UNITS):
         if seconds >= factor * 0.999:
             return f"{number(seconds / factor)} {name.split()[1]}"
@@ -113,17 +115,17 @@ def label(seconds: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """A ratio as it stands at an axis, where powers of ten do."""
+    """Return a ratio as it is written at an axis, beside powers of ten."""
     return superscript(round(log10(ratio))) if ratio >= 1e4 else number(ratio)
 
 
 def superscript(power: int) -> str:
-    """A power of ten."""
+    """Return a power of ten."""
     return "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def legend(drawn: Figure, run: Run, shown: dict[str, Any]) -> None:
-    """Name who is drawn, below, in as many columns as there is room for."""
+    """Draw a legend below, in as many columns as fit."""
     order = [key for key in STYLES if key in shown]
     names = [run.contenders.get(key, key) for key in order]
     drawn.legend(
@@ -135,7 +137,7 @@ def legend(drawn: Figure, run: Run, shown: dict[str, Any]) -> None:
 
 
 def legend_columns(names: Sequence[str], width: float) -> int:
-    """How many names stand side by side on so many inches."""
+    """Return how many names fit side by side on so many inches."""
     each = 0.75 + 0.075 * max(map(len, names), default=0)
     return max(1, min(len(names), int(width / each)))
 
@@ -143,18 +145,25 @@ def legend_columns(names: Sequence[str], width: float) -> int:
 # Cost against size
 
 
-def timed(results: Sequence[Result]) -> list[tuple[Result, Times]]:
-    """The results that have times."""
-    return [(result, result.times) for result in results if result.times is not None]
+def timed(results: Sequence[Result]) -> list[tuple[Result, Figures]]:
+    """Return the results that have times, with those of the clock that suits all of them."""
+    clock = shared_clock(results)
+    figures = ((result, result.figures(clock)) for result in results)
+    return [(result, found) for result, found in figures if found is not None]
+
+
+def shared_clock(results: Sequence[Result]) -> Clock:
+    """Return the clock that suits all results of a work."""
+    return common_clock(*(result for result in results if result.clocks)) or "wall"
 
 
 def drawable(run: Run, works: Sequence[str]) -> list[str]:
-    """The works with times at more than one size."""
+    """Return the works with times at more than one size."""
     return [work for work in works if len({result.n for result, _ in timed(run.of(work))}) > 1]
 
 
 def costs(run: Run, works: Sequence[str], *, columns: int = 3) -> Iterator[Figure]:
-    """One panel for each work that has more than one size: a line for each contender, its middle half shaded."""
+    """Yield a figure with a panel for each work of several sizes, and in it a line for each contender."""
     works = drawable(run, works)
     if not works:
         return
@@ -172,7 +181,7 @@ def costs(run: Run, works: Sequence[str], *, columns: int = 3) -> Iterator[Figur
         for panel in panels[len(works) :]:
             panel.set_axis_off()
         legend(drawn, run, shown)
-        drawn.supylabel("one operation", color=INK, fontsize=9)
+        drawn.supylabel("one operation, in CPU time unless it says otherwise", color=INK, fontsize=9)
         yield drawn
 
 
@@ -202,7 +211,8 @@ def _costs(panel: Any, run: Run, work: str, shown: dict[str, Any]) -> None:
         shown.setdefault(contender, line)
     panel.set_xscale("log")
     panel.set_yscale("log")
-    panel.set_title(run.titles.get(work, work))
+    title = run.titles.get(work, work)
+    panel.set_title(title if shared_clock(run.of(work)) == "cpu" else f"{title} (wall time)")
     low, high = at[0] / 1.4, at[-1] * 1.4
     labelled = apart(at, (high / low) ** 0.2)
     panel.set_xticks(labelled, [_power(n) for n in labelled])
@@ -223,7 +233,7 @@ def _costs(panel: Any, run: Run, work: str, shown: dict[str, Any]) -> None:
 
 
 def apart(values: Sequence[int], factor: float) -> list[int]:
-    """Of rising values those that are by this factor more than the last that was taken: room for words."""
+    """Return of rising values those that are larger by this factor than the last: so labels do not overlap."""
     taken = [values[0]]
     for value in values[1:]:
         if value > taken[-1] * factor:
@@ -236,7 +246,7 @@ def _power(n: int) -> str:
     return superscript(int(text[3:])) if text.startswith("10^") else text
 
 
-def _middle_half(times: Times) -> tuple[float, float]:
+def _middle_half(times: Figures) -> tuple[float, float]:
     taken = sorted(times.taken)
     quarter = len(taken) // 4
     return taken[quarter], taken[-1 - quarter]
@@ -246,7 +256,7 @@ def _middle_half(times: Times) -> tuple[float, float]:
 
 
 def ratios(run: Run, works: Sequence[str]) -> Iterator[Figure]:
-    """For each work, at the largest size that others did too: what each takes over what ours does."""
+    """Yield a figure of bars: each contender over ours, at the largest size that others were measured at too."""
     groups = [(work, found) for work in works if (found := _ratios(run, work))]
     if not groups:
         return
@@ -309,20 +319,11 @@ def _ratios(run: Run, work: str) -> list[tuple[str, int, Any]]:
     return found
 
 
-GROUPS = {
-    "pages": ("page",),
-    "changes": ("complete", "create", "cancel", "delete-walk"),
-    "looks": ("walk", "retrieve", "json", "snapshot", "restore", "replay"),
-    "http": ("dispatch", "client", "uvicorn"),
-    "simulator": ("simulate",),
-}
-"""By picture, the first words of its works."""
-
-
 def pictures(run: Run, folder: Path) -> Iterator[Path]:
-    """Draw all that there is to draw; the files."""
-    for name, words in GROUPS.items():
-        works = [work for work in run.works() if work.split(".")[0] in words and unit_of(work) == "s"]
+    """Draw a picture of each kind for each group of works; yield the files."""
+    timed_works = [work for work in run.works() if timed(run.of(work))]
+    for name in dict.fromkeys(map(group, timed_works)):
+        works = [work for work in timed_works if group(work) == name]
         for drawn in costs(run, works):
             yield save(drawn, folder / f"cost-{name}.svg")
         for drawn in ratios(run, works):

@@ -1,4 +1,4 @@
-"""Do works with contenders, and say what came out."""
+"""Measure works with contenders."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from fnmatch import fnmatchcase
 
 from benchmarks import http, memory, simulation
 from benchmarks.contenders import TITLES
+from benchmarks.fixtures import Fixtures, WrongResult
+from benchmarks.groups import group
 from benchmarks.measure import Entry, Times, in_turns
 from benchmarks.results import Result
-from benchmarks.stage import Stage, WrongAnswer
-from benchmarks.work import CHANGES, LOOKS, PAGES, Encode, Pace, Work
+from benchmarks.work import CHANGES, PAGES, READS, Encode, Pace, Work
 
 WORKS: tuple[Work, ...] = (
     *PAGES,
-    *LOOKS,
-    Encode("json.encode", "page of 20 that is at hand to JSON bytes"),
+    *READS,
+    Encode("json.encode", "page of 20 to JSON bytes"),
     *http.WORKS,
     *CHANGES,
     *memory.WORKS,
     *simulation.WORKS,
 )
-"""All, in the order in which they are done: those that change what the contenders hold after those that look."""
+"""All, in the order in which they are done: those that change what the contenders hold after those that read."""
 
 
 def chosen(patterns: Sequence[str], works: Sequence[Work] = WORKS) -> list[Work]:
-    """The works that any of the patterns names: by a name, the words that it begins with, or a glob.
+    """Return the works that any of the patterns names.
 
-    Raise ``ValueError`` for one that names none.
+    A pattern is a work's name, the words that names begin with, a group, or a glob; without any, all works are
+    chosen.  Raise ``ValueError`` for one that names none.
     """
     if not patterns:
         return list(works)
@@ -38,17 +40,22 @@ def chosen(patterns: Sequence[str], works: Sequence[Work] = WORKS) -> list[Work]
         named = exact or {
             work.name
             for work in works
-            if fnmatchcase(work.name, pattern) or work.name.startswith((f"{pattern}.", f"{pattern}-"))
+            if group(work.name) == pattern
+            or fnmatchcase(work.name, pattern)
+            or work.name.startswith((f"{pattern}.", f"{pattern}-"))
         }
         if not named:
-            names = ", ".join(work.name for work in works)
-            raise ValueError(f"no work is called '{pattern}': there are {names}")
+            groups = ", ".join(dict.fromkeys(group(work.name) for work in works))
+            raise ValueError(
+                f"no work or group is called '{pattern}': the groups are {groups}; "
+                "python -m benchmarks --list names their works"
+            )
         found |= named
     return [work for work in works if work.name in found]
 
 
 def parsed_sizes(text: str) -> list[int]:
-    """Sizes from text such as ``1e3,10_000,10^6``.  Raise ``ValueError``, which names the one that is none."""
+    """Return the sizes in text such as ``1e3,10_000,10^6``.  Raise ``ValueError``, which names what is none."""
     found = set()
     for part in text.split(","):
         word = part.strip().replace("_", "")
@@ -61,7 +68,9 @@ def parsed_sizes(text: str) -> list[int]:
         else:
             raise ValueError(f"'{part}' is no size: give whole numbers such as 1000, 1e4, 10^6")
         if not LEAST_SIZE <= n <= MOST_SIZE:
-            raise ValueError(f"a store of {n:,} files cannot be measured: {LEAST_SIZE:,} to {MOST_SIZE:,} can")
+            raise ValueError(
+                f"a store of {n:,} files cannot be measured: give {LEAST_SIZE:,} to {MOST_SIZE:,} files"
+            )
         found.add(n)
     return sorted(found)
 
@@ -71,15 +80,15 @@ LEAST_SIZE, MOST_SIZE = 200, 10_000_000
 
 
 def results_of(
-    work: Work, sizes: Sequence[int], stage: Stage, pace: Pace, tell: Callable[[str], object] = str
+    work: Work, sizes: Sequence[int], fixtures: Fixtures, pace: Pace, progress: Callable[[str], object] = str
 ) -> list[Result]:
-    """Check every contender at every size, then time all that were right in turns; by contender and size."""
+    """Check every contender at every size, then time in turns all that were right; by contender and size."""
     entries: list[Entry] = []
     found: list[Result] = []
     slow: dict[str, list[tuple[int, float]]] = {}
     for n in work.sizes(sizes, pace):
-        tell(f"{work.name}: checks at {n:,}")
-        for ready in work.ready(stage, n, pace, slow):
+        progress(f"{work.name}: checks at {n:,}")
+        for ready in work.ready(fixtures, n, pace, slow):
             if isinstance(ready, Entry):
                 entries.append(ready)
                 slow.setdefault(ready.contender, []).append((n, ready.one))
@@ -87,7 +96,7 @@ def results_of(
                 found.append(ready)
                 if ready.left_out and (seen := slow.get(ready.contender)):
                     slow[ready.contender] = [*seen, (n, seen[-1][1] * n / seen[-1][0])]
-    tell(f"{work.name}: {len(entries)} contenders and sizes in turns")
+    progress(f"{work.name}: {len(entries)} contenders and sizes in turns")
     times = in_turns(
         entries,
         rounds=pace.rounds,
@@ -105,19 +114,24 @@ def _result(work: Work, entry: Entry, times: dict[tuple[str, int], Times]) -> Re
     if failed is None:
         try:
             entry.verify()
-        except WrongAnswer as error:
+        except WrongResult as error:
             failed = error
     if failed is not None:
         return work.wrong(entry.contender, entry.n, f"{type(failed).__name__}: {str(failed)[:200]}")
     taken = times.get((entry.contender, entry.n))
     if taken is None:
         return work.left_out(entry.contender, entry.n, f"not measured: one takes {entry.one:.2g} s")
-    return Result(work.name, entry.contender, entry.n, taken)
+    lacks = entry.clocks.lacks()
+    return Result(work.name, entry.contender, entry.n, wall=taken.wall, cpu=taken.cpu, cpu_lacks=lacks)
 
 
 def measured(
-    works: Iterable[Work], sizes: Sequence[int], stage: Stage, pace: Pace, tell: Callable[[str], object] = str
+    works: Iterable[Work],
+    sizes: Sequence[int],
+    fixtures: Fixtures,
+    pace: Pace,
+    progress: Callable[[str], object] = str,
 ) -> Iterator[tuple[Work, list[Result]]]:
-    """One work after the other, with what came out of it."""
+    """Yield one work after the other, with its results."""
     for work in works:
-        yield work, results_of(work, sizes, stage, pace, tell)
+        yield work, results_of(work, sizes, fixtures, pace, progress)

@@ -1,8 +1,11 @@
-"""The pip line that installs an optional extra, for the messages of what needs one."""
+"""The command that installs an optional extra, for the messages of what needs one."""
 
 from __future__ import annotations
 
 import json
+import shlex
+import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -10,20 +13,28 @@ _NAME = "vsbatch-core"
 
 
 def pip_line(extra: str) -> str:
-    """Return the command that installs an extra beside the package as it was installed.
+    """Return the command that installs an extra for this Python, beside the package as it was installed.
 
-    No package index has the package yet, so the line names the folder that it was installed from.  Where that is
-    not known, as with a wheel that was moved or a package that was never installed, the line is one to be run in
-    the folder of the clone.
+    No package index has the package yet, so the command names the folder that it was installed from.  Where that
+    folder is not known, or is gone, the command is one to be run in the folder of a clone.
     """
+    editable, folder = _installed_from()
+    # Once an index has the package, this is [f"{_NAME}[{extra}]"], and nothing else is needed here.
+    what = [*(["--editable"] if editable else []), f"{folder or '.'}[{extra}]"]
+    line = shlex.join([sys.executable or "python", "-m", "pip", "install", *what])
+    return line if folder else f"{line}, in the folder of a clone of {_NAME}"
+
+
+def _installed_from() -> tuple[bool, str | None]:
+    """Return whether the package is installed as editable, and from which folder, if that is still there."""
     from importlib.metadata import PackageNotFoundError, distribution  # noqa: PLC0415 - slow, and seldom needed
 
     try:
-        source = json.loads(distribution(_NAME).read_text("direct_url.json") or "{}")
+        recorded = json.loads(distribution(_NAME).read_text("direct_url.json") or "{}")
     except PackageNotFoundError:
-        source = {}
-    parts = urlsplit(source.get("url", ""))
-    if parts.scheme != "file" or "dir_info" not in source:
-        return f"pip install '.[{extra}]', in the folder of your clone of {_NAME}"
-    editable = "--editable " if source["dir_info"].get("editable") else ""
-    return f"pip install {editable}'{url2pathname(parts.path)}[{extra}]'"
+        recorded = {}
+    url = urlsplit(recorded.get("url", ""))
+    folder = url2pathname(url.path)
+    if "dir_info" not in recorded or url.scheme != "file" or not Path(folder).is_dir():
+        return False, None
+    return bool(recorded["dir_info"].get("editable")), folder

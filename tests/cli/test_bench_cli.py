@@ -25,6 +25,8 @@ from vsbatch_core.load.workload import OPERATIONS
 from ..helpers import planted_servers as planted
 from ..helpers.processes import Outputs, entry, finished, free_port, listening, posix, serving
 
+pytestmark = pytest.mark.slow  # servers and processes of their own
+
 SMALL = ("--batch-sizes", "1,5-30", "--requests", "150")
 
 

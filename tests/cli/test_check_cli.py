@@ -22,6 +22,8 @@ from vsbatch_core.extras import pip_line
 from ..helpers import planted_servers as planted
 from ..helpers.processes import SEARCH, Outputs, entry, finished, free_port, listening, serving
 
+pytestmark = pytest.mark.slow  # servers and processes of their own
+
 QUICK = ("--examples", "2", "--budget", "60")
 
 FAILURES = ("last-error", "some-failed", "all-failed")

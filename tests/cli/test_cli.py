@@ -27,6 +27,8 @@ from vsbatch_core.simulation import Completed, Failed
 
 from ..helpers.processes import Outputs, entry, finished, posix
 
+pytestmark = pytest.mark.slow  # processes of their own, and large trees of files
+
 SITE_PACKAGES = Path(attr.__file__).parent.parent
 """Thousands of real files: where this Python's packages are."""
 

@@ -342,6 +342,7 @@ ALPHABET: tuple[Step, ...] = (
 )
 
 
+@pytest.mark.slow
 def test_every_sequence_of_up_to_four_commands_over_two_files_and_two_batches_is_exact() -> None:
     """Two sequences that lead to the same state, in the engine and in the record, go on in the same way."""
     start = [CreateStore(), AttachBatch(0, (0, 1))]

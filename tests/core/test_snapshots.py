@@ -451,6 +451,7 @@ def assert_refused_or_sound(data: Any) -> None:
             assert engine.vector_stores.files.list(store.id, limit=1).first_id == "file-new"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_snapshot_with_any_one_value_damaged_is_refused_or_sound(kind: str) -> None:
     unsound = {}

@@ -29,6 +29,7 @@ from vsbatch_core.adapters import openai as adapter
 from vsbatch_core.adapters.faults import NoAnswer, TimedOut
 from vsbatch_core.adapters.http import Api, Request, Response
 from vsbatch_core.errors import SubscriberError
+from vsbatch_core.extras import pip_line
 from vsbatch_core.model import ORDERS, VectorStoreFile
 from vsbatch_core.simulation import Completed, Failed, Never, Plan
 from vsbatch_core.testing.bench import Bench
@@ -351,6 +352,7 @@ def two_thousand(mode: Mode) -> tuple[list[events.Event], float, dict[str, Any]]
         return told, bench.simulation.now, batch.to_dict()
 
 
+@pytest.mark.slow
 def test_a_poll_of_two_thousand_files_waits_for_nothing_and_has_the_same_history_every_run(
     mode: Mode, sleeps: list[float]
 ) -> None:
@@ -876,5 +878,5 @@ def test_a_closed_client_is_closed_and_the_engine_is_not(mode: Mode, bench: Benc
 def test_a_missing_sdk_is_said_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     monkeypatch.delitem(sys.modules, adapter.__name__)
-    with pytest.raises(ImportError, match=r"pip install 'vsbatch-core\[openai\]'$"):
+    with pytest.raises(ImportError, match=re.escape(pip_line("openai"))):
         importlib.import_module(adapter.__name__)

@@ -36,6 +36,8 @@ from ..helpers.load_worlds import Served, VirtualLoop, session_on, virtually
 from ..helpers.planted_servers import World, on, parts, read, refusal, write
 from ..helpers.processes import entry, finished
 
+pytestmark = pytest.mark.slow  # whole runs of a load on a server
+
 BUSY = {"create": 3, "retrieve": 5, "list": 3, "list-store": 3, "attach": 3, "delete": 2, "cancel": 2, "store": 1}
 SMALL = (range(1, 8),)
 RUNS = settings(max_examples=examples(15))

@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,15 @@ def machine(factory: type[Subject]) -> type[Lockstep]:
     return Machine
 
 
-@pytest.mark.parametrize("factory", [Subject, Replayed, Restored, Dispatched])
+@pytest.mark.parametrize(
+    "factory",
+    [Subject, Restored, *(pytest.param(factory, marks=pytest.mark.slow) for factory in (Replayed, Dispatched))],
+)
 def test_no_random_history_tells_it_from_the_oracle(factory: type[Subject]) -> None:
     run_state_machine_as_test(machine(factory), settings=BUDGET)
 
 
+@pytest.mark.slow
 def test_no_random_history_tells_the_engine_behind_an_official_client_from_the_oracle() -> None:
     # Each call goes through the whole client, which takes most of a millisecond.
     run_state_machine_as_test(machine(Official), settings=settings(BUDGET, max_examples=examples(8)))
@@ -78,11 +82,16 @@ def test_no_history_of_three_commands_about_expiry_tells_the_engine_from_the_ora
         call("vector_stores.files.delete", "file-a", vector_store_id="vs_1"),
         call("ingest.complete", "vs_1", "file-a", usage_bytes=1),
     )
+    world = World()
     expired = 0
-    for history in product(alphabet, repeat=3):
-        comparison = Comparison(Subject)
-        for each in (born, *history):
-            comparison.step(each, ())
+    for history in chain.from_iterable(product(alphabet, repeat=length) for length in (1, 2, 3)):
+        comparison = Comparison(Subject, world)
+        *earlier, last = (born, *history)
+        for each in earlier:  # This was compared as a shorter history.
+            comparison.subject.ask(each)
+            answer(comparison.oracle, each)
+            comparison.history.append(each)
+        comparison.step(last, ())
         (store,) = comparison.oracle.stores
         expired += store.expired(comparison.oracle.now(store))
     assert expired > len(alphabet) ** 2  # Time did run out.
@@ -106,10 +115,10 @@ def inhabited(factory: type[Subject], world: World) -> Comparison:
     ("factory", "limits", "sizes"),
     [
         (Subject, Limits(), None),
-        (Subject, Limits(), us.SIZES),
-        (Subject, us.SMALL, None),
+        pytest.param(Subject, Limits(), us.SIZES, marks=pytest.mark.slow),
+        pytest.param(Subject, us.SMALL, None, marks=pytest.mark.slow),
         (Subject, us.SMALL, us.SIZES),
-        (Dispatched, us.SMALL, us.SIZES),
+        pytest.param(Dispatched, us.SMALL, us.SIZES, marks=pytest.mark.slow),
     ],
 )
 def test_every_misuse_of_every_argument_is_refused_as_the_oracle_refuses_it(
@@ -362,6 +371,7 @@ def test_an_unsteady_clock_goes_where_it_is_moved() -> None:
     assert [clock.time(), clock.move(2.5), clock.move(-5.0), clock.time()] == [10.0, 12.5, 7.5, 7.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["machine", "strategies"])
 def test_without_hypothesis_the_machine_says_what_to_install(room: str) -> None:
     program = (
@@ -374,6 +384,7 @@ def test_without_hypothesis_the_machine_says_what_to_install(room: str) -> None:
     assert done.stdout == f"vsbatch_core.testing.machine needs Hypothesis: {pip_line('testing')}\n"
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_readme_compares_a_storage_and_finds_what_is_wrong_with_it() -> None:
     text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
     (recipe,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Lockstep" in block)

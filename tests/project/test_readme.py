@@ -42,6 +42,7 @@ def test_the_examples_in_docstrings_do_what_they_show(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
+@pytest.mark.slow
 def test_the_generated_parts_of_the_documents_are_as_the_code_says() -> None:
     command = [sys.executable, str(ROOT / "docs" / "make.py"), "--check"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)

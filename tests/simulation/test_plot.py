@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from bisect import bisect_right
@@ -16,9 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsbatch_core.adapters.http import Request
+from vsbatch_core.extras import pip_line
 from vsbatch_core.simulation import Faults, Plan, Simulation, picture
 
 from ..helpers.brief import examples
+
+pytestmark = pytest.mark.slow  # draws pictures
 
 STATUSES = ("completed", "failed", "cancelled", "in_progress")
 
@@ -174,7 +178,7 @@ def test_the_users_own_style_is_not_followed() -> None:
 
 def test_without_matplotlib_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"pip install 'vsbatch-core\[plot\]'"):
+    with pytest.raises(ImportError, match=re.escape(pip_line("plot"))):
         run_of().timeline.plot()
 
 

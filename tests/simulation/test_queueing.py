@@ -76,6 +76,7 @@ def bounds(values: list[float]) -> tuple[float, float]:
     return fmean(means) - half, fmean(means) + half
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("load", [0.5, 0.7])
 def test_an_m_m_c_queue_waits_and_works_as_erlang_says(workers: int, load: float) -> None:

@@ -17,6 +17,9 @@ from vsbatch_core.cli.simulate import lines
 GOLDEN = Path(__file__).parent / "golden"
 README = Path(__file__).resolve().parents[2] / "README.md"
 NAMES = ("bulk-load", "cancel-race", "clean", "half-failed", "quirks-2025-11", "stuck")
+each_scenario = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "bulk-load" else name for name in NAMES]
+)
 played: dict[str, Played] = {}
 
 
@@ -47,7 +50,7 @@ def test_these_six_are_shipped_and_have_golden_reports() -> None:
     assert sorted(path.stem for path in GOLDEN.glob("*.txt")) == list(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_scenario
 def test_a_shipped_scenario_reports_what_it_did_before(name: str) -> None:
     # After an intended change: vsbatch simulate NAME > tests/simulation/golden/NAME.txt, then read the file.
     report = "".join(f"{line}\n" for line in lines(run_of(name)))
@@ -59,7 +62,7 @@ def test_the_command_prints_the_report(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == (GOLDEN / "clean.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each_scenario
 def test_the_engine_is_consistent_and_no_file_is_left_behind(name: str) -> None:
     made = run_of(name)
     made.engine.check()
@@ -86,6 +89,7 @@ def test_a_cancel_ends_what_waits_and_what_was_taken_up_finishes() -> None:
     assert made.simulation.now == 50.0  # the longest file was taken up before its batch was cancelled
 
 
+@pytest.mark.slow
 def test_a_bulk_load_gets_in_in_the_end_and_never_past_the_limit() -> None:
     made = run_of("bulk-load")
     assert len(made.runs) == 50
@@ -124,6 +128,7 @@ def test_the_events_of_two_runs_are_the_same_byte_for_byte(name: str) -> None:
     assert told() == told()
 
 
+@pytest.mark.slow
 def test_the_code_under_simulate_in_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

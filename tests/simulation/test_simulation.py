@@ -361,6 +361,7 @@ def attempt(act: Callable[[Engine], Any], engine: Engine) -> None:
         assert refused.status in {404, 409}  # noqa: PT017 - an act that comes too late
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("first", range(8))
 def test_any_two_acts_at_any_two_steps_leave_all_workers_at_work(first: int, workers: int) -> None:

@@ -250,6 +250,7 @@ def log(seed: str) -> str:
     ).stdout
 
 
+@pytest.mark.slow
 def test_the_same_seed_tells_the_same_bytes_in_any_process() -> None:
     one = log("1")
     assert one == log("2")

@@ -7,7 +7,6 @@ went away (``| head``), as for any program that SIGPIPE ends.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,8 +15,8 @@ from importlib import import_module
 
 from vsbatch_core import __version__
 from vsbatch_core.cli import text
-from vsbatch_core.cli.help import HelpFormatter
-from vsbatch_core.cli.text import Refused
+from vsbatch_core.cli.help import Parser
+from vsbatch_core.cli.text import Refused, legible, nearest
 
 INTERRUPTED = 130
 READER_GONE = 141
@@ -32,21 +31,21 @@ COMMANDS = {
 """The subcommands; each has a module of its name, with ``add_arguments`` and ``command``."""
 
 
-def parser(wanted: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
+def parser(wanted: Iterable[str] = COMMANDS) -> Parser:
     """Return the parser of the command, with the arguments of the subcommands that are wanted.
 
     Only the modules of these are imported: others are known by their names and their line of help.
     """
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="vsbatch",
         description="OpenAI's vector store file batches, imitated in this process: no network, no account.",
         epilog="Example:\n\n  vsbatch serve --port 8000\n\nEvery command has a --help of its own.",
-        formatter_class=HelpFormatter,
     )
     made.add_argument("--version", action="version", version=f"vsbatch {__version__}")
-    commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    made.set_defaults(command=None)
+    commands = made.add_subparsers(title="commands", metavar="COMMAND")
     for name, line in COMMANDS.items():
-        subparser = commands.add_parser(name, help=line, formatter_class=HelpFormatter)
+        subparser = commands.add_parser(name, help=line)
         if name in wanted:
             module = import_module(f"{__name__}.{name}")
             subparser.description, subparser.epilog = module.DESCRIPTION, module.EPILOG
@@ -56,16 +55,13 @@ def parser(wanted: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the arguments say (default: the process's own); answer the exit status.
+    """Do what the arguments say (default: the process's own), and return the exit status.
 
-    Wrong arguments raise ``SystemExit(2)``, and ``--help`` and ``--version`` raise ``SystemExit(0)``, as argparse
-    does it.
+    ``--help`` and ``--version`` raise ``SystemExit(0)``, as argparse does it.
     """
     try:
         try:
-            given = sys.argv[1:] if argv is None else argv
-            arguments = parser([word for word in given if not word.startswith("-")][:1]).parse_args(given)
-            arguments.command(arguments)
+            _run(sys.argv[1:] if argv is None else argv)
         except SystemExit:
             sys.stdout.flush()
             raise
@@ -82,6 +78,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         _abandon_stdout()
         return _end(1, f"cannot write the output: {error.strerror}")
     return 0
+
+
+def _run(argv: Sequence[str]) -> None:
+    """Run the subcommand.  Raise ``Refused`` if there is no such one, or its arguments are wrong."""
+    # No option of the command itself takes a value: the first word that is no option is the subcommand.
+    name = next((word for word in argv if not word.startswith("-")), None)
+    commands = ", ".join(COMMANDS)
+    if argv and argv[0] == name and name not in COMMANDS:
+        raise Refused(f"there is no command '{legible(name)}': give one of {commands}{nearest(name, COMMANDS)}")
+    arguments, unknown = parser([name] if name else []).parse_known_args(argv)
+    if unknown:
+        described = "vsbatch --help" if arguments.command is None else f"vsbatch {name} --help"
+        given = ", ".join(f"'{legible(word)}'" for word in unknown)
+        raise Refused(f"there is no argument {given}: '{described}' describes those that there are")
+    if arguments.command is None:
+        raise Refused(f"give a command, one of {commands}: 'vsbatch --help' describes them")
+    arguments.command(arguments)
 
 
 def _end(status: int, line: str) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
-import os
 import selectors
 import sys
 from collections.abc import Callable
@@ -15,16 +13,16 @@ from urllib.parse import urlsplit
 
 from attrs import asdict
 
-from vsbatch_core.cli import server
+from vsbatch_core.cli import server, values
 from vsbatch_core.cli.figures import few, lines, loop_of
+from vsbatch_core.cli.outputs import require_picture, unwritable
 from vsbatch_core.cli.progress import progress
 from vsbatch_core.cli.server import KEY_VARIABLE, TIMEOUT
-from vsbatch_core.cli.simulate import PICTURES
 from vsbatch_core.cli.text import Refused, legible, say
 from vsbatch_core.extras import pip_line
 from vsbatch_core.load.report import document, failed
 from vsbatch_core.load.runner import Bounds, Runner, Show
-from vsbatch_core.load.session import Session, Unusable
+from vsbatch_core.load.session import NoServer, Session, Unusable
 from vsbatch_core.load.workload import MIX, MOST_FILES, OPERATIONS, Workload
 
 REQUESTS, MOST_REQUESTS = 2000, 1_000_000
@@ -130,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="1,20,500,2000",
         help=f"files in a batch; each of these as often (default 1,20,500,2000; at most {MOST_FILES:,})",
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="another workload (default 0)")
+    parser.add_argument("--seed", metavar="N", type=values.whole, default=0, help="another workload (default 0)")
     parser.add_argument(
         "--uploads", action="store_true", help="upload files first, instead of making their ids up"
     )
@@ -158,7 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _whole(most: int) -> Callable[[str], int]:
     def read(value: str) -> int:
-        number = server.at_least_1(value)
+        number = values.at_least_1(value)
         if number > most:
             raise argparse.ArgumentTypeError(f"{number:,} is more than {most:,}")
         return number
@@ -168,26 +166,19 @@ def _whole(most: int) -> Callable[[str], int]:
 
 def _number(most: float) -> Callable[[str], float]:
     def read(value: str) -> float:
-        number = _float(value)
+        number = values.number(value)
         if not 0 < number <= most:
-            raise argparse.ArgumentTypeError(f"'{legible(value)}' is no number above 0 and up to {most:,.0f}")
+            raise argparse.ArgumentTypeError(f"'{legible(value)}' is not a number above 0 and up to {most:,.0f}")
         return number
 
     return read
-
-
-def _float(value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        return math.nan
 
 
 def _mix(value: str) -> dict[str, float]:
     mix: dict[str, float] = {}
     for part in value.split(","):
         name, _, weight = part.partition("=")
-        if name not in OPERATIONS or name in mix or not 0 <= _float(weight) < 1e9:
+        if name not in OPERATIONS or name in mix or not 0 <= values.number(weight) < 1e9:
             raise argparse.ArgumentTypeError(
                 f"'{legible(part)}': give each operation once, as retrieve=50, of {', '.join(OPERATIONS)}"
             )
@@ -223,7 +214,7 @@ def command(arguments: argparse.Namespace) -> None:
         raise Refused("give no user in --base-url: what is sent is the key")
     key = server.key(arguments)
     if arguments.plot is not None:
-        _require_drawable(arguments.plot)
+        require_picture(arguments.plot)
     connections = arguments.concurrency if arguments.rate is None else arguments.in_flight or IN_FLIGHT
     http = Http(url, key, timeout=arguments.timeout, connections=connections, proxies=not loopback)
     uploads = max(sizes[-1] for sizes in arguments.batch_sizes) + SPARE_UPLOADS if arguments.uploads else None
@@ -237,6 +228,8 @@ def command(arguments: argparse.Namespace) -> None:
     try:
         with progress(sys.stderr) as show, asyncio.Runner(loop_factory=_loop) as runner:
             runner.run(run(show))
+    except NoServer as error:
+        raise Refused(f"{legible(str(error))}. {server.HINT}") from None
     except Unusable as error:
         raise Refused(legible(str(error))) from None
     except KeyboardInterrupt:
@@ -271,28 +264,6 @@ def _bounds(arguments: argparse.Namespace) -> Bounds:
     return Bounds(arguments.requests, arguments.duration)
 
 
-def _require_drawable(path: str) -> None:
-    """Raise ``Refused`` if no picture can be drawn there: now, and not when all has been measured."""
-    if os.path.splitext(path)[1] not in PICTURES:
-        raise Refused(f"--plot: '{legible(path)}' does not end in {' or '.join(PICTURES)}")
-    try:
-        import matplotlib  # noqa: F401, ICN001, PLC0415 - an optional extra; it is only asked whether it is there
-    except ImportError:
-        raise Refused(f"--plot needs matplotlib: {pip_line('plot')}") from None
-    there = os.path.lexists(path)
-    try:
-        open(path, "ab").close()
-        if not there:
-            os.remove(path)
-    except (OSError, ValueError) as error:
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: str, error: OSError | ValueError) -> Refused:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return Refused(f"cannot write '{legible(path)}': {reason}")
-
-
 # What came of it
 
 
@@ -310,7 +281,7 @@ def _tell(session: Session, arguments: argparse.Namespace) -> None:
         try:
             draw(session.runner.samples, arguments.plot, title=title, open_loop=arguments.rate is not None)
         except OSError as error:
-            raise _unwritable(arguments.plot, error) from None
+            raise unwritable(arguments.plot, error) from None
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:

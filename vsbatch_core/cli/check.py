@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsbatch_core.cli import server
+from vsbatch_core.cli import server, values
+from vsbatch_core.cli.outputs import require_writable, write
 from vsbatch_core.cli.progress import progress
-from vsbatch_core.cli.server import KEY_VARIABLE, TIMEOUT, at_least_1, seconds, write
-from vsbatch_core.cli.text import Refused, legible, plural, say, table
+from vsbatch_core.cli.server import KEY_VARIABLE, TIMEOUT
+from vsbatch_core.cli.text import Refused, legible, nearest, plural, say, table
 from vsbatch_core.testing import conformance
 
 if TYPE_CHECKING:
@@ -74,19 +75,19 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--budget",
         metavar="S",
-        type=seconds,
+        type=values.seconds,
         default=BUDGET,
         help=f"how long it may take, in seconds (default {BUDGET:g})",
     )
     made.add_argument(
         "--examples",
         metavar="N",
-        type=at_least_1,
+        type=values.at_least_1,
         default=EXAMPLES,
         help=f"how often a law is tried at most (default {EXAMPLES})",
     )
     made.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="another seed tries other cases (default 0)"
+        "--seed", metavar="N", type=values.whole, default=0, help="another seed tries other cases (default 0)"
     )
     made.add_argument("--json", action="store_true", help="print one JSON document")
     made.add_argument("--junit", metavar="FILE", help="also write JUnit's XML to this file")
@@ -106,6 +107,8 @@ def command(arguments: argparse.Namespace) -> None:
     loopback = server.require_ours(arguments)
     bad_file = _bad_file(arguments)
     laws = _laws(arguments.law)
+    if arguments.junit is not None:
+        require_writable(arguments.junit)
     client = openai.OpenAI(
         base_url=url,
         api_key=server.key(arguments),
@@ -115,7 +118,7 @@ def command(arguments: argparse.Namespace) -> None:
     )
     with client:
         verdicts = _checked(Probe(client, uploads=arguments.uploads, bad_file=bad_file), laws, arguments)
-    if arguments.junit:
+    if arguments.junit is not None:
         write(arguments.junit, report.junit(verdicts, strict=arguments.strict))
     if arguments.json:
         data = report.document(url, verdicts, strict=arguments.strict, seed=arguments.seed)
@@ -130,7 +133,7 @@ def _laws(ids: list[str] | None) -> Sequence[Law]:
     known = {law.id: law for law in conformance.LAWS}
     for id in ids or ():
         if id not in known:
-            raise Refused(f"there is no law '{legible(id)}': there are {', '.join(known)}")
+            raise Refused(f"there is no law '{legible(id)}': give one of {', '.join(known)}{nearest(id, known)}")
     return [law for law in conformance.LAWS if ids is None or law.id in ids]
 
 
@@ -142,7 +145,7 @@ def _bad_file(arguments: argparse.Namespace) -> tuple[str, bytes] | str | None:
         return os.path.basename(given), Path(given).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null character, which no path has
         reason = error.strerror if isinstance(error, OSError) else error
-        raise Refused(f"cannot read '{legible(given)}': {reason}") from None
+        raise Refused(f"cannot read '{legible(given)}': {reason}. Give a file that can be read") from None
 
 
 def _checked(probe: Probe, laws: Sequence[Law], arguments: argparse.Namespace) -> list[Verdict]:
@@ -159,7 +162,7 @@ def _checked(probe: Probe, laws: Sequence[Law], arguments: argparse.Namespace) -
                 show=show,
             )
     except Unreachable as error:
-        raise Refused(legible(str(error))) from None
+        raise Refused(f"{legible(str(error))}. {server.HINT}") from None
     finally:
         for line in probe.clean_up():
             say(sys.stderr, f"vsbatch: could not delete {legible(line)}")

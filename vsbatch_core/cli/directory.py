@@ -19,7 +19,7 @@ def find(path: str, *, hidden: bool, show: Show) -> tuple[list[Found], list[Skip
     except (FileNotFoundError, ValueError):  # ValueError: a null character, which no path has
         raise Refused(f"there is no {name}: give a directory") from None
     except OSError as error:
-        raise Refused(f"cannot look at {name}: {error.strerror}") from None
+        raise Refused(f"cannot look at {name}: {error.strerror}. Give a directory that can be read") from None
     if not stat.S_ISDIR(mode):
         raise Refused(f"{name} is not a directory: give the directory that holds the files")
     found: list[Found] = []
@@ -31,7 +31,7 @@ def find(path: str, *, hidden: bool, show: Show) -> tuple[list[Found], list[Skip
         else:
             skipped.append(item)
     if not found and skipped and skipped[0].path == ".":
-        raise Refused(f"cannot read {name}: {skipped[0].reason}")
+        raise Refused(f"cannot read {name}: {skipped[0].reason}. Give a directory that can be read")
     if not found:
-        raise Refused(f"{name} holds no file{report.left_out(skipped)}")
+        raise Refused(f"{name} holds no file{report.left_out(skipped)}; give a directory that does")
     return found, skipped

@@ -35,6 +35,8 @@ def lines(session: Session, arguments: argparse.Namespace) -> Iterator[str]:
     if not session.audited:
         yield "interrupted: whether the counts hold was not looked at to the end"
     yield from _counts(session)
+    if session.audit.late:
+        yield f"to know it, give more seconds than --settle {arguments.settle:g}"
 
 
 def _rates(samples: Samples, *, open_loop: bool) -> str:

@@ -1,4 +1,4 @@
-"""Help texts: at most 80 columns wide, and narrower where the terminal is."""
+"""What argparse prints: help at most 80 columns wide, and narrower where the terminal is; errors in one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 from shutil import get_terminal_size
 from textwrap import wrap
-from typing import Any
+from typing import Any, NoReturn
+
+from vsbatch_core.cli.text import Refused, legible
 
 WIDTH = 80
 
@@ -30,6 +32,17 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         blocks = _BLOCKS.split(text.strip("\n"))
         return "\n\n".join("\n".join(_filled(block, max(width, 20), indent)) for block in blocks)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviated options, and raises ``Refused`` where the arguments are wrong."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ``Refused`` with what is wrong, and where the arguments are described."""
+        raise Refused(f"{legible(message)}. See '{self.prog} --help'")
 
 
 def _filled(block: str, width: int, indent: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from vsbatch_core.cli import report
+from vsbatch_core.cli import report, values
 from vsbatch_core.cli.directory import find
 from vsbatch_core.cli.files import BYTES_PER_SECOND, OVERHEAD, SUPPORTED, Found, Skipped, ingested
 from vsbatch_core.cli.job import Job
@@ -49,7 +49,9 @@ directory with files in it."""
 def add_arguments(made: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand to its parser."""
     made.add_argument("path", metavar="PATH", help="the directory")
-    made.add_argument("--workers", metavar="N", type=_at_least_1, default=8, help="how many workers (default 8)")
+    made.add_argument(
+        "--workers", metavar="N", type=values.at_least_1, default=8, help="how many workers (default 8)"
+    )
     made.add_argument(
         "--batch-size",
         metavar="N",
@@ -68,25 +70,19 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument("--json", action="store_true", help="print one JSON document, with the API's own objects")
 
 
-def _at_least_1(value: str) -> int:
-    try:
-        n = int(value)
-    except ValueError:
-        n = 0
-    if n < 1:
-        raise argparse.ArgumentTypeError(f"'{legible(value)}' is not a whole number from 1")
-    return n
-
-
 def _batch_size(value: str) -> int:
-    n = _at_least_1(value)
+    n = values.at_least_1(value)
     if n > BATCH_FILES:
         raise argparse.ArgumentTypeError(f"{n} is more than {BATCH_FILES}, the most files that the API takes")
     return n
 
 
 def _failures(value: str) -> int | None:
-    return None if value == "all" else 0 if value == "0" else _at_least_1(value)
+    if value == "all":
+        return None
+    if not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{legible(value)}' is neither a whole number from 0 nor 'all'")
+    return int(value)
 
 
 def command(arguments: argparse.Namespace) -> None:

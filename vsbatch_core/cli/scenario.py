@@ -8,7 +8,6 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from importlib import resources
 from itertools import count, cycle
 from pathlib import Path
@@ -21,7 +20,7 @@ from vsbatch_core.cli.directory import find
 from vsbatch_core.cli.files import Found, ingested
 from vsbatch_core.cli.progress import Show
 from vsbatch_core.cli.tables import MISSING, Table
-from vsbatch_core.cli.text import Refused, legible
+from vsbatch_core.cli.text import Refused, legible, nearest
 from vsbatch_core.model import Limits, Profile
 from vsbatch_core.simulation import (
     Completed,
@@ -36,6 +35,9 @@ from vsbatch_core.simulation import (
     Retries,
     Uniform,
 )
+
+KEYS = ("title", "seed", "until", "stores", "batches", "plan", "profile", "faults", "acts", "client")
+"""What a scenario may have at its top."""
 
 BATCH_FILES = Limits().batch_files
 DAY = 86_400.0
@@ -155,23 +157,23 @@ def load(name: str, show: Show) -> Scenario:
         text = Path(name).read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise Refused(
-            f"cannot read '{legible(name)}': a scenario is written in UTF-8, and this file is not"
+            f"cannot read '{legible(name)}': a scenario is written in UTF-8, and this file is not: save it so"
         ) from None
     except (FileNotFoundError, ValueError):  # ValueError: a null character, which no path has
-        raise unknown(name) from None
+        raise unknown(name, "neither a file nor a shipped scenario") from None
+    except IsADirectoryError:
+        raise unknown(name, "a directory") from None
     except OSError as error:
-        raise Refused(f"cannot read '{legible(name)}': {error.strerror}") from None
+        raise Refused(f"cannot read '{legible(name)}': {error.strerror}. Give a file that can be read") from None
     return read(name, text, Path(name).parent, show)
 
 
-def unknown(name: str) -> Refused:
-    """Return the refusal of a name that is no shipped scenario, nor a file; the nearest name is suggested."""
+def unknown(name: str, what: str) -> Refused:
+    """Return the refusal of a name that is not a scenario, but ``what``; the nearest name is suggested."""
     names = list(shipped())
-    near = get_close_matches(name, names, n=1)
-    meant = f"; did you mean '{near[0]}'?" if near else ""
     return Refused(
-        f"there is no scenario '{legible(name)}': give a TOML file, or one of {', '.join(names)}, which "
-        f"'vsbatch simulate --list' describes{meant}"
+        f"'{legible(name)}' is {what}: give the path of a TOML file, or one of {', '.join(names)} (--list "
+        f"describes them){nearest(name, names)}"
     )
 
 
@@ -181,6 +183,7 @@ def read(file: str, text: str, folder: Path, show: Show) -> Scenario:
         root = Table(file, "", tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise Refused(f"{legible(file)}: expected TOML: {legible(str(error))}") from None
+    root.require_known(KEYS)
     title = root.text("title", Path(file).stem)
     seed = root.whole("seed", 0, least=0)
     until = root.seconds("until", None)
@@ -193,7 +196,7 @@ def read(file: str, text: str, folder: Path, show: Show) -> Scenario:
         root.wrong("batches", "at least one [[batches]], which is missing")
     names = [load.name for load in parts]
     _distinct(root, "batches", names)
-    scenario = Scenario(
+    return Scenario(
         title=title,
         seed=seed,
         until=until,
@@ -205,8 +208,6 @@ def read(file: str, text: str, folder: Path, show: Show) -> Scenario:
         deeds=[_deed(table, stores, names) for table in root.tables("acts")],
         customer=_customer(root.table("client")),
     )
-    root.end()
-    return scenario
 
 
 def _distinct(root: Table, key: str, names: list[str]) -> None:

@@ -21,7 +21,9 @@ from vsbatch_core.adapters.asgi import App, Receive, Scope, Send
 from vsbatch_core.adapters.http import Api
 from vsbatch_core.adapters.refusals import UploadNotFound
 from vsbatch_core.adapters.uploads import Uploads
+from vsbatch_core.cli import values
 from vsbatch_core.cli.files import OVERHEAD, Found, outcome
+from vsbatch_core.cli.server import KEY_VARIABLE, key_of_environment
 from vsbatch_core.cli.text import Refused, legible, say
 from vsbatch_core.extras import pip_line
 from vsbatch_core.model import ERROR_CODES
@@ -29,7 +31,6 @@ from vsbatch_core.simulation import Completed, Outcome, Plan, Simulation
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-KEY_VARIABLE = "VSBATCH_API_KEY"
 GRACE = 10
 """Seconds that requests in flight have to end once the server was told to."""
 
@@ -82,7 +83,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--api-key",
         metavar="KEY",
-        type=_key,
+        type=values.api_key,
         action="append",
         default=[],
         help="let in only who sends this key; may be given more than once. Others on this machine can read a "
@@ -108,7 +109,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--workers",
         metavar="N",
-        type=_at_least_1,
+        type=values.at_least_1,
         help=f"how many files are processed at a time (default: {WORKERS} with 'files', else all)",
     )
     made.add_argument(
@@ -118,36 +119,19 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         help="whether a cancel ends files that a worker has taken up, or has them finish (default: immediate)",
     )
     made.add_argument(
-        "--seed", metavar="N", type=_whole, help="draw the same ids and failures in every run (default: others)"
+        "--seed",
+        metavar="N",
+        type=values.whole,
+        help="draw the same ids and failures in every run (default: others)",
     )
     made.add_argument("--real-time", action="store_true", help="have clients wait when they poll")
 
 
-def _whole(value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{legible(value)}' is not a whole number") from None
-
-
-def _at_least_1(value: str) -> int:
-    n = _whole(value)
-    if n < 1:
-        raise argparse.ArgumentTypeError(f"{n} is not 1 or more")
-    return n
-
-
 def _port(value: str) -> int:
-    n = _whole(value)
+    n = values.whole(value)
     if not 0 <= n <= 65535:
         raise argparse.ArgumentTypeError(f"{n} is not a port: give 1 to 65535, or 0 for one that is free")
     return n
-
-
-def _key(value: str) -> str:
-    if not value or not all("!" <= c <= "~" for c in value):
-        raise argparse.ArgumentTypeError("a key has one or more printable ASCII characters and no space")
-    return value
 
 
 def _failure(value: str) -> tuple[str, float]:
@@ -155,22 +139,15 @@ def _failure(value: str) -> tuple[str, float]:
     if code not in ERROR_CODES:
         codes = ", ".join(ERROR_CODES)
         raise argparse.ArgumentTypeError(f"'{legible(code)}' is no error code of the API: those are {codes}")
-    probability = _number(number)
+    probability = values.number(number)
     if not 0 <= probability <= 1:
         raise argparse.ArgumentTypeError(f"'{legible(value)}': give a probability from 0 to 1, as {code}=0.1")
     return code, probability
 
 
-def _number(value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        return math.nan
-
-
 def _plan(value: str) -> tuple[str, float]:
     name, colon, given = value.partition(":")
-    number = _number(given)
+    number = values.number(given)
     valued = {
         "after-seconds": 0 <= number < math.inf,
         "after-polls": 1 <= number < math.inf and number == int(number),
@@ -206,7 +183,7 @@ def command(arguments: argparse.Namespace) -> None:
         address, port = listening.getsockname()[:2]
         host = legible(arguments.host)
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
-        keys = _keys(arguments.api_key)
+        keys = _keys(arguments)
         if not keys and not ip_address(address.partition("%")[0]).is_loopback:
             say(
                 sys.stderr,
@@ -224,15 +201,10 @@ def command(arguments: argparse.Namespace) -> None:
         run(app, listening, ready)
 
 
-def _keys(given: list[str]) -> tuple[str, ...]:
-    """The keys of the command line and of the environment."""
-    key = os.environ.get(KEY_VARIABLE)
-    if not key:
-        return tuple(given)
-    try:
-        return (*given, _key(key))
-    except argparse.ArgumentTypeError as error:
-        raise Refused(f"{KEY_VARIABLE}: {error}") from None
+def _keys(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the keys of the command line and of the environment."""
+    key = key_of_environment()
+    return (*arguments.api_key, *([] if key is None else [key]))
 
 
 def listener(host: str, port: int) -> socket.socket:
@@ -266,7 +238,7 @@ def application(arguments: argparse.Namespace) -> Application:
         seed=random.getrandbits(32) if seed is None else seed, plan=plan(arguments, uploads), engine=engine
     )
     driver = None if arguments.real_time else simulation
-    keys = _keys(arguments.api_key)
+    keys = _keys(arguments)
     api = Api(engine, uploads=uploads, api_keys=keys, driver=driver, polled=simulation.polled)
     return live(App(api), simulation)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 from ipaddress import ip_address
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from vsbatch_core.cli import values
 from vsbatch_core.cli.text import Refused, legible
 
 KEY_VARIABLE = "VSBATCH_API_KEY"
 TIMEOUT = 30.0
-"""Seconds that one request may take, unless told otherwise."""
+"""Seconds that one request may take by default."""
+
+HINT = "Start a server there ('vsbatch serve' is one), or give another --base-url or --api-key"
+"""What to do where no server answers, or not as this API does."""
 
 
 def add_to(made: argparse.ArgumentParser) -> None:
@@ -21,7 +23,12 @@ def add_to(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--base-url", metavar="URL", type=url, required=True, help="the server, as http://127.0.0.1:8000/v1"
     )
-    made.add_argument("--api-key", metavar="KEY", help="the key to send (default: none that means anything)")
+    made.add_argument(
+        "--api-key",
+        metavar="KEY",
+        type=values.api_key,
+        help="the key to send (default: none that means anything)",
+    )
 
 
 def url(value: str) -> str:
@@ -32,26 +39,8 @@ def url(value: str) -> str:
     except ValueError:  # a port that is no number, or an address that is none
         known = False
     if not known or not value.isprintable():
-        raise argparse.ArgumentTypeError(f"'{legible(value)}' is no URL: give one as http://127.0.0.1:8000/v1")
+        raise argparse.ArgumentTypeError(f"'{legible(value)}' is not a URL: give one as http://127.0.0.1:8000/v1")
     return value
-
-
-def seconds(value: str) -> float:
-    """A number of seconds above 0, as an argument."""
-    try:
-        found = float(value)
-    except ValueError:
-        found = math.nan
-    if not 0 < found < math.inf:
-        raise argparse.ArgumentTypeError(f"'{legible(value)}' is no number of seconds above 0")
-    return found
-
-
-def at_least_1(value: str) -> int:
-    """A whole number from 1, as an argument."""
-    if not value.isdecimal() or int(value) < 1:
-        raise argparse.ArgumentTypeError(f"'{legible(value)}' is not a whole number from 1")
-    return int(value)
 
 
 def is_loopback(url: str) -> bool:
@@ -75,17 +64,14 @@ def require_ours(arguments: argparse.Namespace) -> bool:
 
 
 def key(arguments: argparse.Namespace) -> str:
-    """The key to send.  Raise ``Refused`` if it is none that can be sent."""
-    found: str = arguments.api_key or os.environ.get(KEY_VARIABLE) or "none-needed"
-    if not all("!" <= c <= "~" for c in found):
-        raise Refused("a key has one or more printable ASCII characters and no space")
-    return found
+    """Return the key to send.  Raise ``Refused`` if the one in the environment cannot be sent."""
+    return arguments.api_key or key_of_environment() or "none-needed"
 
 
-def write(path: str, data: bytes) -> None:
-    """Write a file.  Raise ``Refused`` if that cannot be."""
+def key_of_environment() -> str | None:
+    """Return the key that the environment gives, if it does.  Raise ``Refused`` if it cannot be sent."""
+    found = os.environ.get(KEY_VARIABLE)
     try:
-        Path(path).write_bytes(data)
-    except (OSError, ValueError) as error:  # ValueError: a null character, which no path has
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise Refused(f"cannot write '{legible(path)}': {reason}") from None
+        return values.api_key(found) if found else None
+    except argparse.ArgumentTypeError as error:
+        raise Refused(f"{KEY_VARIABLE}: {error}") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -13,18 +12,16 @@ from typing import TextIO
 
 from vsbatch_core import events, wire
 from vsbatch_core.adapters.faults import SOURCES
+from vsbatch_core.cli.outputs import opened, require_picture, require_suffix, require_writable, unwritable
 from vsbatch_core.cli.play import Played, play
 from vsbatch_core.cli.progress import progress
 from vsbatch_core.cli.report import COUNTS
 from vsbatch_core.cli.scenario import load, shipped, unknown
 from vsbatch_core.cli.text import Refused, legible, plural, say, table
-from vsbatch_core.extras import pip_line
 from vsbatch_core.simulation import Spread
 
 BATCHES = 12
 """Of more batches than these, the first and the last are printed."""
-
-PICTURES = (".png", ".pdf", ".svg")
 
 DESCRIPTION = """\
 Run a scenario: batches that are created, processed, cancelled and polled, with
@@ -79,62 +76,40 @@ def command(arguments: argparse.Namespace) -> None:
         say(sys.stdout, *(line.rstrip() for line in table(("scenario", "title"), titles, left=2)))
         return
     if arguments.scenario is None:
-        raise Refused("simulate: give a scenario, or --list")
+        raise Refused("give a scenario, as the path of a TOML file or one of the names that --list prints")
     if arguments.show:
         _show(arguments.scenario)
         return
-    _require_suffix("--timeline", arguments.timeline, (".csv", ".json"))
-    _require_suffix("--plot", arguments.plot, PICTURES)
+    if arguments.timeline is not None:
+        require_suffix("--timeline", arguments.timeline, (".csv", ".json"))
+        require_writable(arguments.timeline)
     if arguments.plot is not None:
-        _require_matplotlib()
+        require_picture(arguments.plot)
     with ExitStack() as stack:
         hear = None
         if arguments.events is not None:
-            hear = _writer(stack.enter_context(_opened(arguments.events)))
+            hear = _writer(stack.enter_context(opened(arguments.events)))
         with progress(sys.stderr) as show:
             scenario = load(arguments.scenario, show)
             record = arguments.timeline is not None or arguments.plot is not None
             played = play(scenario, show, record=record, hear=hear)
     timeline = played.simulation.timeline if record else None
     if timeline is not None and arguments.timeline is not None:
-        with _opened(arguments.timeline) as stream:
+        with opened(arguments.timeline) as stream:
             stream.write(timeline.to_csv() if arguments.timeline.endswith(".csv") else timeline.to_json() + "\n")
     if timeline is not None and arguments.plot is not None:
         try:
             timeline.plot(arguments.plot, workers=scenario.plan.workers, title=scenario.title)
         except OSError as error:
-            raise _unwritable(arguments.plot, error) from None
+            raise unwritable(arguments.plot, error) from None
     say(sys.stdout, *lines(played))
 
 
 def _show(name: str) -> None:
     known = shipped()
     if name not in known:
-        raise unknown(name)
+        raise unknown(name, "not a shipped scenario, which --show prints")
     sys.stdout.write(known[name])
-
-
-def _require_suffix(option: str, path: str | None, suffixes: tuple[str, ...]) -> None:
-    if path is not None and os.path.splitext(path)[1] not in suffixes:
-        raise Refused(f"{option}: '{legible(path)}' does not end in {' or '.join(suffixes)}")
-
-
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401, ICN001, PLC0415 - an optional extra; it is only asked whether it is there
-    except ImportError:
-        raise Refused(f"--plot needs matplotlib: {pip_line('plot')}") from None
-
-
-def _opened(path: str) -> TextIO:
-    try:
-        return open(path, "w", encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: str, error: OSError) -> Refused:
-    return Refused(f"cannot write '{legible(path)}': {error.strerror}")
 
 
 def _writer(stream: TextIO) -> Callable[[events.Event], None]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from math import isfinite
 from typing import Any, NoReturn
 
 import attrs
 
-from vsbatch_core.cli.text import Refused, legible
+from vsbatch_core.cli.text import Refused, legible, nearest
 
 MISSING: Any = object()
 
@@ -26,9 +26,12 @@ class Table:
 
     def wrong(self, key: str, expected: str, got: Any = MISSING) -> NoReturn:
         """Raise ``Refused``: what stands there, or that nothing does, is not what was expected."""
-        where = ".".join(part for part in (self.path, key) if part)
         found = "" if got is MISSING else f", but got {legible(_toml(got))}"
-        raise Refused(f"{legible(self.file)}: {legible(where)}: expected {expected}{found}")
+        raise Refused(f"{self._at(key)}: expected {expected}{found}")
+
+    def _at(self, key: str) -> str:
+        where = ".".join(part for part in (self.path, key) if part)
+        return f"{legible(self.file)}: {legible(where)}"
 
     def take(self, key: str, default: Any = MISSING) -> Any:
         """What stands there, as it is."""
@@ -107,17 +110,14 @@ class Table:
         try:
             return make(*args, **kwargs)
         except (TypeError, ValueError) as error:
-            where = ".".join(part for part in (self.path, key) if part)
             said = " ".join(str(error).split())
-            raise Refused(f"{legible(self.file)}: {legible(where)}: {legible(said)}") from None
+            raise Refused(f"{self._at(key)}: {legible(said)}") from None
 
     def rest_for(self, cls: Any) -> dict[str, Any]:
         """All that is left, as arguments of an attrs class: none unknown, none missing."""
         known = attrs.fields_dict(cls)
         given = self.rest()
-        for name in given:
-            if name not in known:
-                self.wrong(name, f"another key, one of {', '.join(sorted(known)) or 'none'}")
+        self._require(given, known)
         for name, attribute in known.items():
             if attribute.default is attrs.NOTHING and name not in given:
                 self.wrong(name, f"{cls.__name__}({name}=…), which is missing")
@@ -130,8 +130,17 @@ class Table:
 
     def end(self) -> None:
         """Refuse what nobody has taken."""
-        for key in self._left:
-            self.wrong(key, f"another key, one of {', '.join(sorted(self._known))}")
+        self.require_known(self._known)
+
+    def require_known(self, known: Collection[str]) -> None:
+        """Raise ``Refused`` if a key that is left is none of these."""
+        self._require(self._left, known)
+
+    def _require(self, given: Iterable[str], known: Collection[str]) -> None:
+        for key in given:
+            if key not in known:
+                names = f"one of {', '.join(sorted(known))}{nearest(key, known)}" if known else "none here"
+                raise Refused(f"{self._at(key)}: there is no such key: give {names}")
 
 
 def _toml(value: Any) -> str:

@@ -56,6 +56,17 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) 
     ]
 
 
+def nearest(given: str, known: Iterable[str]) -> str:
+    """Return a clause that suggests the known word that is most like the given one, or nothing if none is.
+
+    >>> nearest("serv", ["check", "serve"]), nearest("x", ["check", "serve"])
+    ("; did you mean 'serve'?", '')
+    """
+    from difflib import get_close_matches  # noqa: PLC0415 - seldom needed
+
+    return "".join(f"; did you mean '{word}'?" for word in get_close_matches(given, list(known), n=1))
+
+
 def plural(n: int, noun: str, nouns: str = "") -> str:
     """The number with its noun, whose plural is ``nouns``, or has an s.
 

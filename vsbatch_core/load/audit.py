@@ -43,6 +43,8 @@ class Audit:
         self.after_end = min(MOST_AFTER_END, seconds / 10)
         self.errors: list[str] = []
         """What could not be looked at, and why."""
+        self.late = False
+        """Whether something could not be known because ``seconds`` was too short."""
         self._deadline = 0.0
 
     async def run(self) -> None:
@@ -54,7 +56,7 @@ class Audit:
         ended = [batch for batch in self.known.batches if batch.ended]
         late["the lists of {} batches"] = await self._each("walking through batches", ended, self._batch)
         late["the lists of {} stores"] = await self._each("walking through stores", self.known.stores, self._list)
-        self._unknown(*(f"{what.format(f'{n:,}')}: there was no time to look" for what, n in late.items() if n))
+        self._too_late(*(f"{what.format(f'{n:,}')}: there was no time to look" for what, n in late.items() if n))
         if self.known.doubtful_batches:
             self._unknown(f"{self.known.doubtful_batches:,} batches: whether they were made was not answered")
 
@@ -64,6 +66,10 @@ class Audit:
 
     def _unknown(self, *lines: str) -> None:
         self.verdicts.unknown.extend(lines)
+
+    def _too_late(self, *lines: str) -> None:
+        self.late = self.late or bool(lines)
+        self._unknown(*lines)
 
     async def _each(self, title: str, items: Sequence[Any], look: Callable[[Any], Awaitable[None]]) -> int:
         """Look at each, a few at a time; answer for how many there was no time."""
@@ -118,10 +124,10 @@ class Audit:
             late = await self._each("waiting for batches to end", waiting, look)
             waiting = [batch for batch in left if batch.id in half or _now() < deadline]
             if late:
-                self._unknown(f"how {late:,} batches end: there was no time to look")
+                self._too_late(f"how {late:,} batches end: there was no time to look")
             n = len(left) - len(waiting)
             if n:
-                self._unknown(f"how {n:,} batches end: still in progress after {self.seconds:g} s")
+                self._too_late(f"how {n:,} batches end: still in progress after {self.seconds:g} s")
             if waiting:
                 asked = [batch.poll_after for batch in waiting if batch.poll_after is not None]
                 wait = max(LEAST_PAUSE, *asked) if asked else pause

@@ -39,6 +39,10 @@ class Unusable(Exception):
     """The server cannot be measured; the message is one line that says why."""
 
 
+class NoServer(Unusable):
+    """There is no server of this API at the URL, or it refuses the key."""
+
+
 class Session:
     """A run on one server, at ``base_url``, through ``send``.
 
@@ -87,14 +91,14 @@ class Session:
         try:
             answer = await self.send(get("vector_stores", limit=1))
         except Failure as failure:
-            raise Unusable(f"no answer from {self.base_url}: {failure}") from None
+            raise NoServer(f"no answer from {self.base_url}: {failure}") from None
         if answer.status in (401, 403):
-            raise Unusable(f"{self.base_url} refuses the API key: {said(answer)}")
+            raise NoServer(f"{self.base_url} refuses the API key: {said(answer)}")
         try:
             listed(success(answer))
         except Failure as failure:
             reason = f"GET /vector_stores: {failure.kind}: {failure}"
-            raise Unusable(f"{self.base_url} is no server of this API: {reason}") from None
+            raise NoServer(f"{self.base_url} is no server of this API: {reason}") from None
 
     async def _set_up(self) -> None:
         """Make a store and a batch of one file, so that every operation has something to be done to."""
