@@ -5,9 +5,9 @@ from it (which files a cancel ends, what the counts become) is worked out where 
 way.  Files that are attached appear in it as they begin.  ``at`` is in seconds since the Unix epoch.
 
 Events are numbered, so that a follower notices one that is missing, doubled or out of order.  ``version`` counts
-the events of one store from 1; ``stores_version`` counts the events of the list of stores, which are the creations
-and the deletions.  ``attachment`` is the number of the attachment within its store: it is never used again, while
-a file id may be attached many times.
+the events of one store from 1; ``stores_version`` counts the events of the list of stores, which are creations
+and deletions.  ``attachment`` is the number of the attachment within its store: it is never used again, while a
+file id may be attached many times.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from vsbatch_core.events import Event, FileCompleted
 from vsbatch_core.model import FILE_STATUSES
 
 from ..helpers.brief import examples
-from ..helpers.strategies import any_text, huge_integers, json_values, new_engine, populated
+from ..helpers.strategies import any_text, huge_integers, json_values, new_engine, numbered, populated
 
 STATIC = {"type": "static", "static": {"max_chunk_size_tokens": 200, "chunk_overlap_tokens": 100}}
 VALID: dict[Any, Any] = {
@@ -126,10 +126,13 @@ def _refusal(engine: Engine, path: str, arguments: dict[str, Any]) -> VsbatchErr
 
 def _is_well_formed(path: str, error: VsbatchError) -> bool:
     """Whether the error is one of those that the face may raise, short, and says which parameter is meant."""
-    assert 0 < len(error.message) < 500
+    assert 0 < len(error.message) < (2000 if isinstance(error, errors.FilesRefused) else 500)
     assert error.to_wire()["error"]["message"] == str(error)
     if not isinstance(error, RequestError):
-        host = errors.NotAttached | errors.AlreadyFinished | errors.AlreadyLeased
+        host = (
+            *(errors.NotAttached, errors.AlreadyFinished, errors.AlreadyLeased),
+            *(errors.StaleAttachment, errors.FilesRefused),
+        )
         return path.startswith("ingest.") and isinstance(error, host)
     if isinstance(error, errors.NotFound) and not isinstance(error, errors.UnknownFile):
         return (error.status, error.param) == (404, None)  # recorded
@@ -738,6 +741,7 @@ def test_pending_takes_any_limit_from_1() -> None:
 def test_a_size_in_a_replayed_event_is_checked_as_a_reported_one_is() -> None:
     engine = populated()
     before = engine.snapshot()
-    with pytest.raises(errors.ReplayError):
-        engine.replay([FileCompleted(2e9, "vs_1", "file-a", -5)])
+    with pytest.raises(errors.ReplayError) as caught:
+        engine.replay([numbered(engine, FileCompleted, 2e9, "vs_1", "file-a", -5)])
+    assert caught.value.param == "usage_bytes"
     assert engine.snapshot() == before
