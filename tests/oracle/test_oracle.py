@@ -6,12 +6,8 @@ import ast
 import sqlite3
 import subprocess
 import sys
-<<<<<<< HEAD
 import types
-from itertools import product
-=======
 from itertools import chain, product
->>>>>>> main
 from pathlib import Path
 from typing import Any
 
@@ -388,14 +384,7 @@ def test_without_hypothesis_the_machine_says_what_to_install(room: str) -> None:
     assert done.stdout == f"vsbatch_core.testing.machine needs Hypothesis: {pip_line('testing')}\n"
 
 
-<<<<<<< HEAD
 # The example of a storage
-=======
-@pytest.mark.slow
-def test_the_recipe_of_the_readme_compares_a_storage_and_finds_what_is_wrong_with_it() -> None:
-    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    (recipe,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Lockstep" in block)
->>>>>>> main
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "lockstep_storage.py"
 SOURCE = EXAMPLE.read_text(encoding="utf-8")
