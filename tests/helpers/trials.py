@@ -26,9 +26,9 @@ from attrs import frozen
 
 TESTS = Path(__file__).resolve().parents[1]
 NAME = "vsbatch_core"
-EXAMPLES = 300
+EXAMPLES = 400
 STEPS = 20
-READS_ONE_IN = 10
+READS_ONE_IN = 20
 """After each step one in so many things is read: more examples then take less time, and find more."""
 SECONDS = 300
 """A trial that takes longer is ended, with the exit status of a process that was killed by SIGALRM."""
