@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -704,12 +704,10 @@ def test_a_signal_ends_it_quietly_once_the_request_in_flight_is_answered(number:
 
 def wait_until_refused(address: tuple[str, int]) -> None:
     """Return when the server takes no more connections, however long a loaded machine takes for that."""
-    while True:
-        try:
+    with suppress(ConnectionError):
+        while True:
             socket.create_connection(address).close()
-        except ConnectionError:
-            return
-        time.sleep(0.01)
+            time.sleep(0.01)
 
 
 @posix

@@ -92,6 +92,7 @@ RUNNING = {
 """The laws of a batch that is still running when it is looked at."""
 
 DRAIN = {"profile": model.Profile(cancel="drain")}
+RECORDED_WORD = {"profile": model.Profile(batch_object="vector_store.file_batch")}
 
 
 IMMEDIATE = Plan.immediate(by_id={BAD: "invalid_file"})
@@ -107,6 +108,7 @@ TWO_WORKERS = Plan(workers=2, service=3.0, by_id={BAD: "server_error"})
         ),
         pytest.param({"plan": SLOW}, set(), id="slow with failures", marks=slow),
         pytest.param({"plan": TWO_WORKERS, **DRAIN}, set(), id="drain on cancel"),
+        pytest.param({"plan": SLOW, **RECORDED_WORD}, set(), id="the recordings' word for a batch", marks=slow),
     ],
 )
 def test_our_own_server_breaks_nothing_and_differs_in_nothing(options: Any, missing: set[str]) -> None:
@@ -170,6 +172,8 @@ FAULTS: dict[Callable[[], Server], tuple[str, str]] = {
     planted.both_are_taken: ("exactly-one", ""),
     planted.all_failed_is_completed: ("all-failed", ""),
     planted.completed_is_never_said: ("terminal", "some-failed"),
+    planted.batches_are_of_another_word: ("batch-object", ""),
+    planted.batches_change_their_word: ("batch-object", ""),
 }
 """By server, the laws that its fault is meant for, and those that it touches besides, in some cases or in all."""
 
