@@ -195,9 +195,9 @@ def listing() -> list[str]:
     lines = []
     for name in dict.fromkeys(group(work.name) for work in WORKS):
         lines.append(f"{name}:")
-        lines += [f"  {work.name:34} {work.title}" for work in WORKS if group(work.name) == name]
+        lines += [f"  {work.name:36} {work.title}" for work in WORKS if group(work.name) == name]
         lines.append("")
-    return [*lines, "contenders:", *(f"  {key:34} {title}" for key, title in TITLES.items())]
+    return [*lines, "contenders:", *(f"  {key:36} {title}" for key, title in TITLES.items())]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -181,7 +181,7 @@ def costs(run: Run, works: Sequence[str], *, columns: int = 3) -> Iterator[Figur
         for panel in panels[len(works) :]:
             panel.set_axis_off()
         legend(drawn, run, shown)
-        drawn.supylabel("one operation, in CPU time unless it says otherwise", color=INK, fontsize=9)
+        drawn.supylabel("one operation, CPU time", color=INK, fontsize=9)
         yield drawn
 
 
@@ -321,7 +321,7 @@ def _ratios(run: Run, work: str) -> list[tuple[str, int, Any]]:
 
 def pictures(run: Run, folder: Path) -> Iterator[Path]:
     """Draw a picture of each kind for each group of works; yield the files."""
-    timed_works = [work for work in run.works() if timed(run.of(work))]
+    timed_works = [work for work in run.works() if timed(run.of(work)) and shared_clock(run.of(work)) != "bytes"]
     for name in dict.fromkeys(map(group, timed_works)):
         works = [work for work in timed_works if group(work) == name]
         for drawn in costs(run, works):

@@ -1,7 +1,7 @@
 """CPU time of a request to ``vsbatch serve``, with uvloop and httptools and without them.
 
 ``python -m benchmarks.server_cpu`` runs both servers at once and measures them in turns, so that whatever else
-the machine does meets both alike.  It needs Linux, which counts the CPU time of another process.
+the machine does affects both alike.  It needs Linux, which counts the CPU time of another process in nanoseconds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def serving(hidden: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def load_on(port: int, what: str, loop: asyncio.AbstractEventLoop) -> Load:
-    """Return connections to the server, for a page or a batch of a store with ``FILES`` completed files."""
+    """Connect to the server, for a page or a batch of a store with ``FILES`` completed files."""
     import openai  # noqa: PLC0415 - an optional extra
 
     with openai.OpenAI(base_url=f"http://{HOST}:{port}/v1", api_key="none-needed", max_retries=0) as sdk:
@@ -91,11 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     measured = {name: [1e6 * value for value in values[1:]] for name, values in spent.items()}
     for name, values in measured.items():
         low, _, high = quantiles(values, n=4)
-        print(
-            f"{name:>8} {' and '.join(FAST)}: {median(values):.0f} µs a request (quartiles {low:.0f} to {high:.0f})"
-        )
+        print(f"{name:>8} {' and '.join(FAST)}: {median(values):.0f} µs a request ({low:.0f} to {high:.0f})")
     ratios = [fast / slow for fast, slow in zip(measured["with"], measured["without"], strict=True)]
-    print(f"   ratio of a round: {median(ratios):.2f}")
+    print(f"ratio: {median(ratios):.2f} (median of the rounds); in brackets: quartiles")
     return 0
 
 

@@ -43,12 +43,15 @@ AttributesArg = Mapping[str, str | int | float | bool]
 ObjectArg = Mapping[str, Any]
 
 
-def _begin(files: Iterable[validation.NewFile], at: float, vector_store_id: str) -> tuple[VectorStoreFile, ...]:
+def _begin(
+    files: Iterable[validation.NewFile], at: float, vector_store_id: str, first: int
+) -> tuple[VectorStoreFile, ...]:
+    """Return the files as they begin, as attachments ``first`` and following."""
     created_at = int(at)
     return tuple(
         [
-            new_file(file_id, created_at, vector_store_id, "in_progress", 0, None, chunking, attributes)
-            for file_id, chunking, attributes in files
+            new_file(file_id, created_at, vector_store_id, "in_progress", 0, None, chunking, attributes, number)
+            for number, (file_id, chunking, attributes) in enumerate(files, first)
         ]
     )
 
@@ -84,7 +87,13 @@ class FileBatches:
             at = ledger.now(store)
             store.require_open(at)
             batch_id = ledger.new_id("vsfb_", store.batches)
-            ledger.commit(ev.FileBatchCreated(at, store.id, batch_id, _begin(new, at, store.id)))
+            first = len(store.rows)
+            files_begun = _begin(new, at, store.id, first)
+            ledger.commit(
+                ev.FileBatchCreated(
+                    at, store.id, batch_id, files_begun, first_attachment=first, version=store.version + 1
+                )
+            )
             return store.batches[batch_id].value(store.id, ledger.profile)
 
     def retrieve(self, batch_id: str, *, vector_store_id: str) -> VectorStoreFileBatch:
@@ -108,7 +117,8 @@ class FileBatches:
             drain = ledger.profile.cancel == "drain"
             if batch.tally["in_progress"]:
                 if not (drain and batch.cancel_asked):
-                    ledger.commit(ev.FileBatchCancelled(ledger.now(store), store.id, batch.id, drain))
+                    at = ledger.now(store)
+                    ledger.commit(ev.FileBatchCancelled(at, store.id, batch.id, drain, version=store.version + 1))
             elif ledger.profile.cancel_finished == "refuse":
                 raise BatchAlreadyFinished(batch.id, batch.value(store.id, ledger.profile).status)
             return batch.value(store.id, ledger.profile)
@@ -210,8 +220,9 @@ class Files:
             store = ledger.store(vector_store_id)
             at = ledger.now(store)
             store.require_open(at)
-            (file,) = _begin((new,), at, store.id)
-            ledger.commit(ev.FileAttached(at, store.id, file))
+            number = len(store.rows)
+            (file,) = _begin((new,), at, store.id, number)
+            ledger.commit(ev.FileAttached(at, store.id, file, version=store.version + 1, attachment=number))
             return store.rows[store.latest[file_id]]
 
     def retrieve(self, file_id: str, *, vector_store_id: str) -> VectorStoreFile:
@@ -228,7 +239,8 @@ class Files:
         with ledger.lock:
             store = ledger.store(vector_store_id)
             row = _row(store, file_id)
-            ledger.commit(ev.FileUpdated(ledger.now(store), store.id, file_id, new))
+            at = ledger.now(store)
+            ledger.commit(ev.FileUpdated(at, store.id, file_id, new, version=store.version + 1, attachment=row))
             return store.rows[row]
 
     def list(
@@ -278,8 +290,9 @@ class Files:
         ledger = self._ledger
         with ledger.lock:
             store = ledger.store(vector_store_id)
-            _row(store, file_id)
-            ledger.commit(ev.FileDeleted(ledger.now(store), store.id, file_id))
+            row = _row(store, file_id)
+            at = ledger.now(store)
+            ledger.commit(ev.FileDeleted(at, store.id, file_id, version=store.version + 1, attachment=row))
         return VectorStoreFileDeleted(file_id)
 
 
@@ -330,7 +343,11 @@ class VectorStores:
         with ledger.lock:
             at = ledger.now()
             id = ledger.new_id("vs_", ledger.numbers)
-            ledger.commit(ev.VectorStoreCreated(at, id, *checked, _begin(new, at, id)))
+            ledger.commit(
+                ev.VectorStoreCreated(
+                    at, id, *checked, _begin(new, at, id, 0), version=1, stores_version=ledger.version + 1
+                )
+            )
             return ledger.store(id).value(at)
 
     def retrieve(self, vector_store_id: str) -> VectorStore:
@@ -367,6 +384,7 @@ class VectorStores:
                     store.name if isinstance(new_name, Omit) else new_name,
                     store.expires_after if isinstance(new_expiry, Omit) else new_expiry,
                     store.metadata if isinstance(new_metadata, Omit) else new_metadata,
+                    version=store.version + 1,
                 )
             )
             return store.value(at)
@@ -405,5 +423,8 @@ class VectorStores:
         ledger = self._ledger
         with ledger.lock:
             store = ledger.store(vector_store_id)
-            ledger.commit(ev.VectorStoreDeleted(max(ledger.now(), store.at), store.id))
+            at = max(ledger.now(), store.at)
+            ledger.commit(
+                ev.VectorStoreDeleted(at, store.id, version=store.version + 1, stores_version=ledger.version + 1)
+            )
         return VectorStoreDeleted(store.id)

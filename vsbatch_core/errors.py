@@ -12,7 +12,7 @@ Raising an error never changes the engine: a refused call leaves it equal to wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 __all__ = ["HostError", "RequestError", "VsbatchError"]
@@ -20,6 +20,8 @@ __all__ = ["HostError", "RequestError", "VsbatchError"]
 
 _SHOWN_CHARACTERS = 80
 _SHOWN_BITS = 256
+_NAMED = 10
+"""How many offenders a message names."""
 
 
 def shown(value: object) -> str:
@@ -414,6 +416,45 @@ class NotAttached(HostError):
             param="file_id",
         )
         self.file_id, self.vector_store_id, self.state, self.tried = file_id, vector_store_id, state, tried
+
+
+class StaleAttachment(HostError):
+    """A result names an attachment of the file that is not the present one; the file stays what it is."""
+
+    status = 409
+    type = "conflict_error"
+    code = "stale_attachment"
+
+    def __init__(self, file_id: str, vector_store_id: str, attachment: object, now: str, tried: str) -> None:
+        super().__init__(
+            f"Cannot {tried} attachment {shown(attachment)} of file {shown(file_id)} in vector store "
+            f"'{vector_store_id}': the file is {now}. Drop this result; it is of another attachment.",
+            param="attachment",
+        )
+        self.file_id, self.vector_store_id, self.attachment, self.tried = (
+            file_id,
+            vector_store_id,
+            attachment,
+            tried,
+        )
+
+
+class FilesRefused(HostError):
+    """Some of many files cannot be finished, so none was; ``refused`` maps each of these to its reason."""
+
+    status = 409
+    type = "conflict_error"
+    code = "files_refused"
+
+    def __init__(self, vector_store_id: str, tried: str, total: int, refused: Mapping[str, str]) -> None:
+        named = "; ".join(f"{shown(file_id)} is {why}" for file_id, why in list(refused.items())[:_NAMED])
+        more = f"; and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+        super().__init__(
+            f"Cannot {tried} {total} files in vector store {shown(vector_store_id)}: {len(refused)} of them "
+            f"cannot be: {named}{more}. Nothing changed; drop these and give the others again.",
+            param="file_ids",
+        )
+        self.vector_store_id, self.tried, self.refused = vector_store_id, tried, dict(refused)
 
 
 class IdTaken(HostError):

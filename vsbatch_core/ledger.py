@@ -31,7 +31,7 @@ from vsbatch_core.errors import (
 )
 from vsbatch_core.index import Gaps, Ranking
 from vsbatch_core.model import Profile, VectorStoreFile
-from vsbatch_core.store import Store, require_settings
+from vsbatch_core.store import Store, require_settings, require_version
 
 __all__ = ["KnownFile"]
 
@@ -52,6 +52,8 @@ class Ledger:
         self.known_file = known_file
         self.at = 0.0
         """The latest time at which a store was made or deleted."""
+        self.version = 0
+        """How many events the list of stores has seen: creations and deletions."""
         self.stores: dict[str, Store] = {}
         """The stores that are there, by id, oldest first."""
         self.ids_made: list[str] = []
@@ -176,11 +178,17 @@ class Ledger:
                 validation.require_new_files(
                     "files", event.files, event.vector_store_id, at, limits, least=0, most=limits.store_files
                 )
+                require_version("version", event.version, 0)
+                require_version("stores_version", event.stores_version, self.version)
                 latest = self.at
             else:
                 store = self.store(event.vector_store_id)
+                require_version("version", event.version, store.version)
+                latest = store.at
+                if isinstance(event, ev.VectorStoreDeleted):
+                    require_version("stores_version", event.stores_version, self.version)
+                    latest = max(latest, self.at)
                 store.require(event)
-                latest = max(store.at, self.at) if isinstance(event, ev.VectorStoreDeleted) else store.at
             if at < latest:
                 raise Contradiction("at", f"{shown(at)} lies before {shown(latest)}, the latest time seen here")
         except VsbatchError as error:
@@ -195,12 +203,14 @@ class Ledger:
         if type(event) is ev.VectorStoreCreated:
             self.add(event.vector_store_id, Store(event, self.profile))
             self.at = event.at
+            self.version = event.stores_version
         elif type(event) is ev.VectorStoreDeleted:
             number = self.numbers[event.vector_store_id]
             self.gone.add(number, number + 1)
             self._waiting.put(number, None)
             del self.stores[event.vector_store_id]
             self.at = event.at
+            self.version = event.stores_version
         else:
             store = self.stores[event.vector_store_id]
             store.apply(event)

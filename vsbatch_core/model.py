@@ -156,7 +156,11 @@ class ExpiresAfter:
 
 @frozen(slots=True, weakref_slot=False)
 class VectorStoreFile:
-    """One file in one store, as the API answers it; the engine calls it an attachment."""
+    """One file in one store; the engine calls it an attachment.
+
+    ``attachment`` is its number within the store, which ``processing`` takes; ``None`` for a value that was read
+    back.  It is not part of the API: it is not on the wire, and values that differ in it alone are equal.
+    """
 
     object: ClassVar[Literal["vector_store.file"]] = "vector_store.file"
     id: str
@@ -167,6 +171,7 @@ class VectorStoreFile:
     last_error: LastError | None = None
     chunking_strategy: StaticFileChunkingStrategyObject = AUTO
     attributes: Attributes = NO_ATTRIBUTES
+    attachment: int | None = field(default=None, eq=False, repr=False, kw_only=True)
 
 
 def thawed(frozen_class: type[AttrsInstance]) -> Any:
@@ -200,8 +205,9 @@ def new_file(
     last_error: LastError | None,
     chunking_strategy: StaticFileChunkingStrategyObject,
     attributes: Attributes,
+    attachment: int | None,
 ) -> VectorStoreFile:
-    """A ``VectorStoreFile``, at a third of what its class takes to make one."""
+    """Return a ``VectorStoreFile``, at a third of what its class takes to make one."""
     file = _ThawedFile()
     file.id = id
     file.created_at = created_at
@@ -211,6 +217,7 @@ def new_file(
     file.last_error = last_error
     file.chunking_strategy = chunking_strategy
     file.attributes = attributes
+    file.attachment = attachment
     file.__class__ = VectorStoreFile
     return file  # type: ignore[no-any-return]  # its class was assigned just above
 
@@ -228,6 +235,7 @@ def ended(
         last_error,
         file.chunking_strategy,
         file.attributes,
+        file.attachment,
     )
 
 
@@ -408,9 +416,20 @@ class Profile:
     limits: Limits = field(default=Limits(), validator=instance_of(Limits))
 
 
+class _Names(dict[type, tuple[str, ...]]):
+    def __missing__(self, cls: type) -> tuple[str, ...]:
+        shown = [a.name for a in cast("Any", cls).__attrs_attrs__ if not a.name.startswith("_")]
+        if cls is VectorStoreFile:
+            shown.remove("attachment")
+        return self.setdefault(cls, tuple(shown))
+
+
+_NAMES = _Names()
+
+
 def names_of(cls: type) -> tuple[str, ...]:
-    """Return the names of the fields of a value's class, without private ones."""
-    return tuple([a.name for a in cast("Any", cls).__attrs_attrs__ if not a.name.startswith("_")])
+    """Return the names of the fields that a value shows on the wire."""
+    return _NAMES[cls]
 
 
 def data_of(value: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from vsbatch_core.ledger import Ledger
 from vsbatch_core.model import ExpiresAfter, Limits, Profile, VectorStoreFile, data_of, names_of, new_file
 from vsbatch_core.store import Store
 
-FORMAT = "vsbatch-core snapshot 1"
+FORMAT = "vsbatch-core snapshot 2"
 
 
 def dump(ledger: Ledger, only: Store | None) -> dict[str, Any]:
@@ -36,6 +36,7 @@ def dump(ledger: Ledger, only: Store | None) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "at": ledger.at if only is None else only.created_at,
+        "version": ledger.version if only is None else 1,
         "profile": profile,
         "vector_stores": stores,
     }
@@ -52,6 +53,7 @@ def _dump_store(store: Store) -> dict[str, Any]:
         "metadata": dict(store.metadata),
         "last_active_at": store.last_active_at,
         "at": store.at,
+        "version": store.version,
         "files": [
             [
                 file.id,
@@ -99,6 +101,7 @@ def load(ledger: Ledger, snapshot: dict[str, Any]) -> None:
     profile_of(snapshot)
     with _reading():
         ledger.at = validation.time("at", snapshot["at"])
+        ledger.version = validation.integer("version", snapshot["version"], 0)
         latest = -validation.MOST_SECONDS
         for i, data in enumerate(_array("vector_stores", snapshot["vector_stores"])):
             place = f"vector_stores[{i}]"
@@ -115,11 +118,14 @@ def load(ledger: Ledger, snapshot: dict[str, Any]) -> None:
             if id in ledger.numbers:
                 raise Contradiction(f"{place}.id", f"vector store {shown(id)} is there already")
             ledger.add(id, store)
+        made = len(ledger.ids_made) + len(ledger.ids_made) - len(ledger.stores)
+        if ledger.version != made:
+            raise Contradiction("version", f"{ledger.version} is not {made}, the creations and deletions in it")
 
 
-_SNAPSHOT = ("format", "at", "profile", "vector_stores")
+_SNAPSHOT = ("format", "at", "version", "profile", "vector_stores")
 _STORE = (
-    *("id", "created_at", "name", "description", "expires_after", "metadata", "last_active_at", "at"),
+    *("id", "created_at", "name", "description", "expires_after", "metadata", "last_active_at", "at", "version"),
     *("files", "chunking_strategies", "gone", "leased", "file_batches"),
 )
 _FILE = ("id", "created_at", "status", "usage_bytes", "last_error", "chunking_strategy", "attributes")
@@ -131,6 +137,7 @@ def _load_store(place: str, data: dict[str, Any], profile: Profile) -> Store:
     id = validation.own_id(f"{place}.id", data["id"], "vs_")
     created_at = validation.whole_seconds(f"{place}.created_at", data["created_at"])
     at = validation.time(f"{place}.at", data["at"])
+    version = validation.integer(f"{place}.version", data["version"], 1)
     last_active_at = validation.whole_seconds(f"{place}.last_active_at", data["last_active_at"])
     _ordered(f"{place}.last_active_at", created_at, last_active_at, int(at))
     days, description = data["expires_after"], data["description"]
@@ -143,6 +150,8 @@ def _load_store(place: str, data: dict[str, Any], profile: Profile) -> Store:
         None if description is None else validation.string(f"{place}.description", description),
         None if days is None else ExpiresAfter(days=days),
         validation.metadata(_object(f"{place}.metadata", data["metadata"]), limits, f"{place}.metadata"),
+        version=1,
+        stores_version=0,  # not read: the list of stores has a version of its own
     )
     rows = _load_rows(place, id, data, created_at, int(at), limits)
     gone = _load_gone(f"{place}.gone", data["gone"], len(rows))
@@ -153,6 +162,7 @@ def _load_store(place: str, data: dict[str, Any], profile: Profile) -> Store:
         created,
         profile,
         at=at,
+        version=version,
         last_active_at=last_active_at,
         rows=rows,
         gone=gone,
@@ -192,7 +202,7 @@ def _load_rows(
         if not strategies:
             raise Contradiction(f"{where}.chunking_strategy", "the table of chunking strategies is empty")
         pairs = validation.attributes(_object(f"{where}.attributes", attributes), limits, f"{where}.attributes")
-        rows.append(new_file(file_id, created_at, id, status, usage_bytes, error, strategies[chunking], pairs))
+        rows.append(new_file(file_id, created_at, id, status, usage_bytes, error, strategies[chunking], pairs, i))
     if used < len(strategies):
         raise Contradiction(f"{place}.chunking_strategies[{used}]", "no file uses it")
     return rows

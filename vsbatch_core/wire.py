@@ -145,6 +145,9 @@ _FIELD_WRITERS: dict[str, Callable[[Any], Any]] = {
     "attributes": dict,
     "file": _file,
     "files": lambda files: [_file(file) for file in files],
+    "file_ids": list,
+    "attachments": list,
+    "usage_bytes_each": list,
 }
 """How the fields of events are written, where they are no plain JSON."""
 
@@ -325,6 +328,8 @@ def _made(cls: type[T], fields: dict[str, Any]) -> T:
 
 _FIELDS: dict[str, Reader] = {
     "at": validation.time,
+    "attachment": _count,
+    "attachments": _items(_count),
     "attributes": _read_attributes,
     "batch_id": _own_id("vsfb_"),
     "chunking_strategy": _read_chunking,
@@ -336,15 +341,20 @@ _FIELDS: dict[str, Reader] = {
     "file": _read_file,
     "file_counts": _read_counts,
     "file_id": _id,
+    "file_ids": _items(_id),
     "files": _items(_read_file),
+    "first_attachment": _count,
     "id": _id,
     "last_active_at": validation.whole_seconds,
     "last_error": _read_error,
     "metadata": _read_metadata,
     "name": validation.string,
     "status": _word(model.FileStatus),
+    "stores_version": _count,
     "usage_bytes": _bytes,
+    "usage_bytes_each": _items(_bytes),
     "vector_store_id": _own_id("vs_"),
+    "version": _count,
 }
 """How each field is read; a name means the same wherever it stands, but for the exceptions below."""
 

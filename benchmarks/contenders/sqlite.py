@@ -337,6 +337,7 @@ def _typed(
         None if error is None else LastError(**json.loads(error)),
         _STRATEGIES[chunking],
         NO_ATTRIBUTES if attributes == "{}" else FrozenDict(json.loads(attributes)),
+        None,
     )
 
 

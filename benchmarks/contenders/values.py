@@ -31,7 +31,7 @@ Found = tuple[Sequence[VectorStoreFile], bool]
 
 def made(id: str, created_at: int, status: FileStatus = "in_progress", usage_bytes: int = 0) -> VectorStoreFile:
     """Return a typed value, made in the fastest way."""
-    return new_file(id, created_at, STORE, status, usage_bytes, None, AUTO, NO_ATTRIBUTES)
+    return new_file(id, created_at, STORE, status, usage_bytes, None, AUTO, NO_ATTRIBUTES, None)
 
 
 class Typed(Contender):

@@ -289,6 +289,18 @@ def test_an_interrupted_run_prints_what_was_measured_and_deletes_what_it_made(
 
 
 @posix
+def test_batches_that_do_not_end_in_time_are_told_with_the_option_that_gives_them_more(benched: Any) -> None:
+    with serving("--plan", "manual") as url:
+        status, out, err = benched(
+            "--base-url", url, "--requests", "5", "--batch-sizes", "1", "--mix", "create=1", "--settle", "0.2"
+        )
+    assert (status, err) == (0, "")
+    assert out.endswith(
+        "not known: how 6 batches end: still in progress after 0.2 s\n"
+        "to know it, give more seconds than --settle 0.2\n"
+    )
+
+
 def test_interrupted_before_anything_was_measured_it_prints_nothing_else() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         process = entry("bench", "--base-url", f"http://127.0.0.1:{silent.getsockname()[1]}/v1")
@@ -307,6 +319,7 @@ def test_a_server_that_is_not_there_is_one_clear_line(benched: Any) -> None:
     status, out, err = benched("--base-url", url)
     assert (status, out) == (2, "")
     assert err.startswith(f"vsbatch: no answer from {url}: ")
+    assert err.endswith(f". {server.HINT}\n")
     assert err.count("\n") == 1
 
 
@@ -314,7 +327,7 @@ def test_a_server_that_does_not_answer_in_time_is_one_clear_line(benched: Any) -
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         outputs = benched("--base-url", url, "--timeout", "0.05")
-    assert outputs == (2, "", f"vsbatch: no answer from {url}: no answer within 0.05 s\n")
+    assert outputs == (2, "", f"vsbatch: no answer from {url}: no answer within 0.05 s. {server.HINT}\n")
 
 
 @pytest.mark.parametrize(
@@ -331,7 +344,7 @@ def test_what_is_no_server_of_this_api_is_one_clear_line(
     status: int, content_type: str, body: bytes, said: str, benched: Any
 ) -> None:
     with answering(status, content_type, body) as url:
-        line = f"vsbatch: {url} is no server of this API: GET /vector_stores: {said}\n"
+        line = f"vsbatch: {url} is no server of this API: GET /vector_stores: {said}. {server.HINT}\n"
         assert benched("--base-url", url) == (2, "", line)
 
 
@@ -347,22 +360,22 @@ def test_a_server_elsewhere_is_left_alone_unless_one_says_yes(benched: Any) -> N
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (("--base-url", "127.0.0.1:8000"), "is no URL"),
+        (("--base-url", "127.0.0.1:8000"), "is not a URL: give one as http://127.0.0.1:8000/v1"),
         (("--concurrency", "0"), "'0' is not a whole number from 1"),
         (("--concurrency", "501"), "501 is more than 500"),
         (("--in-flight", "some"), "'some' is not a whole number from 1"),
         (("--in-flight", "501"), "501 is more than 500"),
-        (("--rate", "0"), "'0' is no number above 0 and up to 100,000"),
-        (("--rate", "nan"), "'nan' is no number above 0"),
-        (("--rate", "inf"), "'inf' is no number above 0"),
-        (("--rate", "fast"), "'fast' is no number above 0"),
+        (("--rate", "0"), "'0' is not a number above 0 and up to 100,000"),
+        (("--rate", "nan"), "'nan' is not a number above 0"),
+        (("--rate", "inf"), "'inf' is not a number above 0"),
+        (("--rate", "fast"), "'fast' is not a number above 0"),
         (("--requests", "0"), "'0' is not a whole number from 1"),
         (("--requests", "1000001"), "1,000,001 is more than 1,000,000"),
-        (("--duration", "0"), "'0' is no number above 0 and up to 3,600"),
-        (("--duration", "3601"), "'3601' is no number above 0 and up to 3,600"),
-        (("--timeout", "601"), "'601' is no number above 0 and up to 600"),
-        (("--settle", "-1"), "'-1' is no number above 0 and up to 600"),
-        (("--seed", "x"), "invalid int value: 'x'"),
+        (("--duration", "0"), "'0' is not a number above 0 and up to 3,600"),
+        (("--duration", "3601"), "'3601' is not a number above 0 and up to 3,600"),
+        (("--timeout", "601"), "'601' is not a number above 0 and up to 600"),
+        (("--settle", "-1"), "'-1' is not a number above 0 and up to 600"),
+        (("--seed", "x"), "'x' is not a whole number"),
         (("--mix", "retrieve"), "'retrieve': give each operation once, as retrieve=50, of store, create, "),
         (("--mix", "walk=1"), "'walk=1': give each operation once"),
         (("--mix", "list=1,list=2"), "'list=2': give each operation once"),
@@ -432,7 +445,8 @@ def test_a_picture_that_can_no_longer_be_written_is_said_after_what_was_measured
         )
     assert status == 2
     assert "9 requests in" in out
-    assert err == f"vsbatch: cannot write '{folder / 'x.png'}': No such file or directory\n"
+    reason = "No such file or directory. Give a path that can be written"
+    assert err == f"vsbatch: cannot write '{folder / 'x.png'}': {reason}\n"
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ def test_a_server_that_is_not_there_is_one_clear_line(checked: Any) -> None:
     status, out, err = checked("--base-url", url)
     assert (status, out) == (2, "")
     assert err.startswith(f"vsbatch: no answer from {url}: ")
+    assert err.endswith(f". {server.HINT}\n")
     assert err.count("\n") == 1
 
 
@@ -224,16 +225,24 @@ def test_wrong_arguments_are_refused(wrong: tuple[str, str], checked: Any) -> No
 def test_a_law_that_there_is_not_is_refused_with_those_that_there_are(checked: Any) -> None:
     status, out, err = checked("--base-url", "http://127.0.0.1:1/v1", *only("murphy"))
     assert (status, out) == (2, "")
-    assert err.startswith("vsbatch: there is no law 'murphy': there are batch-shape, ")
+    assert err.startswith("vsbatch: there is no law 'murphy': give one of batch-shape, ")
 
 
 @pytest.mark.parametrize(
     ("option", "path", "said"),
     [
-        ("--bad-file", "nowhere", "cannot read 'nowhere': No such file or directory"),
-        ("--bad-file", "null\0", "cannot read 'null\\x00': embedded null byte"),
-        ("--junit", "nowhere/report.xml", "cannot write 'nowhere/report.xml': No such file or directory"),
-        ("--junit", "null\0", "cannot write 'null\\x00': embedded null byte"),
+        (
+            "--bad-file",
+            "nowhere",
+            "cannot read 'nowhere': No such file or directory. Give a file that can be read",
+        ),
+        ("--bad-file", "null\0", "cannot read 'null\\x00': embedded null byte. Give a file that can be read"),
+        (
+            "--junit",
+            "nowhere/report.xml",
+            "cannot write 'nowhere/report.xml': No such file or directory. Give a path that can be written",
+        ),
+        ("--junit", "null\0", "cannot write 'null\\x00': embedded null byte. Give a path that can be written"),
     ],
 )
 def test_files_that_cannot_be_read_or_written_are_one_clear_line(

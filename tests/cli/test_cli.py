@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import vsbatch_core
 from vsbatch_core import FileCounts
-from vsbatch_core.cli import files, main, progress, text
+from vsbatch_core.cli import COMMANDS, files, main, progress, text
 from vsbatch_core.cli.files import Found, Skipped, outcome, walk
 from vsbatch_core.simulation import Completed, Failed
 
@@ -445,7 +445,7 @@ def test_a_path_that_cannot_be_looked_at_is_refused_in_one_line(tmp_path: Path, 
 
 
 def test_a_directory_without_files_is_refused_in_one_line(tmp_path: Path, ingest: Any) -> None:
-    assert refusal(ingest(tmp_path)) == f"vsbatch: '{tmp_path}' holds no file\n"
+    assert refusal(ingest(tmp_path)) == f"vsbatch: '{tmp_path}' holds no file; give a directory that does\n"
     made(tmp_path, {".git/config": 1, ".svn/entries": 1})
     assert "holds no file: 2 hidden directories (--hidden goes into" in refusal(ingest(tmp_path))
 
@@ -463,21 +463,41 @@ def test_a_directory_that_may_not_be_read_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ([], "COMMAND"),
-        (["ingest"], "PATH"),
-        (["ingest", ".", "--workers", "0"], "'0' is not a whole number from 1"),
-        (["ingest", ".", "--workers", "many"], "'many' is not a whole number from 1"),
-        (["ingest", ".", "--batch-size", "2001"], "2001 is more than 2000"),
-        (["ingest", ".", "--failures", "-1"], "'-1' is not a whole number from 1"),
+        ([], f"give a command, one of {', '.join(COMMANDS)}: 'vsbatch --help' describes them"),
+        (["serv"], f"there is no command 'serv': give one of {', '.join(COMMANDS)}; did you mean 'serve'?"),
+        (["x\x1b[2J"], f"there is no command 'x\\x1b[2J': give one of {', '.join(COMMANDS)}"),
+        (["--vers"], "there is no argument '--vers': 'vsbatch --help' describes those that there are"),
+        (
+            ["ingest", ".", "--worker", "3"],
+            "there is no argument '--worker', '3': 'vsbatch ingest --help' describes those that there are",
+        ),
+        (["ingest"], "the following arguments are required: PATH. See 'vsbatch ingest --help'"),
+        (
+            ["ingest", ".", "--workers", "0"],
+            "argument --workers: '0' is not a whole number from 1. See 'vsbatch ingest --help'",
+        ),
+        (
+            ["ingest", ".", "--workers", "many"],
+            "argument --workers: 'many' is not a whole number from 1. See 'vsbatch ingest --help'",
+        ),
+        (
+            ["ingest", ".", "--batch-size", "2001"],
+            (
+                "argument --batch-size: 2001 is more than 2000, the most files that the API takes. "
+                "See 'vsbatch ingest --help'"
+            ),
+        ),
+        (
+            ["ingest", ".", "--failures", "-1"],
+            "argument --failures: '-1' is neither a whole number from 0 nor 'all'. See 'vsbatch ingest --help'",
+        ),
     ],
 )
-def test_wrong_arguments_are_refused_with_the_reason(
+def test_wrong_arguments_are_refused_in_one_line_that_says_what_to_give(
     argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(argv)
-    assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    assert main(argv) == 2
+    assert capsys.readouterr() == ("", f"vsbatch: {said}\n")
 
 
 # How it is called

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ import pytest
 
 from vsbatch_core.cli import main, parser, serve
 from vsbatch_core.cli.files import OVERHEAD
+from vsbatch_core.cli.server import KEY_VARIABLE
 from vsbatch_core.extras import pip_line
 
 from ..helpers.processes import Outputs, entry, finished, posix
@@ -308,7 +309,7 @@ def test_time_passes_between_requests_as_on_the_wall_clock(monkeypatch: pytest.M
 
 def test_on_any_address_only_the_keys_that_were_given_are_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
     argv = ("--host", "0.0.0.0", "--api-key", "first", "--api-key", "second")  # noqa: S104 - whom they are for
-    monkeypatch.setenv(serve.KEY_VARIABLE, "third")
+    monkeypatch.setenv(KEY_VARIABLE, "third")
     with started(*argv) as server:
         for key in ("first", "second", "third"):
             with openai.OpenAI(api_key=key, base_url=server.url, max_retries=0) as client:
@@ -619,7 +620,7 @@ def test_a_missing_extra_is_told_with_the_line_that_installs_it(extra: str) -> N
         (["--port", "x"], "'x' is not a whole number"),
         (["--port", "-1"], "-1 is not a port: give 1 to 65535, or 0 for one that is free"),
         (["--port", "65536"], "65536 is not a port: give 1 to 65535, or 0 for one that is free"),
-        (["--workers", "0"], "0 is not 1 or more"),
+        (["--workers", "0"], "'0' is not a whole number from 1"),
         (["--seed", "1.5"], "'1.5' is not a whole number"),
         (["--api-key", ""], "a key has one or more printable ASCII characters and no space"),
         (["--api-key", "two words"], "a key has one or more printable ASCII characters and no space"),
@@ -666,10 +667,10 @@ def test_wrong_arguments_are_told_with_what_to_give_instead(refused: Serve, argv
 def test_a_wrong_key_in_the_environment_is_told_by_the_variables_name(
     refused: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(serve.KEY_VARIABLE, "two words")
+    monkeypatch.setenv(KEY_VARIABLE, "two words")
     status, out, err = refused()
     assert (status, out) == (2, "")
-    assert err.startswith(f"vsbatch: {serve.KEY_VARIABLE}: a key has one or more printable ASCII characters")
+    assert err.startswith(f"vsbatch: {KEY_VARIABLE}: a key has one or more printable ASCII characters")
     assert "two words" not in err
 
 
@@ -704,8 +705,13 @@ def test_a_signal_ends_it_quietly_once_the_request_in_flight_is_answered(number:
 
 def wait_until_refused(address: tuple[str, int]) -> None:
     """Return when the server takes no more connections, however long a loaded machine takes for that."""
+<<<<<<< HEAD
     with suppress(ConnectionError):
         while True:
+=======
+    while True:
+        try:
+>>>>>>> main
             socket.create_connection(address).close()
             time.sleep(0.01)
 

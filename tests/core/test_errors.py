@@ -24,7 +24,7 @@ from vsbatch_core import (
     wire,
 )
 
-from ..helpers.strategies import json_values, populated
+from ..helpers.strategies import json_values, numbered, populated
 
 
 def _hook_answers_a_string() -> Engine:
@@ -90,6 +90,12 @@ class _Broken:
 
     def time(self) -> float:
         return nan
+
+
+def _attached_again() -> Engine:
+    made = populated()
+    made.vector_stores.files.create("vs_1", file_id="file-a")
+    return made
 
 
 def _leasing() -> Engine:
@@ -346,6 +352,29 @@ CASES = [
         lambda e: e.ingest.fail("vs_1", "file-z"),
     ),
     Case(
+        errors.StaleAttachment,
+        409,
+        "conflict_error",
+        "stale_attachment",
+        "attachment",
+        "Cannot complete attachment 0 of file 'file-a' in vector store 'vs_1': the file is attachment 6 now. "
+        "Drop this result; it is of another attachment.",
+        ("0", "'file-a'", "'vs_1'", "6"),
+        lambda e: e.ingest.complete("vs_1", "file-a", attachment=0),
+        engine=_attached_again,
+    ),
+    Case(
+        errors.FilesRefused,
+        409,
+        "conflict_error",
+        "files_refused",
+        "file_ids",
+        "Cannot complete 3 files in vector store 'vs_1': 2 of them cannot be: 'file-b' is 'completed' already; "
+        "'file-z' is not attached. Nothing changed; drop these and give the others again.",
+        ("'vs_1'", "'file-b'", "'file-z'", "3", "2"),
+        lambda e: e.ingest.complete_many("vs_1", ["file-a", "file-b", "file-z"]),
+    ),
+    Case(
         errors.IdTaken,
         500,
         "server_error",
@@ -402,7 +431,7 @@ CASES = [
         "FileDeleted of vector store 'vs_1' cannot follow this state: No file found with id 'file-z' in vector "
         "store 'vs_1'. Replay events as they were delivered, each once and in order.",
         ("FileDeleted", "'file-z'", "'vs_1'"),
-        lambda e: e.replay([events.FileDeleted(1.8e9, "vs_1", "file-z")]),
+        lambda e: e.replay([numbered(e, events.FileDeleted, 1.8e9, "vs_1", "file-z")]),
     ),
     Case(
         errors.SnapshotError,
@@ -410,9 +439,9 @@ CASES = [
         "server_error",
         "snapshot_error",
         "format",
-        "Cannot read the snapshot: its 'format' must be 'vsbatch-core snapshot 1', and 'another' is given. "
+        "Cannot read the snapshot: its 'format' must be 'vsbatch-core snapshot 2', and 'another' is given. "
         "Give what Engine.snapshot() returned, or restore it with the version of vsbatch-core that wrote it.",
-        ("'format'", "'vsbatch-core snapshot 1'", "'another'"),
+        ("'format'", "'vsbatch-core snapshot 2'", "'another'"),
         lambda e: e.restore({**e.snapshot(), "format": "another"}),
     ),
     Case(

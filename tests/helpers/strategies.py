@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 import pytest
-from attrs import define, field, frozen
+from attrs import define, field, fields, frozen
 from hypothesis import strategies as st
 
 from vsbatch_core import (
@@ -798,3 +798,22 @@ OTHER_VALUES: tuple[Any, ...] = (
     *([], [[]], [1, 2], {}, {"id": "vs_1"}, {"a": 1}, nested(500)),
 )
 """What a damaged document may hold in place of any of its values."""
+
+
+def numbered(engine: Engine, cls: Any, *args: Any, **more: Any) -> Any:
+    """Return the event that would be the next one of its store, about the present attachment of its file."""
+    store_id = args[1]
+    stores = {store["id"]: store for store in engine.snapshot()["vector_stores"]}
+    store = stores.get(store_id, {})
+    attachments = {row[0]: number for number, row in enumerate(store.get("files", ()))}
+    following = len(store.get("files", ()))
+    if cls in (events.FileAttached, events.FileBatchCreated):
+        attachments = {}
+    known: dict[str, Any] = {
+        "version": store.get("version", 0) + 1,
+        "stores_version": engine.version() + 1,
+        "attachment": attachments.get(str(args[2] if len(args) > 2 else ""), following),
+        "first_attachment": following,
+    }
+    names = {field.name for field in fields(cls)}
+    return cls(*args, **{name: value for name, value in known.items() if name in names} | more)

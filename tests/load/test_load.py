@@ -477,6 +477,7 @@ def test_everything_is_looked_at_on_a_server_that_ends_its_batches() -> None:
     session = session_on(Served(World(plan=SLOW)).send, Workload(mix=BUSY, sizes=SMALL), requests=200)
     assert all(session.known.verdicts.tried[law] > 0 for law in LAWS)
     assert session.known.verdicts.unknown == []
+    assert not session.audit.late
     data = document(session, {"seed": 0})
     assert data["holds"]
     assert json.loads(json.dumps(data)) == data
@@ -486,6 +487,7 @@ def test_everything_is_looked_at_on_a_server_that_ends_its_batches() -> None:
 def test_what_has_not_ended_in_time_is_not_known_and_not_held_against_the_server() -> None:
     session = session_on(Served(World(plan=Plan.manual())).send, Workload(mix={"create": 1}, sizes=SMALL))
     assert session.known.verdicts.unknown == ["how 61 batches end: still in progress after 5 s"]
+    assert session.audit.late
     assert not failed(session)
 
 

@@ -1045,6 +1045,7 @@ def test_pictures_at_extremes_keep_their_words_apart(factor: float, sizes: Seque
 
 def test_a_single_size_has_ratios_and_no_curve_and_nothing_measured_has_no_picture(tmp_path: Path) -> None:
     one = grown((1_000,))
+    one = evolve(one, results=(*one.results, result("memory", "ours", 1_000, [300.0])))
     assert [path.name for path in plot.pictures(one, tmp_path)] == ["ratios-pages.svg", "ratios-changes.svg"]
     assert list(plot.pictures(made({}), tmp_path)) == []
 

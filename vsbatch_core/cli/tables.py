@@ -139,8 +139,8 @@ class Table:
     def _require(self, given: Iterable[str], known: Collection[str]) -> None:
         for key in given:
             if key not in known:
-                names = f"one of {', '.join(sorted(known))}{nearest(key, known)}" if known else "none here"
-                raise Refused(f"{self._at(key)}: there is no such key: give {names}")
+                names = f"{', '.join(sorted(known))}{nearest(key, known)}"
+                raise Refused(f"{self._at(key)}: there is no such key: give one of {names}")
 
 
 def _toml(value: Any) -> str:
