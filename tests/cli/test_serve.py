@@ -705,15 +705,12 @@ def test_a_signal_ends_it_quietly_once_the_request_in_flight_is_answered(number:
 
 def wait_until_refused(address: tuple[str, int]) -> None:
     """Return when the server takes no more connections, however long a loaded machine takes for that."""
-<<<<<<< HEAD
-    with suppress(ConnectionError):
-        while True:
-=======
     while True:
         try:
->>>>>>> main
             socket.create_connection(address).close()
-            time.sleep(0.01)
+        except ConnectionError:
+            return
+        time.sleep(0.01)
 
 
 @posix
