@@ -66,6 +66,7 @@ def test_batches_may_be_cancelled_in_any_order(order: list[int], size: int) -> N
         comparison.step(cancel, (2,))
 
 
+@pytest.mark.slow
 def test_no_history_of_three_commands_about_expiry_tells_the_engine_from_the_oracle() -> None:
     born = call(
         "vector_stores.create", file_ids=["file-a"], expires_after={"anchor": "last_active_at", "days": 1}
