@@ -15,11 +15,11 @@ from attrs import evolve
 
 from benchmarks import documents, goals, machine, report
 from benchmarks.contenders import TITLES
+from benchmarks.fixtures import Fixtures
 from benchmarks.groups import group
 from benchmarks.presets import DEFAULT, FULL, PRESETS, QUICK, Preset
 from benchmarks.results import Load, Result, Run
 from benchmarks.run import LEAST_SIZE, MOST_SIZE, WORKS, chosen, measured, parsed_sizes
-from benchmarks.stage import Stage
 from benchmarks.work import Work
 
 INTERRUPTED = 130
@@ -109,9 +109,15 @@ def refuse_contradictions(given: argparse.Namespace) -> None:
             )
 
 
-def preset_for(given: argparse.Namespace) -> Preset:
-    """Return the preset that the arguments choose."""
-    return PRESETS[given.preset or (FULL.name if given.docs else DEFAULT.name)]
+def chosen_by(given: argparse.Namespace) -> tuple[Preset, list[Work], list[int]]:
+    """Return the preset, the works and the sizes to measure.
+
+    Raise ``ValueError`` for works and sizes that there are not, and for options that contradict each other.
+    """
+    refuse_contradictions(given)
+    preset = PRESETS[given.preset or (FULL.name if given.docs else DEFAULT.name)]
+    sizes = list(preset.sizes) if given.sizes is None else parsed_sizes(given.sizes)
+    return preset, chosen(given.only or preset.works), sizes
 
 
 class _Progress:
@@ -140,8 +146,8 @@ def measure(works: Sequence[Work], sizes: Sequence[int], preset: Preset) -> Run:
     before = highest = machine.load()
     results: list[Result] = []
     complete = False
-    with Stage() as stage:
-        stage.look()
+    with Fixtures() as fixtures:
+        fixtures.try_all()
         run = Run(
             date=f"{datetime.now(UTC):%Y-%m-%d}",
             machine=machine.machine(),
@@ -152,12 +158,12 @@ def measure(works: Sequence[Work], sizes: Sequence[int], preset: Preset) -> Run:
             contenders=TITLES,
             results=(),
         )
-        most = {kind.key: kind.most for kind in stage.present()}
-        absent = [*report.missing(stage.missing, TITLES), *report.bounded(most, sizes, TITLES)]
+        most = {kind.key: kind.most for kind in fixtures.present()}
+        absent = [*report.missing(fixtures.missing, TITLES), *report.bounded(most, sizes, TITLES)]
         show([*report.heading(run), *absent, ""])
         start = perf_counter()
         try:
-            for work, found in measured(works, sizes, stage, preset.pace, progress):
+            for work, found in measured(works, sizes, fixtures, preset.pace, progress):
                 progress("")
                 results += found
                 highest = max(highest, machine.load())
@@ -189,19 +195,16 @@ def listing() -> list[str]:
     lines = []
     for name in dict.fromkeys(group(work.name) for work in WORKS):
         lines.append(f"{name}:")
-        lines += [f"  {work.name:34} {work.title}" for work in WORKS if group(work.name) == name]
+        lines += [f"  {work.name:36} {work.title}" for work in WORKS if group(work.name) == name]
         lines.append("")
-    return [*lines, "contenders:", *(f"  {key:34} {title}" for key, title in TITLES.items())]
+    return [*lines, "contenders:", *(f"  {key:36} {title}" for key, title in TITLES.items())]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments say; return the exit status."""
     given = parser().parse_args(arguments)
     try:
-        refuse_contradictions(given)
-        preset = preset_for(given)
-        works = chosen(given.only or preset.works)
-        sizes = parsed_sizes(given.sizes) if given.sizes is not None else list(preset.sizes)
+        preset, works, sizes = chosen_by(given)
         old = read(given.compare) if given.compare else None
         run = read(given.given) if given.given else None
         if given.plot or given.docs:

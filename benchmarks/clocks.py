@@ -43,8 +43,13 @@ class Clocks:
     own: bool = True
     """Whether this process's CPU time is part of the cost; not if this process only generates the load."""
 
+    waits: str = ""
+    """What the contender waits for, such as ``the disk``: that is part of the cost, and not of the CPU time."""
+
     def lacks(self) -> str:
         """Return what the CPU time does not include, or ``""``."""
+        if self.waits:
+            return f"without the wait for {self.waits}"
         return "" if all(cpu_clock(pid) is not None for pid in self.processes()) else OWN_ONLY
 
     def start(self) -> Callable[[], Spent]:

@@ -1,7 +1,7 @@
-"""The API over HTTP beside a handler that answers a constant body, on each way that a request can come.
+"""The API over HTTP beside a handler that returns a constant body, by each way that a request can come.
 
-``python -m benchmarks.http`` is that handler behind uvicorn, as ``vsbatch serve`` runs it: it reads the bodies to
-answer with from its standard input, as JSON by path and query.
+``python -m benchmarks.http`` is that handler behind uvicorn, as ``vsbatch serve`` runs it: it reads the
+bodies from its standard input, as JSON by path and query.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any, ClassVar
 
 from attrs import define, field, frozen
 
-from benchmarks.answers import Asked, Listing, Record
 from benchmarks.clocks import Clocks
 from benchmarks.contenders import OpenAIResponses, Ours
+from benchmarks.fixtures import Fixtures, WrongResult, file_ids
 from benchmarks.measure import Entry, Task
-from benchmarks.stage import Stage, WrongAnswer, file_ids
+from benchmarks.model import Listing, Query, Record
 from benchmarks.work import Pace, Ready, Work, equal, middle, same_page
 from vsbatch_core.adapters.asgi import Receive, Scope, Send
 from vsbatch_core.adapters.http import Api, Request, Response
@@ -36,26 +36,26 @@ BURST = 25
 """Requests that each connection sends, one after the other, each time."""
 
 LATEST = 60
-"""Seconds after which a burst that has not come back is given up."""
+"""Seconds after which a burst without a response is given up."""
 
 HEADERS = (("accept", "application/json"), ("authorization", "Bearer none-needed"), ("user-agent", "benchmark"))
 CONSTANT = "constant"
-"""The contender that answers a body that lies ready: the floor of whoever answers over HTTP."""
+"""The contender that returns a prepared body: the floor of any server."""
 
 
 @frozen
 class Constant(Api):
-    """An API that answers every request with the response that it was given."""
+    """An API that returns the same response to every request."""
 
     response: Response = field(kw_only=True)
 
-    def dispatch(self, request: Request) -> Response:  # noqa: ARG002 - that is the point
-        """The response."""
+    def dispatch(self, request: Request) -> Response:  # noqa: ARG002 - any request
+        """Return the response."""
         return self.response
 
 
 def target(what: str, store_id: str, batch_id: str, after: str) -> str:
-    """What is asked for: a batch, or a page of so many from the middle."""
+    """Return the path and query of a batch, or of a page from the middle."""
     store = f"/v1/vector_stores/{store_id}"
     if what == "batch":
         return f"{store}/file_batches/{batch_id}"
@@ -63,16 +63,16 @@ def target(what: str, store_id: str, batch_id: str, after: str) -> str:
 
 
 def request_for(target: str) -> Request:
-    """The request for a target."""
+    """Return the request for a target."""
     path, _, query = target.partition("?")
     return Request("GET", path, query, HEADERS)
 
 
-def answered(api: Api, request: Request) -> Response:
-    """The API's response; raise ``WrongAnswer`` unless it is a success."""
+def successful(api: Api, request: Request) -> Response:
+    """Return the API's response; raise ``WrongResult`` unless it is a success."""
     response = api.dispatch(request)
     if response.status != 200:
-        raise WrongAnswer(f"{request.path}: {response}")
+        raise WrongResult(f"{request.path}: {response}")
     return response
 
 
@@ -81,36 +81,36 @@ TITLES = {"batch": "retrieve a batch", "page-20": "page of 20", "page-100": "pag
 
 @frozen
 class Dispatched(Work):
-    """Through ``dispatch``, which reads a request and answers a response, without any server."""
+    """Through ``dispatch``, which takes a request and returns a response, without any server."""
 
     what: str
 
-    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+    def ready(self, fixtures: Fixtures, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
         """See ``Work``."""
-        ours = stage.ours(n)
+        ours = fixtures.ours(n)
         api = Api(ours.engine)
-        asked = request_for(target(self.what, ours.id, ours.batches[0], middle(stage.model(n))))
-        response = answered(api, asked)
-        check_body(self.what, json.loads(response.body), stage, n)
-        yield Entry(Ours.key, n, partial(api.dispatch, asked))
-        yield Entry(CONSTANT, n, partial(Constant(ours.engine, response=response).dispatch, asked))
+        query = request_for(target(self.what, ours.id, ours.batches[0], middle(fixtures.model(n))))
+        response = successful(api, query)
+        check_body(self.what, json.loads(response.body), fixtures, n)
+        yield Entry(Ours.key, n, partial(api.dispatch, query))
+        yield Entry(CONSTANT, n, partial(Constant(ours.engine, response=response).dispatch, query))
 
 
-def check_body(what: str, body: Any, stage: Stage, n: int) -> None:
-    """Raise ``WrongAnswer`` unless the body says what the model does."""
+def check_body(what: str, body: Any, fixtures: Fixtures, n: int) -> None:
+    """Raise ``WrongResult`` unless the body says what the model does."""
     if what == "batch":
         counts = body["file_counts"]
         found = counts["in_progress"], counts["completed"], counts["failed"], counts["cancelled"]
-        equal(found, stage.model(n).counts(0))
+        equal(found, fixtures.model(n).counts(0))
     else:
         files = [Record(f["id"], f["created_at"], f["status"], f["usage_bytes"]) for f in body["data"]]
-        same_page(Listing(tuple(files), body["has_more"]), right_page(what, stage, n))
+        same_page(Listing(tuple(files), body["has_more"]), right_page(what, fixtures, n))
 
 
-def right_page(what: str, stage: Stage, n: int) -> Listing:
-    """What is right for a page from the middle."""
-    model = stage.model(n)
-    return model.page(Asked(int(what.removeprefix("page-")), after=middle(model)))
+def right_page(what: str, fixtures: Fixtures, n: int) -> Listing:
+    """Return the right page from the middle."""
+    model = fixtures.model(n)
+    return model.page(Query(int(what.removeprefix("page-")), after=middle(model)))
 
 
 @frozen
@@ -119,56 +119,58 @@ class Client(Work):
 
     what: str
 
-    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+    def ready(self, fixtures: Fixtures, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
         """See ``Work``."""
         from vsbatch_core.adapters.openai import client  # noqa: PLC0415 - an optional extra
 
-        ours = stage.ours(n)
+        ours = fixtures.ours(n)
         api = Api(ours.engine)
-        after = middle(stage.model(n))
-        asked = request_for(target(self.what, ours.id, ours.batches[0], after))
-        constant = Constant(ours.engine, response=answered(api, asked))
+        after = middle(fixtures.model(n))
+        query = request_for(target(self.what, ours.id, ours.batches[0], after))
+        constant = Constant(ours.engine, response=successful(api, query))
         for key, served in ((Ours.key, api), (CONSTANT, constant)):
-            sdk = stage.keep(client(served))
+            sdk = fixtures.keep(client(served))
             task = self.call(sdk, ours.id, ours.batches[0], after)
-            yield self.checked(key, n, task, stage)
+            yield self.checked(key, n, task, fixtures)
         # A mock's router catches the requests of all clients, so there can be only one at a time.
-        mocks = n == FILES and self.what != "batch" and any(kind is OpenAIResponses for kind in stage.present())
+        mocks = (
+            n == FILES and self.what != "batch" and any(kind is OpenAIResponses for kind in fixtures.present())
+        )
         if mocks and find_spec("openai_responses"):
-            sdk = stage.keep_once("mock", partial(mocked, stage, n))
-            yield self.checked(OpenAIResponses.key, n, self.call(sdk, ours.id, "", after), stage)
+            sdk = fixtures.keep_once("mock", partial(mocked, fixtures, n))
+            yield self.checked(OpenAIResponses.key, n, self.call(sdk, ours.id, "", after), fixtures)
 
     def call(self, sdk: Any, store_id: str, batch_id: str, after: str) -> Task:
-        """The client's call for what is asked for."""
+        """Return the client's call for the target."""
         stores = sdk.vector_stores
         if self.what == "batch":
             return partial(stores.file_batches.retrieve, batch_id, vector_store_id=store_id)
         limit = int(self.what.removeprefix("page-"))
         return partial(stores.files.list, store_id, limit=limit, order="asc", after=after)
 
-    def checked(self, contender: str, n: int, task: Task, stage: Stage) -> Ready:
-        """The contender, if its answer is right."""
+    def checked(self, contender: str, n: int, task: Task, fixtures: Fixtures) -> Ready:
+        """Return the contender, ready to be timed if its result is right."""
         start = perf_counter()
-        answer: Any = task()
+        returned: Any = task()
         one = perf_counter() - start
         try:
-            check_body(self.what, answer.model_dump(), stage, n)
-        except WrongAnswer as error:
+            check_body(self.what, returned.model_dump(), fixtures, n)
+        except WrongResult as error:
             return self.wrong(contender, n, str(error))
         return Entry(contender, n, task, one=one)
 
 
 @contextmanager
-def mocked(stage: Stage, n: int) -> Iterator[Any]:
-    """A client of openai-responses, over a store with the same files."""
+def mocked(fixtures: Fixtures, n: int) -> Iterator[Any]:
+    """Yield a client of openai-responses, over a store with the same files."""
     import openai  # noqa: PLC0415 - an optional extra
 
     mock: Any = import_module("openai_responses").OpenAIMock()
     with mock.router, openai.OpenAI(api_key="none-needed", max_retries=0) as sdk:
         store = sdk.vector_stores.create(name="bench")
-        store.id = stage.ours(n).id
+        store.id = fixtures.ours(n).id
         mock.state.vector_stores.put(store)
-        contender: Any = stage.made(OpenAIResponses, n).contender
+        contender: Any = fixtures.made(OpenAIResponses, n).contender
         mock.state.vector_stores.files = contender.files
         yield sdk
 
@@ -177,7 +179,7 @@ def mocked(stage: Stage, n: int) -> Iterator[Any]:
 
 
 class Connection(asyncio.Protocol):
-    """A kept-alive connection that sends one request after the other, each when the last was answered."""
+    """A kept-alive connection that sends one request after the other, each after the response to the last."""
 
     def __init__(self, sent: bytes) -> None:
         self._sent = sent
@@ -188,11 +190,11 @@ class Connection(asyncio.Protocol):
         self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way to send."""
+        """Keep the transport."""
         self._transport: Any = transport
 
     def burst(self, requests: int) -> asyncio.Future[bytes]:
-        """Send so many requests; the future is the last body."""
+        """Send this many requests; return the future of the last body."""
         self._left = requests
         self.done = asyncio.get_running_loop().create_future()
         self._transport.write(self._sent)
@@ -211,7 +213,7 @@ class Connection(asyncio.Protocol):
         if len(received) < self._length:
             return
         if len(received) > self._length or not received.startswith(b"HTTP/1.1 200 "):
-            self.connection_lost(RuntimeError(f"an answer that was not asked for: {bytes(received[:200])!r}"))
+            self.connection_lost(RuntimeError(f"a response to no request: {bytes(received[:200])!r}"))
             return
         self._body = bytes(received.partition(b"\r\n\r\n")[2]) if self._left == 1 else b""
         received.clear()
@@ -223,7 +225,7 @@ class Connection(asyncio.Protocol):
             self.done.set_result(self._body)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Have whoever waits fail."""
+        """Fail the future that is waited for."""
         if not self.done.done():
             self.done.set_exception(error or ConnectionError("the server closed the connection"))
 
@@ -251,7 +253,7 @@ class Load:
         ]
 
     def __call__(self) -> None:
-        """Have every connection send a burst; raise ``RuntimeError`` unless all answer the body that is known."""
+        """Send a burst on every connection; raise ``RuntimeError`` unless all responses have the known body."""
         bodies = self._loop.run_until_complete(asyncio.wait_for(self._burst(), LATEST))
         if set(bodies) != {self._body}:
             raise RuntimeError(f"other bodies than {self._body!r}: {set(bodies)!r}")
@@ -297,7 +299,7 @@ class Servers:
 
 @contextmanager
 def servers() -> Iterator[Servers]:
-    """Both, with the same store of ``FILES`` files."""
+    """Yield both, with the same store of ``FILES`` files."""
     import openai  # noqa: PLC0415 - an optional extra
 
     with ExitStack() as stack:
@@ -328,17 +330,17 @@ class OverUvicorn(Work):
     longer: ClassVar[float] = 10.0
     what: str
 
-    def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:  # noqa: ARG002 - see Work
-        """One: what is served does not depend on it."""
+    def sizes(self, wanted: Sequence[int], pace: Pace) -> list[int]:  # noqa: ARG002 - see Work
+        """Return one size: what is served does not depend on it."""
         return [FILES]
 
-    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+    def ready(self, fixtures: Fixtures, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
         """See ``Work``."""
-        both = stage.keep_once("servers", servers)
+        both = fixtures.keep_once("servers", servers)
         path = both.targets[self.what]
         for contender, port in both.ports.items():
             load = Load(both.loop, port, path, both.bodies[path].encode())
-            stage.call_at_end(load.close)
+            fixtures.call_at_end(load.close)
             clocks = Clocks(partial(tuple, [both.pids[contender]]), own=False)
             yield Entry(contender, n, load, operations=CONNECTIONS * BURST, clocks=clocks)
 
@@ -354,7 +356,7 @@ WORKS: list[Work] = [
 
 
 def constant_server(bodies: dict[str, str]) -> None:
-    """Answer with these bodies, by path and query, until a signal says to stop."""
+    """Serve these bodies, by path and query, until a signal says to stop."""
     known = {target.replace("?", "").encode(): body.encode() for target, body in bodies.items()}
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:

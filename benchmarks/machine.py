@@ -26,7 +26,7 @@ PACKAGES = (
 
 
 def machine() -> Machine:
-    """What a reader has to know to place the figures; no name of the machine, no path."""
+    """Return what a reader has to know about the machine; not its name, and no path."""
     return Machine(
         cpu=cpu(),
         cores=cores(),
@@ -41,7 +41,7 @@ def machine() -> Machine:
 
 
 def cpu() -> str:
-    """The model of the processor, as the system names it."""
+    """Return the model of the processor, as the system names it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -52,14 +52,14 @@ def cpu() -> str:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def load() -> float:
-    """The load average over the last minute; -1 where the system keeps none."""
+    """Return the load average over the last minute; -1 where the system keeps none."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else -1.0
 
 
@@ -74,6 +74,6 @@ def _redis() -> str:
     program = shutil.which("redis-server")
     if program is None:
         return ""
-    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
-    words = [word for word in answer.stdout.split() if word.startswith("v=")]
+    returned = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    words = [word for word in returned.stdout.split() if word.startswith("v=")]
     return words[0].removeprefix("v=") if words else "unknown"

@@ -40,12 +40,12 @@ class Figures:
 
     @property
     def taken(self) -> list[float]:
-        """The figures of the rounds in which the contender had its turn."""
+        """Return the figures of the rounds in which the contender had its turn."""
         return [cost for cost in self.rounds if cost is not None]
 
     @property
     def median(self) -> float:
-        """The median over the rounds."""
+        """Return the median over the rounds."""
         return median(self.taken)
 
 
@@ -59,7 +59,7 @@ class Times:
 
 @frozen
 class Ratio:
-    """How many times one's cost another's is: the median over the rounds, and the middle half of them."""
+    """One cost as a multiple of another: the median over the rounds, and their middle half."""
 
     median: float
     low: float
@@ -82,11 +82,11 @@ class Ratio:
 
     @property
     def draw(self) -> bool:
-        """Whether the spread crosses 1: who is faster cannot be said."""
+        """Return whether the spread crosses 1: it cannot be said who is faster."""
         return self.low <= 1 <= self.high
 
     def differs(self, other: Ratio, *, least: float = 0.05) -> bool:
-        """Whether the two differ beyond noise: the middle halves are apart, and the medians by 5 per cent.
+        """Return whether the two differ beyond noise: middle halves apart, medians by more than 5 per cent.
 
         The middle halves are those within one run.  Two runs differ by more than that (where things came to lie
         in memory), which is what the 5 per cent are for.
@@ -96,7 +96,7 @@ class Ratio:
 
 
 def exponent(points: Iterable[tuple[float, float]]) -> float | None:
-    """The exponent k of cost = c * n**k, fitted to pairs (n, cost) by least squares on logarithms.
+    """Return the exponent k of cost = c * n**k, fitted to pairs (n, cost) by least squares on logarithms.
 
     ``None`` if there are fewer than two sizes.  0 is a cost that does not grow, 1 one that grows with n.
     """
@@ -161,12 +161,12 @@ class Entry:
         self.number = max(1, round(self.number * seconds / spent))
 
     def _twice(self) -> float:
-        """The better of two: what was interrupted, or cold, would leave turns that are too short."""
+        """Return the better of two: one that was interrupted, or cold, would leave turns that are too short."""
         assert self.task is not None
         return min(timed([self.task] * self.number), timed([self.task] * self.number))
 
     def turn(self) -> Spent:
-        """Have one turn; return the seconds that one operation took."""
+        """Take one turn; return the seconds that one operation took."""
         if self.task is not None:
             task, repeat = self.task, range(self.number)
             stop = self.clocks.start()
@@ -193,7 +193,7 @@ def timed(tasks: Sequence[Task]) -> float:
 
 
 def turns(one: float, rounds: int, budget: float, patience: float = 1.0) -> int:
-    """How many turns of ``one`` seconds there is time for.
+    """Return how many turns of ``one`` seconds there is time for.
 
     As many as the budget allows, ``rounds`` at most.  If that is fewer than the least that says anything, it is
     that least, if ``patience`` times the budget allows it; else 0.
@@ -205,7 +205,7 @@ def turns(one: float, rounds: int, budget: float, patience: float = 1.0) -> int:
 
 
 def rounds_of(turns: int, rounds: int) -> list[int]:
-    """In which rounds it is one's turn: as many as given, evenly spread."""
+    """Return the rounds of so many turns, evenly spread."""
     return [turn * rounds // turns for turn in range(turns)]
 
 

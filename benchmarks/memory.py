@@ -12,14 +12,14 @@ from pathlib import Path
 from attrs import frozen
 
 from benchmarks.contenders import CONTENDERS
+from benchmarks.fixtures import BATCH, START, Fixtures, file_ids
 from benchmarks.measure import Figures
 from benchmarks.results import Result
-from benchmarks.stage import BATCH, START, Stage, file_ids
 from benchmarks.work import Pace, Ready, Work
 
 
 def peak(pid: int | None = None) -> int:
-    """The peak resident set of this process, or on Linux of another, in bytes."""
+    """Return the peak resident set of this process, or on Linux of another, in bytes."""
     status = Path(f"/proc/{'self' if pid is None else pid}/status")
     if status.exists():
         # Not ru_maxrss, which on Linux goes on from the process that started this one.
@@ -31,13 +31,13 @@ def peak(pid: int | None = None) -> int:
 
 
 def ids_of(n: int) -> Iterator[list[str]]:
-    """The ids of ``n`` files, made batch by batch."""
+    """Yield the ids of ``n`` files, batch by batch."""
     for first in range(0, n, BATCH):
         yield file_ids(min(BATCH, n - first), f"file-{first:07x}-"[:13])
 
 
 def kept(contender: str, n: int) -> float:
-    """Attach ``n`` files, complete each; bytes for each, its id and all indexes included."""
+    """Attach ``n`` files and complete each; return the bytes for each, its id and all indexes included."""
     (kind,) = (kind for kind in CONTENDERS if kind.key == contender)
     with kind() as store:
         processes = (None, *store.pids())
@@ -57,14 +57,14 @@ class Memory(Work):
     measured: Callable[[str, int], list[str]]
     """The command that prints them."""
 
-    def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:
-        """The largest, and another for those that are not tried with that."""
-        most = min(max(asked), pace.longest)
+    def sizes(self, wanted: Sequence[int], pace: Pace) -> list[int]:
+        """Return the largest, and another for those that are not tried with that."""
+        most = min(max(wanted), pace.longest)
         return sorted({most, min(most, 100_000)})
 
-    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+    def ready(self, fixtures: Fixtures, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
         """See ``Work``; each is measured at once."""
-        for kind in stage.present():
+        for kind in fixtures.present():
             if self.word in kind.unable:
                 yield self.left_out(kind.key, n, kind.unable[self.word])
             elif n <= kind.most:
@@ -72,10 +72,10 @@ class Memory(Work):
 
 
 def printed(arguments: list[str]) -> float:
-    """The number that a module of ours prints."""
+    """Return the number that a module of ours prints."""
     command = [sys.executable, "-m", *arguments]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own module
-    return float(answer.stdout)
+    returned = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own module
+    return float(returned.stdout)
 
 
 WORKS: list[Work] = [

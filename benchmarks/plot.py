@@ -80,7 +80,7 @@ def require() -> None:
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
-    """A figure of so many inches, drawn as set here whatever the user has set for their own."""
+    """Yield a figure of this size in inches, whose style is set here and not by the user."""
     require()
     import matplotlib as mpl  # noqa: PLC0415 - an optional extra
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
@@ -107,7 +107,7 @@ def save(drawn: Figure, path: Path) -> Path:
 
 
 def label(seconds: float) -> str:
-    """A cost as it stands at an axis."""
+    """Return a cost as it is written at an axis."""
     for factor, name in reversed(UNITS):
         if seconds >= factor * 0.999:
             return f"{number(seconds / factor)} {name.split()[1]}"
@@ -115,17 +115,17 @@ def label(seconds: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """A ratio as it stands at an axis, where powers of ten do."""
+    """Return a ratio as it is written at an axis, beside powers of ten."""
     return superscript(round(log10(ratio))) if ratio >= 1e4 else number(ratio)
 
 
 def superscript(power: int) -> str:
-    """A power of ten."""
+    """Return a power of ten."""
     return "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def legend(drawn: Figure, run: Run, shown: dict[str, Any]) -> None:
-    """Name who is drawn, below, in as many columns as there is room for."""
+    """Draw a legend below, in as many columns as fit."""
     order = [key for key in STYLES if key in shown]
     names = [run.contenders.get(key, key) for key in order]
     drawn.legend(
@@ -137,7 +137,7 @@ def legend(drawn: Figure, run: Run, shown: dict[str, Any]) -> None:
 
 
 def legend_columns(names: Sequence[str], width: float) -> int:
-    """How many names stand side by side on so many inches."""
+    """Return how many names fit side by side on so many inches."""
     each = 0.75 + 0.075 * max(map(len, names), default=0)
     return max(1, min(len(names), int(width / each)))
 
@@ -158,12 +158,12 @@ def shared_clock(results: Sequence[Result]) -> Clock:
 
 
 def drawable(run: Run, works: Sequence[str]) -> list[str]:
-    """The works with times at more than one size."""
+    """Return the works with times at more than one size."""
     return [work for work in works if len({result.n for result, _ in timed(run.of(work))}) > 1]
 
 
 def costs(run: Run, works: Sequence[str], *, columns: int = 3) -> Iterator[Figure]:
-    """One panel for each work that has more than one size: a line for each contender, its middle half shaded."""
+    """Yield a figure with a panel for each work of several sizes, and in it a line for each contender."""
     works = drawable(run, works)
     if not works:
         return
@@ -181,7 +181,7 @@ def costs(run: Run, works: Sequence[str], *, columns: int = 3) -> Iterator[Figur
         for panel in panels[len(works) :]:
             panel.set_axis_off()
         legend(drawn, run, shown)
-        drawn.supylabel("one operation, in CPU time unless it says otherwise", color=INK, fontsize=9)
+        drawn.supylabel("one operation, CPU time", color=INK, fontsize=9)
         yield drawn
 
 
@@ -233,7 +233,7 @@ def _costs(panel: Any, run: Run, work: str, shown: dict[str, Any]) -> None:
 
 
 def apart(values: Sequence[int], factor: float) -> list[int]:
-    """Of rising values those that are by this factor more than the last that was taken: room for words."""
+    """Return of rising values those that are larger by this factor than the last: so labels do not overlap."""
     taken = [values[0]]
     for value in values[1:]:
         if value > taken[-1] * factor:
@@ -256,7 +256,7 @@ def _middle_half(times: Figures) -> tuple[float, float]:
 
 
 def ratios(run: Run, works: Sequence[str]) -> Iterator[Figure]:
-    """For each work, at the largest size that others did too: what each takes over what ours does."""
+    """Yield a figure of bars: each contender over ours, at the largest size that others were measured at too."""
     groups = [(work, found) for work in works if (found := _ratios(run, work))]
     if not groups:
         return
@@ -321,7 +321,7 @@ def _ratios(run: Run, work: str) -> list[tuple[str, int, Any]]:
 
 def pictures(run: Run, folder: Path) -> Iterator[Path]:
     """Draw a picture of each kind for each group of works; yield the files."""
-    timed_works = [work for work in run.works() if timed(run.of(work))]
+    timed_works = [work for work in run.works() if timed(run.of(work)) and shared_clock(run.of(work)) != "bytes"]
     for name in dict.fromkeys(map(group, timed_works)):
         works = [work for work in timed_works if group(work) == name]
         for drawn in costs(run, works):

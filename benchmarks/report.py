@@ -8,7 +8,7 @@ from statistics import median
 from benchmarks.measure import Figures, Ratio
 from benchmarks.results import OURS, Clock, Result, Run, common_clock, grown, ratio, size, sizes
 
-FIRST, CLOCK, CELL = 35, 4, 22
+FIRST, CLOCK, CELL = 35, 4, 24
 """The widths of the columns: the contender's, the clock's, and each size's."""
 
 
@@ -121,9 +121,9 @@ def missing(what: dict[str, str], contenders: dict[str, str]) -> list[str]:
     return [f"not here: {contenders.get(key, key)} ({how})" for key, how in what.items()]
 
 
-def bounded(most: dict[str, int], asked: Sequence[int], contenders: dict[str, str]) -> list[str]:
+def bounded(most: dict[str, int], wanted: Sequence[int], contenders: dict[str, str]) -> list[str]:
     """Return the contenders that are not tried with the largest of the sizes."""
-    return [f"up to {size(n)} files: {contenders.get(key, key)}" for key, n in most.items() if n < max(asked)]
+    return [f"up to {size(n)} files: {contenders.get(key, key)}" for key, n in most.items() if n < max(wanted)]
 
 
 # Two runs

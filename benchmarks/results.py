@@ -41,7 +41,7 @@ class Result:
 
     @property
     def clocks(self) -> tuple[Clock, ...]:
-        """What was measured; the one first by which the contender is compared with others.
+        """Return what was measured; first the clock by which the contender is compared with others.
 
         That is CPU time, unless it does not include all of the cost.
         """
@@ -111,9 +111,9 @@ class Run:
         return None
 
     def ratio(self, work: str, other: str, n: int, one: str = OURS, at: int | None = None) -> Ratio | None:
-        """Return what ``other`` costs over what ``one`` costs, by the clock that suits both: see ``common_clock``.
+        """Return what ``other`` costs over what ``one`` costs, by the clock that suits both.
 
-        At the size ``n``; of ``one`` at the size ``at``, if that is given.
+        See ``common_clock``.  At the size ``n``; of ``one`` at the size ``at``, if that is given.
         """
         above, below = self.find(work, other, n), self.find(work, one, n if at is None else at)
         return ratio(above, below, common_clock(above, below))
@@ -138,8 +138,8 @@ class Run:
         found = data.pop("format", None) if isinstance(data, dict) else None
         if found != FORMAT:
             raise ValueError(
-                f"its format is {'not given' if found is None else repr(found)}, and only '{FORMAT}' can be read, "
-                "which holds CPU time beside wall time: measure again with --json"
+                f"its format is {'not given' if found is None else repr(found)}, and only '{FORMAT}' can be "
+                "read, which holds CPU time beside wall time: measure again with --json"
             )
         try:
             return cls(

@@ -8,16 +8,16 @@ from fnmatch import fnmatchcase
 
 from benchmarks import http, memory, simulation
 from benchmarks.contenders import TITLES
+from benchmarks.fixtures import Fixtures, WrongResult
 from benchmarks.groups import group
 from benchmarks.measure import Entry, Times, in_turns
 from benchmarks.results import Result
-from benchmarks.stage import Stage, WrongAnswer
-from benchmarks.work import CHANGES, LOOKS, PAGES, Encode, Pace, Work
+from benchmarks.work import CHANGES, PAGES, READS, Encode, Pace, Work
 
 WORKS: tuple[Work, ...] = (
     *PAGES,
-    *LOOKS,
-    Encode("json.encode", "page of 20 that is at hand to JSON bytes"),
+    *READS,
+    Encode("json.encode", "page of 20 to JSON bytes"),
     *http.WORKS,
     *CHANGES,
     *memory.WORKS,
@@ -80,15 +80,15 @@ LEAST_SIZE, MOST_SIZE = 200, 10_000_000
 
 
 def results_of(
-    work: Work, sizes: Sequence[int], stage: Stage, pace: Pace, tell: Callable[[str], object] = str
+    work: Work, sizes: Sequence[int], fixtures: Fixtures, pace: Pace, progress: Callable[[str], object] = str
 ) -> list[Result]:
     """Check every contender at every size, then time in turns all that were right; by contender and size."""
     entries: list[Entry] = []
     found: list[Result] = []
     slow: dict[str, list[tuple[int, float]]] = {}
     for n in work.sizes(sizes, pace):
-        tell(f"{work.name}: checks at {n:,}")
-        for ready in work.ready(stage, n, pace, slow):
+        progress(f"{work.name}: checks at {n:,}")
+        for ready in work.ready(fixtures, n, pace, slow):
             if isinstance(ready, Entry):
                 entries.append(ready)
                 slow.setdefault(ready.contender, []).append((n, ready.one))
@@ -96,7 +96,7 @@ def results_of(
                 found.append(ready)
                 if ready.left_out and (seen := slow.get(ready.contender)):
                     slow[ready.contender] = [*seen, (n, seen[-1][1] * n / seen[-1][0])]
-    tell(f"{work.name}: {len(entries)} contenders and sizes in turns")
+    progress(f"{work.name}: {len(entries)} contenders and sizes in turns")
     times = in_turns(
         entries,
         rounds=pace.rounds,
@@ -114,7 +114,7 @@ def _result(work: Work, entry: Entry, times: dict[tuple[str, int], Times]) -> Re
     if failed is None:
         try:
             entry.verify()
-        except WrongAnswer as error:
+        except WrongResult as error:
             failed = error
     if failed is not None:
         return work.wrong(entry.contender, entry.n, f"{type(failed).__name__}: {str(failed)[:200]}")
@@ -126,8 +126,12 @@ def _result(work: Work, entry: Entry, times: dict[tuple[str, int], Times]) -> Re
 
 
 def measured(
-    works: Iterable[Work], sizes: Sequence[int], stage: Stage, pace: Pace, tell: Callable[[str], object] = str
+    works: Iterable[Work],
+    sizes: Sequence[int],
+    fixtures: Fixtures,
+    pace: Pace,
+    progress: Callable[[str], object] = str,
 ) -> Iterator[tuple[Work, list[Result]]]:
-    """One work after the other, with what came out of it."""
+    """Yield one work after the other, with its results."""
     for work in works:
-        yield work, results_of(work, sizes, stage, pace, tell)
+        yield work, results_of(work, sizes, fixtures, pace, progress)

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 from benchmarks.contenders import Ours
+from benchmarks.fixtures import Fixtures, WrongResult
 from benchmarks.measure import Entry, Figures, Task
 from benchmarks.memory import ids_of, peak, printed
 from benchmarks.results import Result
-from benchmarks.stage import Stage, WrongAnswer
 from benchmarks.work import Pace, Ready, Work
 from vsbatch_core import Engine, SequentialIds, VirtualClock
 from vsbatch_core.simulation import Plan, Simulation
@@ -30,11 +30,11 @@ SERVICE = 1.5
 
 
 MOST = 100_000
-"""The largest run that the peers are asked for: a larger one takes minutes, and says no more."""
+"""The largest run of the peers: a larger one takes minutes, and says no more."""
 
 
 def served(n: int) -> Simulation:
-    """A simulation that has served ``n`` files."""
+    """Return a simulation that has served ``n`` files."""
     engine = Engine(clock=VirtualClock(), ids=SequentialIds())
     simulation = Simulation(engine, plan=Plan(workers=WORKERS, service=SERVICE))
     store_id = engine.vector_stores.create(name="bench").id
@@ -45,15 +45,15 @@ def served(n: int) -> Simulation:
 
 
 def ours(n: int) -> tuple[int, float]:
-    """How many files were served, and the makespan in simulated seconds."""
+    """Return how many files were served, and the makespan in simulated seconds."""
     simulation = served(n)
     return simulation.report.ended, simulation.now
 
 
 def process_per_worker(n: int) -> tuple[int, float]:
-    """All files wait in a ``Store``; each worker is a process that takes one after the other.
+    """Serve files that wait in a ``Store``; each worker is a process that takes one after the other.
 
-    The least that SimPy can be asked to do for this.
+    The least that SimPy can do for this.
     """
     import simpy  # noqa: PLC0415 - a peer, that is installed for tests alone
 
@@ -76,7 +76,7 @@ def process_per_worker(n: int) -> tuple[int, float]:
 
 
 def process_per_file(n: int) -> tuple[int, float]:
-    """As SimPy's own documentation writes it: a process for each file, a ``Resource`` of workers."""
+    """Serve files as SimPy's own documentation does: a process for each file, a ``Resource`` of workers."""
     import simpy  # noqa: PLC0415 - a peer, that is installed for tests alone
 
     env = simpy.Environment()
@@ -104,7 +104,7 @@ CONTENDERS: dict[str, Callable[[int], tuple[int, float]]] = {
 
 
 def right(n: int) -> tuple[int, float]:
-    """All files, in rounds of as many as there are workers."""
+    """Return the right result: all files, in rounds of as many as there are workers."""
     return n, -(-n // WORKERS) * SERVICE
 
 
@@ -114,16 +114,16 @@ class Simulated(Work):
 
     patience: ClassVar[float] = 60.0
 
-    def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:
-        """Up to the longest."""
-        return sorted({min(n, pace.longest) for n in asked})
+    def sizes(self, wanted: Sequence[int], pace: Pace) -> list[int]:
+        """Return the sizes, up to the longest."""
+        return sorted({min(n, pace.longest) for n in wanted})
 
-    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+    def ready(self, fixtures: Fixtures, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
         """See ``Work``."""
         if find_spec("simpy") is None:
-            stage.missing["simpy"] = "pip install simpy"
+            fixtures.missing["simpy"] = "pip install simpy"
         for contender, run in CONTENDERS.items():
-            if contender != Ours.key and "simpy" in stage.missing:
+            if contender != Ours.key and "simpy" in fixtures.missing:
                 continue
             if contender != Ours.key and n > MOST:
                 yield self.left_out(contender, n, f"not tried beyond {MOST:,}")
@@ -138,7 +138,7 @@ class Simulated(Work):
 
 
 def runs(run: Callable[[int], tuple[int, float]], n: int, number: int) -> list[Task]:
-    """So many runs."""
+    """Return so many runs."""
     return [partial(run, n)] * number
 
 
@@ -146,11 +146,11 @@ def runs(run: Callable[[int], tuple[int, float]], n: int, number: int) -> list[T
 class SimulatedMemory(Work):
     """Bytes a file at the end of a run."""
 
-    def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:
-        """The largest."""
-        return [min(max(asked), pace.longest)]
+    def sizes(self, wanted: Sequence[int], pace: Pace) -> list[int]:
+        """Return the largest."""
+        return [min(max(wanted), pace.longest)]
 
-    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+    def ready(self, fixtures: Fixtures, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
         """See ``Work``."""
         yield Result(self.name, Ours.key, n, bytes=Figures((printed(["benchmarks.simulation", str(n)]),)))
 
@@ -162,12 +162,12 @@ WORKS: list[Work] = [
 
 
 def main(n: int) -> float:
-    """Serve ``n`` files; bytes for each: ids, counts, indexes and what the report needs."""
+    """Serve ``n`` files; return the bytes for each: ids, counts, indexes and what the report needs."""
     served(1000)
     before = peak()
     simulation = served(n)
     if simulation.report.ended != n:
-        raise WrongAnswer(f"{simulation.report.ended} files; right: {n}")
+        raise WrongResult(f"{simulation.report.ended} files; right: {n}")
     return (peak() - before) / n
 
 

@@ -1,7 +1,7 @@
-"""The work that is measured: what is asked of each contender, and how its answer is checked.
+"""The work that is measured: what each contender has to do, and how its result is checked.
 
-Every contender does each work once before it is timed, and what it answers is compared with what the model of
-``answers`` says.  A wrong answer is reported, and the contender is not timed at that work and size.
+Every contender does each work once before it is timed, and its result is compared with that of the model.  A
+wrong result is reported, and the contender is not timed at that work and size.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any, ClassVar
 
 from attrs import field, frozen
 
-from benchmarks.answers import Asked, Counts, Listing, Model
 from benchmarks.clocks import Clocks
 from benchmarks.contenders import Contender, Missing
 from benchmarks.contenders.base import as_dict, dumped
 from benchmarks.contenders.floor import Floor
 from benchmarks.contenders.ours import Ours
+from benchmarks.fixtures import BATCH, USAGE, Filled, Fixtures, WrongResult, fill
 from benchmarks.measure import LEAST_TURNS, Entry, Task, timed
+from benchmarks.model import Counts, Listing, Model, Query
 from benchmarks.results import Result
-from benchmarks.stage import BATCH, USAGE, Filled, Stage, WrongAnswer, fill
 
 Ready = Entry | Result
 """A contender that is ready to be timed, or why it is not."""
@@ -61,28 +61,28 @@ class Work(ABC):
 
     @property
     def word(self) -> str:
-        """The first word of its name: by it contenders say what they are unable to do."""
+        """Return the first word of its name: by it contenders say what they are unable to do."""
         return self.name.partition(".")[0]
 
-    def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:  # noqa: ARG002 - for those that differ
-        """At which of the sizes that are asked for it is measured."""
-        return list(asked)
+    def sizes(self, wanted: Sequence[int], pace: Pace) -> list[int]:  # noqa: ARG002 - for those that differ
+        """Return at which of the wanted sizes it is measured."""
+        return list(wanted)
 
     @abstractmethod
-    def ready(self, stage: Stage, n: int, pace: Pace, slow: Slow) -> Iterator[Ready]:
-        """Each contender, checked.  ``slow`` says what one took at smaller sizes."""
+    def ready(self, fixtures: Fixtures, n: int, pace: Pace, slow: Slow) -> Iterator[Ready]:
+        """Yield each contender, checked.  ``slow`` says what one took at smaller sizes."""
 
     def left_out(self, contender: str, n: int, why: str) -> Result:
-        """A contender that is not measured."""
+        """Return the result of a contender that is not measured."""
         return Result(self.name, contender, n, left_out=why)
 
-    def wrong(self, contender: str, n: int, answer: str) -> Result:
-        """A contender that is wrong."""
-        return Result(self.name, contender, n, wrong=answer)
+    def wrong(self, contender: str, n: int, returned: str) -> Result:
+        """Return the result of a contender that is wrong."""
+        return Result(self.name, contender, n, wrong=returned)
 
 
 def foreseen(n: int, seen: list[tuple[int, float]]) -> float:
-    """About how many seconds one will take at size ``n``, by what it took at smaller ones; 0 if nobody knows.
+    """Return about how many seconds one will take at size ``n``, by smaller ones; 0 if that is not known.
 
     Costs that have not grown in step with the size so far are not taken to do so from here on.
     """
@@ -96,97 +96,97 @@ def foreseen(n: int, seen: list[tuple[int, float]]) -> float:
 class StoreWork(Work):
     """Work that is done on a contender's store."""
 
-    def ready(self, stage: Stage, n: int, pace: Pace, slow: Slow) -> Iterator[Ready]:
+    def ready(self, fixtures: Fixtures, n: int, pace: Pace, slow: Slow) -> Iterator[Ready]:
         """See ``Work``."""
-        for kind in list(stage.present()):
+        for kind in list(fixtures.present()):
             budget = pace.budget * self.patience
             if self.word in kind.unable:
                 yield self.left_out(kind.key, n, kind.unable[self.word])
                 continue
             if n > kind.most:
-                continue  # that is said once, for all works
+                continue  # which is reported once, for all works
             expected = foreseen(n, slow.get(kind.key, []))
             if expected * min(pace.rounds, LEAST_TURNS) > budget:
                 yield self.left_out(kind.key, n, f"not measured: one would take about {expected:.2g} s")
                 continue
             try:
-                yield self.entry(stage, stage.made(kind, n), budget / min(pace.rounds, LEAST_TURNS))
+                yield self.entry(fixtures, fixtures.made(kind, n), budget / min(pace.rounds, LEAST_TURNS))
             except Missing:
-                continue  # the stage knows, and it is said once, for all works
-            except WrongAnswer as error:
+                continue  # the fixtures have noted it, and it is reported once, for all works
+            except WrongResult as error:
                 yield self.wrong(kind.key, n, str(error))
-            except Exception as error:  # noqa: BLE001 - whatever a contender raises is its answer
+            except Exception as error:  # noqa: BLE001 - whatever a contender raises is its result
                 yield self.wrong(kind.key, n, f"{type(error).__name__}: {str(error)[:200]}")
 
     @abstractmethod
-    def entry(self, stage: Stage, filled: Filled, most: float) -> Entry:
-        """The contender, ready to be timed; raise ``WrongAnswer`` if what it answers is not right.
+    def entry(self, fixtures: Fixtures, filled: Filled, most: float) -> Entry:
+        """Return the contender, ready to be timed; raise ``WrongResult`` if its result is not right.
 
         One that took more than ``most`` seconds is tried again: the machine may have been busy.
         """
 
 
-# Looks
+# Reads
 
 
 @frozen
-class Look(StoreWork):
-    """Something that can be asked at will: ``task`` makes it ready, ``right`` compares what it answers."""
+class Read(StoreWork):
+    """Something that can be repeated: ``task`` prepares it, ``check`` compares its result with the model's."""
 
     task: Callable[[Contender, Model], Task]
     check: Callable[[Contender, Any, Model], None]
-    """Raise ``WrongAnswer`` if the contender's answer is not the model's."""
+    """Raise ``WrongResult`` if the contender's result is not the model's."""
 
-    def entry(self, stage: Stage, filled: Filled, most: float) -> Entry:
+    def entry(self, fixtures: Fixtures, filled: Filled, most: float) -> Entry:
         """See ``StoreWork``."""
-        contender, model = filled.contender, stage.model(filled.n)
+        contender, model = filled.contender, fixtures.model(filled.n)
         task = self.task(contender, model)
         start = perf_counter()
-        answer = task()
+        returned = task()
         one = perf_counter() - start
-        self.check(contender, answer, model)
+        self.check(contender, returned, model)
         if one > most:
             one = min(one, timed([task]))
         return Entry(contender.key, filled.n, task, one=one, clocks=Clocks(filled.pids))
 
 
 def equal(found: object, right: object) -> None:
-    """Raise ``WrongAnswer`` unless they are."""
+    """Raise ``WrongResult`` unless they are equal."""
     if found != right:
-        raise WrongAnswer(f"{found}; right: {right}")
+        raise WrongResult(f"{found}; right: {right}")
 
 
 def middle(model: Model) -> str:
-    """The id of the file in the middle."""
+    """Return the id of the file in the middle."""
     return model.files[len(model.files) // 2].record.id
 
 
-def page_work(limit: int, place: str, order: str, filter: str | None = None, cursor: str = "after") -> Look:
-    """A page of a store's files: the first, one in the middle, or the last full one."""
+def page_work(limit: int, place: str, order: str, filter: str | None = None, cursor: str = "after") -> Read:
+    """Return the work of a page of a store's files: the first, one in the middle, or the last full one."""
     words = [f"page-{limit}", place, order, *([filter] if filter else []), *(["before"] * (cursor == "before"))]
 
-    def asked(model: Model) -> Asked:
-        plain = Asked(limit, order, filter=filter)
+    def query(model: Model) -> Query:
+        plain = Query(limit, order, filter=filter)
         if place == "first":
             return plain
         if place == "middle":
-            return Asked(limit, order, **{cursor: middle(model)}, filter=filter)
+            return Query(limit, order, **{cursor: middle(model)}, filter=filter)
         span = limit if filter is None else 2 * limit  # every second file matches
         files = model.files
         last = files[-1 - span] if order == "asc" else files[span]
-        return Asked(limit, order, after=last.record.id, filter=filter)
+        return Query(limit, order, after=last.record.id, filter=filter)
 
-    def check(contender: Contender, answer: Any, model: Model) -> None:
-        same_page(contender.listing(answer), model.page(asked(model)))
+    def check(contender: Contender, returned: Any, model: Model) -> None:
+        same_page(contender.listing(returned), model.page(query(model)))
 
     said = f"page of {limit}: {place}, {order}" + f", {filter}" * bool(filter) + ", before" * (cursor == "before")
-    return Look(f"page.{'.'.join(words)[5:]}", said, lambda c, m: c.asking(asked(m)), check)
+    return Read(f"page.{'.'.join(words)[5:]}", said, lambda c, m: c.querying(query(m)), check)
 
 
 def same_page(found: Listing, right: Listing) -> None:
-    """Raise ``WrongAnswer`` unless the page is right as far as it says."""
+    """Raise ``WrongResult`` unless the page is right as far as it says."""
     if not found.agrees(right):
-        raise WrongAnswer(f"{found}; right: {right}")
+        raise WrongResult(f"{found}; right: {right}")
 
 
 PAGES = [
@@ -207,23 +207,23 @@ def _walked(contender: Contender, pages: Any, model: Model) -> None:
     right = [file.record for file in model.files]
     if found != right:
         ids = [record.id for record in found]
-        raise WrongAnswer(f"{len(found):,} files, {len(set(ids)):,} of them different; right: {len(right):,}")
+        raise WrongResult(f"{len(found):,} files, {len(set(ids)):,} of them different; right: {len(right):,}")
 
 
-def _file(contender: Contender, answer: Any, model: Model) -> None:
-    equal(contender.record(answer), model.file(middle(model)))
+def _file(contender: Contender, returned: Any, model: Model) -> None:
+    equal(contender.record(returned), model.file(middle(model)))
 
 
 def _counts(batch: int | None) -> Callable[[Contender, Any, Model], None]:
-    def check(contender: Contender, _answer: Any, model: Model) -> None:
+    def check(contender: Contender, _returned: Any, model: Model) -> None:
         equal(contender.counts(batch), model.counts(batch))
 
     return check
 
 
-def _body(_contender: Contender, answer: Any, model: Model) -> None:
-    right = model.page(Asked(after=middle(model)))
-    page = json.loads(answer)
+def _body(_contender: Contender, returned: Any, model: Model) -> None:
+    right = model.page(Query(after=middle(model)))
+    page = json.loads(returned)
     records = tuple(
         (file["id"], file["created_at"], file["status"], file["usage_bytes"]) for file in page["data"]
     )
@@ -239,15 +239,15 @@ def _body(_contender: Contender, answer: Any, model: Model) -> None:
     )
 
 
-def _saved(contender: Contender, answer: Any, model: Model) -> None:
-    _loaded(contender, type(contender).load(answer), model)
+def _saved(contender: Contender, returned: Any, model: Model) -> None:
+    _loaded(contender, type(contender).load(returned), model)
 
 
-def _loaded(_contender: Contender, answer: Any, model: Model) -> None:
-    with answer as loaded:
+def _loaded(_contender: Contender, returned: Any, model: Model) -> None:
+    with returned as loaded:
         equal(loaded.counts(), model.counts())
-        asked = Asked(order="desc", filter="completed", after=middle(model))
-        same_page(loaded.listing(loaded.page(asked)), model.page(asked))
+        query = Query(order="desc", filter="completed", after=middle(model))
+        same_page(loaded.listing(loaded.page(query)), model.page(query))
 
 
 def _loading(contender: Contender, _model: Model) -> Task:
@@ -258,52 +258,52 @@ def _replaying(contender: Contender, model: Model) -> Task:
     return contender.replaying(partial(fill, n=len(model.files)))
 
 
-LOOKS = [
-    Look("walk.100", "walk over all files, pages of 100", lambda c, _: partial(c.walk, 100), _walked),
-    Look("retrieve.file", "retrieve a file", lambda c, m: c.looking_at(middle(m)), _file),
-    Look("retrieve.batch", "retrieve a batch with its counts", lambda c, _: c.looking_at_counts(0), _counts(0)),
-    Look(
+READS = [
+    Read("walk.100", "walk over all files, pages of 100", lambda c, _: partial(c.walk, 100), _walked),
+    Read("retrieve.file", "retrieve a file", lambda c, m: c.reading(middle(m)), _file),
+    Read("retrieve.batch", "retrieve a batch with its counts", lambda c, _: c.reading_counts(0), _counts(0)),
+    Read(
         "retrieve.store",
         "retrieve a store with its counts",
-        lambda c, _: c.looking_at_counts(None),
+        lambda c, _: c.reading_counts(None),
         _counts(None),
     ),
-    Look(
+    Read(
         "json.page",
-        "page of 20 as JSON bytes, asked for and encoded",
-        lambda c, m: c.asking_json(Asked(after=middle(m))),
+        "page of 20 as JSON bytes, queried and encoded",
+        lambda c, m: c.querying_json(Query(after=middle(m))),
         _body,
     ),
-    Look("snapshot", "snapshot to bytes", lambda c, _: c.save, _saved),
-    Look("restore", "restore from bytes", _loading, _loaded),
-    Look("replay", "replay of all events", _replaying, _loaded),
+    Read("snapshot", "snapshot to bytes", lambda c, _: c.save, _saved),
+    Read("restore", "restore from bytes", _loading, _loaded),
+    Read("replay", "replay of all events", _replaying, _loaded),
 ]
 
 
 @frozen
 class Encode(Work):
-    """A page that is at hand, to JSON bytes: ours, ``json.dumps`` of freshly built dicts, and joined texts."""
+    """A page to JSON bytes: ours, ``json.dumps`` of freshly built dicts, and joined texts."""
 
-    def sizes(self, asked: Sequence[int], pace: Pace) -> list[int]:  # noqa: ARG002 - see Work
-        """It does not depend on the size."""
-        return [min(asked)]
+    def sizes(self, wanted: Sequence[int], pace: Pace) -> list[int]:  # noqa: ARG002 - see Work
+        """Return one size: it does not depend on it."""
+        return [min(wanted)]
 
-    def ready(self, stage: Stage, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
+    def ready(self, fixtures: Fixtures, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
         """See ``Work``."""
-        asked = Asked(after=middle(stage.model(n)))
-        page = stage.ours(n).page(asked)
+        query = Query(after=middle(fixtures.model(n)))
+        page = fixtures.ours(n).page(query)
         tasks: dict[str, Task] = {
-            Ours.key: stage.ours(n).encoding(asked),
+            Ours.key: fixtures.ours(n).encoding(query),
             "json-dumps": lambda: dumped([as_dict(file) for file in page.data], page.has_more),
         }
-        if Floor in stage.contenders:
-            floor = stage.made(Floor, n).contender
+        if Floor in fixtures.contenders:
+            floor = fixtures.made(Floor, n).contender
             assert isinstance(floor, Floor)
-            tasks[Floor.key] = floor.encoding(asked)
+            tasks[Floor.key] = floor.encoding(query)
         for contender, task in tasks.items():
             try:
-                _body(stage.ours(n), task(), stage.model(n))
-            except WrongAnswer as error:
+                _body(fixtures.ours(n), task(), fixtures.model(n))
+            except WrongResult as error:
                 yield self.wrong(contender, n, str(error))
             else:
                 yield Entry(contender, n, task)
@@ -314,26 +314,26 @@ class Encode(Work):
 
 @frozen
 class Change(StoreWork):
-    """Something that can be done only once: ``prepare`` makes one ready."""
+    """Something that can be done only once: ``prepare`` prepares one."""
 
     prepare: Callable[[Filled], Task]
     change: Counts
     """How the counts of the store change, whatever is prepared included."""
-    check: Callable[[Contender, Any], None] = field(default=lambda _contender, _answer: None)
-    """Raise ``WrongAnswer`` if what the first one answers is not right."""
+    check: Callable[[Contender, Any], None] = field(default=lambda _contender, _returned: None)
+    """Raise ``WrongResult`` if the first one's result is not right."""
     attached: int = 1
     """How many files one of them needs, or attaches: a turn is not to make the store an eighth larger."""
     operations: int = 1
     most: int = 20
     changes: ClassVar[bool] = True
 
-    def entry(self, stage: Stage, filled: Filled, most: float) -> Entry:  # noqa: ARG002 - see StoreWork
+    def entry(self, fixtures: Fixtures, filled: Filled, most: float) -> Entry:  # noqa: ARG002 - see StoreWork
         """See ``StoreWork``."""
         (task,) = self.prepared(filled, 1)
         start = perf_counter()
-        answer = task()
+        returned = task()
         one = perf_counter() - start
-        self.check(filled.contender, answer)
+        self.check(filled.contender, returned)
         filled.verify()
         if one > most:
             one = min(one, timed(self.prepared(filled, 1)))
@@ -349,7 +349,7 @@ class Change(StoreWork):
         )
 
     def prepared(self, filled: Filled, number: int) -> list[Task]:
-        """So many to be done; from a store of ``n`` files, and up to half as many again."""
+        """Return so many to be done; from a store of ``n`` files, and up to half as many again."""
         if filled.extra > filled.n // 2 or filled.left < number:
             filled.renew()
         for _ in range(number):
@@ -385,7 +385,7 @@ WALKED = 200
 def _delete_walking(filled: Filled) -> Task:
     number, ids, at = filled.fresh_batch(WALKED)
     filled.contender.attach(number, ids, at)
-    last = filled.contender.page(Asked(1, "desc", after=ids[0]))
+    last = filled.contender.page(Query(1, "desc", after=ids[0]))
     return partial(delete_walk, filled.contender, filled.contender.last(last), WALKED // 20)
 
 
@@ -393,7 +393,7 @@ def delete_walk(contender: Contender, after: str, pages: int) -> list[Any]:
     """Read so many pages of 20; after each, delete its last file, which is the cursor for the next."""
     found = []
     for _ in range(pages):
-        page = contender.page(Asked(after=after))
+        page = contender.page(Query(after=after))
         after = contender.last(page)
         contender.delete(after)
         found.append(page)
@@ -403,7 +403,7 @@ def delete_walk(contender: Contender, after: str, pages: int) -> list[Any]:
 def _seen_once(contender: Contender, pages: Any) -> None:
     ids = [record.id for page in pages for record in contender.listing(page).records]
     if len(ids) != WALKED or len(set(ids)) != WALKED:
-        raise WrongAnswer(f"{len(ids)} files, {len(set(ids))} of them different; right: {WALKED}")
+        raise WrongResult(f"{len(ids)} files, {len(set(ids))} of them different; right: {WALKED}")
 
 
 CHANGES = [

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vsbatch_core import arguments, paging
 from vsbatch_core import events as ev
+from vsbatch_core import paging, validation
 from vsbatch_core.batch import Batch
 from vsbatch_core.errors import (
     BatchAlreadyFinished,
@@ -43,12 +43,15 @@ AttributesArg = Mapping[str, str | int | float | bool]
 ObjectArg = Mapping[str, Any]
 
 
-def _begin(files: Iterable[arguments.NewFile], at: float, vector_store_id: str) -> tuple[VectorStoreFile, ...]:
+def _begin(
+    files: Iterable[validation.NewFile], at: float, vector_store_id: str, first: int
+) -> tuple[VectorStoreFile, ...]:
+    """Return the files as they begin, as attachments ``first`` and following."""
     created_at = int(at)
     return tuple(
         [
-            new_file(file_id, created_at, vector_store_id, "in_progress", 0, None, chunking, attributes)
-            for file_id, chunking, attributes in files
+            new_file(file_id, created_at, vector_store_id, "in_progress", 0, None, chunking, attributes, number)
+            for number, (file_id, chunking, attributes) in enumerate(files, first)
         ]
     )
 
@@ -77,14 +80,20 @@ class FileBatches:
         """
         ledger = self._ledger
         limits = ledger.profile.limits
-        new = arguments.batch_files(file_ids, files, attributes, chunking_strategy, limits)
+        new = validation.batch_files(file_ids, files, attributes, chunking_strategy, limits)
         ledger.require_known("files" if file_ids is None else "file_ids", new)
         with ledger.lock:
             store = ledger.store(vector_store_id)
             at = ledger.now(store)
             store.require_open(at)
             batch_id = ledger.new_id("vsfb_", store.batches)
-            ledger.commit(ev.FileBatchCreated(at, store.id, batch_id, _begin(new, at, store.id)))
+            first = len(store.rows)
+            files_begun = _begin(new, at, store.id, first)
+            ledger.commit(
+                ev.FileBatchCreated(
+                    at, store.id, batch_id, files_begun, first_attachment=first, version=store.version + 1
+                )
+            )
             return store.batches[batch_id].value(store.id, ledger.profile)
 
     def retrieve(self, batch_id: str, *, vector_store_id: str) -> VectorStoreFileBatch:
@@ -108,7 +117,8 @@ class FileBatches:
             drain = ledger.profile.cancel == "drain"
             if batch.tally["in_progress"]:
                 if not (drain and batch.cancel_asked):
-                    ledger.commit(ev.FileBatchCancelled(ledger.now(store), store.id, batch.id, drain))
+                    at = ledger.now(store)
+                    ledger.commit(ev.FileBatchCancelled(at, store.id, batch.id, drain, version=store.version + 1))
             elif ledger.profile.cancel_finished == "refuse":
                 raise BatchAlreadyFinished(batch.id, batch.value(store.id, ledger.profile).status)
             return batch.value(store.id, ledger.profile)
@@ -133,7 +143,7 @@ class FileBatches:
         if order is None:
             order = "desc"
         if type(limit) is not int or not 0 < limit <= limits.page or order not in ORDERS:
-            limit, order, filter, before, after = arguments.page(limit, order, filter, before, after, limits)
+            limit, order, filter, before, after = validation.page(limit, order, filter, before, after, limits)
         with ledger.lock:
             try:
                 store = ledger.stores[vector_store_id]
@@ -142,7 +152,7 @@ class FileBatches:
                 above = None if after is None else store.batch_place(batch, "after", after)
                 below = None if before is None else store.batch_place(batch, "before", before)
             except (KeyError, TypeError, UnknownCursor):  # TypeError: an argument that can not be hashed
-                arguments.page(limit, order, filter, before, after, limits)
+                validation.page(limit, order, filter, before, after, limits)
                 _batch(ledger.store(vector_store_id), batch_id)
                 raise
             data, more = paging.page(index, store.rows, batch.first, batch.stop, order, limit, above, below)
@@ -173,7 +183,7 @@ def _batch(store: Store, batch_id: Any) -> Batch:
     try:
         return store.batches[batch_id]
     except (KeyError, TypeError):  # TypeError: an argument that can not be hashed
-        arguments.own_id("batch_id", batch_id, "vsfb_")
+        validation.own_id("batch_id", batch_id, "vsfb_")
         raise FileBatchNotFound(batch_id, store.id) from None
 
 
@@ -201,17 +211,18 @@ class Files:
         if file_id is None:
             raise MissingParameter("file_id")
         new = (
-            arguments.string("file_id", file_id, least=1),
-            arguments.chunking_strategy(chunking_strategy, limits),
-            arguments.attributes(attributes, limits),
+            validation.string("file_id", file_id, least=1),
+            validation.chunking_strategy(chunking_strategy, limits),
+            validation.attributes(attributes, limits),
         )
         ledger.require_known("file_id", (new,))
         with ledger.lock:
             store = ledger.store(vector_store_id)
             at = ledger.now(store)
             store.require_open(at)
-            (file,) = _begin((new,), at, store.id)
-            ledger.commit(ev.FileAttached(at, store.id, file))
+            number = len(store.rows)
+            (file,) = _begin((new,), at, store.id, number)
+            ledger.commit(ev.FileAttached(at, store.id, file, version=store.version + 1, attachment=number))
             return store.rows[store.latest[file_id]]
 
     def retrieve(self, file_id: str, *, vector_store_id: str) -> VectorStoreFile:
@@ -224,11 +235,12 @@ class Files:
     def update(self, file_id: str, *, vector_store_id: str, attributes: AttributesArg | None) -> VectorStoreFile:
         """Replace the file's attributes; ``None`` takes all away (documented).  O(1)."""
         ledger = self._ledger
-        new = arguments.attributes(attributes, ledger.profile.limits)
+        new = validation.attributes(attributes, ledger.profile.limits)
         with ledger.lock:
             store = ledger.store(vector_store_id)
             row = _row(store, file_id)
-            ledger.commit(ev.FileUpdated(ledger.now(store), store.id, file_id, new))
+            at = ledger.now(store)
+            ledger.commit(ev.FileUpdated(at, store.id, file_id, new, version=store.version + 1, attachment=row))
             return store.rows[row]
 
     def list(
@@ -246,7 +258,7 @@ class Files:
         if order is None:
             order = "desc"
         if type(limit) is not int or not 0 < limit <= limits.page or order not in ORDERS:
-            limit, order, filter, before, after = arguments.page(limit, order, filter, before, after, limits)
+            limit, order, filter, before, after = validation.page(limit, order, filter, before, after, limits)
         with ledger.lock:
             try:
                 store = ledger.stores[vector_store_id]
@@ -254,7 +266,7 @@ class Files:
                 above = None if after is None else store.latest[after]
                 below = None if before is None else store.latest[before]
             except (KeyError, TypeError):  # TypeError: an argument that can not be hashed
-                arguments.page(limit, order, filter, before, after, limits)
+                validation.page(limit, order, filter, before, after, limits)
                 raise ledger.store(vector_store_id).unknown_cursor(after, before) from None
             data, more = paging.page(index, store.rows, 0, len(store.rows), order, limit, above, below)
         return new_page(data, more, (self._following, vector_store_id, limit, order, before, filter))
@@ -278,8 +290,9 @@ class Files:
         ledger = self._ledger
         with ledger.lock:
             store = ledger.store(vector_store_id)
-            _row(store, file_id)
-            ledger.commit(ev.FileDeleted(ledger.now(store), store.id, file_id))
+            row = _row(store, file_id)
+            at = ledger.now(store)
+            ledger.commit(ev.FileDeleted(at, store.id, file_id, version=store.version + 1, attachment=row))
         return VectorStoreFileDeleted(file_id)
 
 
@@ -287,7 +300,7 @@ def _row(store: Store, file_id: Any) -> int:
     try:
         return store.require_file(file_id)
     except (FileNotFound, TypeError):  # TypeError: an argument that can not be hashed
-        arguments.string("file_id", file_id, least=1)
+        validation.string("file_id", file_id, least=1)
         raise
 
 
@@ -316,21 +329,25 @@ class VectorStores:
         """
         ledger = self._ledger
         limits = ledger.profile.limits
-        chunking = arguments.chunking_strategy(chunking_strategy, limits)
-        new: list[arguments.NewFile] = []
+        chunking = validation.chunking_strategy(chunking_strategy, limits)
+        new: list[validation.NewFile] = []
         if file_ids is not None:
-            new = arguments.file_ids(file_ids, NO_ATTRIBUTES, chunking, least=0, most=limits.store_files)
+            new = validation.file_ids(file_ids, NO_ATTRIBUTES, chunking, least=0, most=limits.store_files)
         checked = (
-            "" if name is None else arguments.string("name", name),
-            None if description is None else arguments.string("description", description),
-            arguments.expires_after(expires_after, limits),
-            arguments.metadata(metadata, limits),
+            "" if name is None else validation.string("name", name),
+            None if description is None else validation.string("description", description),
+            validation.expires_after(expires_after, limits),
+            validation.metadata(metadata, limits),
         )
         ledger.require_known("file_ids", new)
         with ledger.lock:
             at = ledger.now()
             id = ledger.new_id("vs_", ledger.numbers)
-            ledger.commit(ev.VectorStoreCreated(at, id, *checked, _begin(new, at, id)))
+            ledger.commit(
+                ev.VectorStoreCreated(
+                    at, id, *checked, _begin(new, at, id, 0), version=1, stores_version=ledger.version + 1
+                )
+            )
             return ledger.store(id).value(at)
 
     def retrieve(self, vector_store_id: str) -> VectorStore:
@@ -354,9 +371,9 @@ class VectorStores:
         """
         ledger = self._ledger
         limits = ledger.profile.limits
-        new_name = name if name is omit else "" if name is None else arguments.string("name", name)
-        new_expiry = omit if expires_after is omit else arguments.expires_after(expires_after, limits)
-        new_metadata = omit if metadata is omit else arguments.metadata(metadata, limits)
+        new_name = name if name is omit else "" if name is None else validation.string("name", name)
+        new_expiry = omit if expires_after is omit else validation.expires_after(expires_after, limits)
+        new_metadata = omit if metadata is omit else validation.metadata(metadata, limits)
         with ledger.lock:
             store = ledger.store(vector_store_id)
             at = ledger.now(store)
@@ -367,6 +384,7 @@ class VectorStores:
                     store.name if isinstance(new_name, Omit) else new_name,
                     store.expires_after if isinstance(new_expiry, Omit) else new_expiry,
                     store.metadata if isinstance(new_metadata, Omit) else new_metadata,
+                    version=store.version + 1,
                 )
             )
             return store.value(at)
@@ -381,7 +399,7 @@ class VectorStores:
     ) -> Page[VectorStore]:
         """A page of the stores.  O(log s + limit), s stores.  See ``paging``."""
         ledger = self._ledger
-        limit, order, _, before, after = arguments.page(limit, order, None, before, after, ledger.profile.limits)
+        limit, order, _, before, after = validation.page(limit, order, None, before, after, ledger.profile.limits)
         with ledger.lock:
             ids, more = paging.page(
                 ledger.gone.index(),
@@ -405,5 +423,8 @@ class VectorStores:
         ledger = self._ledger
         with ledger.lock:
             store = ledger.store(vector_store_id)
-            ledger.commit(ev.VectorStoreDeleted(max(ledger.now(), store.at), store.id))
+            at = max(ledger.now(), store.at)
+            ledger.commit(
+                ev.VectorStoreDeleted(at, store.id, version=store.version + 1, stores_version=ledger.version + 1)
+            )
         return VectorStoreDeleted(store.id)

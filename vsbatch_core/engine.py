@@ -72,6 +72,16 @@ class Engine:
         """
         return self._ledger.subscribe(callback)
 
+    def version(self, vector_store_id: str | None = None) -> int:
+        """Return the number of the latest event of a store, or of the list of stores.  O(1).
+
+        A follower that has applied the events up to this number is up to date.
+        """
+        with self._ledger.lock:
+            return (
+                self._ledger.version if vector_store_id is None else self._ledger.store(vector_store_id).version
+            )
+
     def snapshot(self, vector_store_id: str | None = None) -> dict[str, Any]:
         """The whole engine, or one store with all that is in it, as plain JSON-able data.  O(n).
 

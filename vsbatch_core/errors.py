@@ -12,7 +12,7 @@ Raising an error never changes the engine: a refused call leaves it equal to wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 __all__ = ["HostError", "RequestError", "VsbatchError"]
@@ -20,6 +20,8 @@ __all__ = ["HostError", "RequestError", "VsbatchError"]
 
 _SHOWN_CHARACTERS = 80
 _SHOWN_BITS = 256
+_NAMED = 10
+"""How many offenders a message names."""
 
 
 def shown(value: object) -> str:
@@ -162,6 +164,15 @@ class InvalidNumber(RequestError):
             f"Invalid '{param}': {shown(value)} is no number that JSON carries. Expected a finite double.",
             param=param,
         )
+
+
+class Contradiction(RequestError):
+    """Two values, each of which may be, can not both be."""
+
+    code = "invalid_value"
+
+    def __init__(self, param: str, what: str) -> None:
+        super().__init__(f"Invalid '{param}': {what}.", param=param)
 
 
 class IntegerTooSmall(RequestError):
@@ -407,6 +418,45 @@ class NotAttached(HostError):
         self.file_id, self.vector_store_id, self.state, self.tried = file_id, vector_store_id, state, tried
 
 
+class StaleAttachment(HostError):
+    """A result names an attachment of the file that is not the present one; the file stays what it is."""
+
+    status = 409
+    type = "conflict_error"
+    code = "stale_attachment"
+
+    def __init__(self, file_id: str, vector_store_id: str, attachment: object, now: str, tried: str) -> None:
+        super().__init__(
+            f"Cannot {tried} attachment {shown(attachment)} of file {shown(file_id)} in vector store "
+            f"'{vector_store_id}': the file is {now}. Drop this result; it is of another attachment.",
+            param="attachment",
+        )
+        self.file_id, self.vector_store_id, self.attachment, self.tried = (
+            file_id,
+            vector_store_id,
+            attachment,
+            tried,
+        )
+
+
+class FilesRefused(HostError):
+    """Some of many files cannot be finished, so none was; ``refused`` maps each of these to its reason."""
+
+    status = 409
+    type = "conflict_error"
+    code = "files_refused"
+
+    def __init__(self, vector_store_id: str, tried: str, total: int, refused: Mapping[str, str]) -> None:
+        named = "; ".join(f"{shown(file_id)} is {why}" for file_id, why in list(refused.items())[:_NAMED])
+        more = f"; and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+        super().__init__(
+            f"Cannot {tried} {total} files in vector store {shown(vector_store_id)}: {len(refused)} of them "
+            f"cannot be: {named}{more}. Nothing changed; drop these and give the others again.",
+            param="file_ids",
+        )
+        self.vector_store_id, self.tried, self.refused = vector_store_id, tried, dict(refused)
+
+
 class IdTaken(HostError):
     """The id source gave an id that is not new, or not of the kind that was asked for."""
 
@@ -429,6 +479,25 @@ class InvalidSize(HostError):
             f"known_file answered {shown(value)} for file {shown(file_id)}. "
             "Answer its size in bytes, an integer of 0 or more, or None if there is no such file."
         )
+
+
+class InvalidTime(HostError):
+    """A clock, an event or a snapshot gives a time that is none."""
+
+    code = "invalid_time"
+
+    def __init__(self, param: str, value: object, form: str = "a number") -> None:
+        super().__init__(
+            f"Invalid '{param}': {shown(value)} is not a time. Expected seconds since the Unix epoch, {form} "
+            "that a finite double holds.",
+            param=param,
+        )
+
+
+class WireError(HostError):
+    """Data cannot be read as the wire form of a value or event; ``param`` is the place in it."""
+
+    code = "wire_error"
 
 
 class ReplayError(HostError):

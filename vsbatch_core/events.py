@@ -2,15 +2,19 @@
 
 An event says what was asked and when, with every default filled in and every id chosen, and no more: what follows
 from it (which files a cancel ends, what the counts become) is worked out where it is applied, always in the same
-way.  Files that are attached appear in it as they begin; these very values become the rows of the store.  ``at``
-is in seconds since the Unix epoch.
+way.  Files that are attached appear in it as they begin.  ``at`` is in seconds since the Unix epoch.
+
+Events are numbered, so that a follower notices one that is missing, doubled or out of order.  ``version`` counts
+the events of one store from 1; ``stores_version`` counts the events of the list of stores, which are creations
+and deletions.  ``attachment`` is the number of the attachment within its store: it is never used again, while a
+file id may be attached many times.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal, get_args
 
-from attrs import frozen
+from attrs import field, frozen
 
 from vsbatch_core.model import Attributes, ExpiresAfter, LastError, Metadata, VectorStoreFile, thawed
 
@@ -27,6 +31,8 @@ class VectorStoreCreated:
     expires_after: ExpiresAfter | None
     metadata: Metadata
     files: tuple[VectorStoreFile, ...] = ()
+    version: int = field(kw_only=True)
+    stores_version: int = field(kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -39,6 +45,7 @@ class VectorStoreUpdated:
     name: str
     expires_after: ExpiresAfter | None
     metadata: Metadata
+    version: int = field(kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -48,6 +55,8 @@ class VectorStoreDeleted:
     kind: ClassVar[Literal["vector_store.deleted"]] = "vector_store.deleted"
     at: float
     vector_store_id: str
+    version: int = field(kw_only=True)
+    stores_version: int = field(kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -58,6 +67,8 @@ class FileAttached:
     at: float
     vector_store_id: str
     file: VectorStoreFile
+    version: int = field(kw_only=True)
+    attachment: int = field(kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -69,6 +80,8 @@ class FileUpdated:
     vector_store_id: str
     file_id: str
     attributes: Attributes
+    version: int = field(kw_only=True)
+    attachment: int = field(kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -79,6 +92,8 @@ class FileDeleted:
     at: float
     vector_store_id: str
     file_id: str
+    version: int = field(kw_only=True)
+    attachment: int = field(kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -89,6 +104,8 @@ class FileLeased:
     at: float
     vector_store_id: str
     file_id: str
+    version: int = field(kw_only=True)
+    attachment: int = field(kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -100,6 +117,8 @@ class FileCompleted:
     vector_store_id: str
     file_id: str
     usage_bytes: int
+    version: int = field(kw_only=True)
+    attachment: int = field(kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -111,6 +130,34 @@ class FileFailed:
     vector_store_id: str
     file_id: str
     last_error: LastError
+    version: int = field(kw_only=True)
+    attachment: int = field(kw_only=True)
+
+
+@frozen(slots=True, weakref_slot=False)
+class FilesCompleted:
+    """Files were processed, all in one step; the three tuples are parallel."""
+
+    kind: ClassVar[Literal["vector_store.files.completed"]] = "vector_store.files.completed"
+    at: float
+    vector_store_id: str
+    file_ids: tuple[str, ...]
+    attachments: tuple[int, ...]
+    usage_bytes_each: tuple[int, ...]
+    version: int = field(kw_only=True)
+
+
+@frozen(slots=True, weakref_slot=False)
+class FilesFailed:
+    """Files could not be processed, all in one step and for the same reason; the two tuples are parallel."""
+
+    kind: ClassVar[Literal["vector_store.files.failed"]] = "vector_store.files.failed"
+    at: float
+    vector_store_id: str
+    file_ids: tuple[str, ...]
+    attachments: tuple[int, ...]
+    last_error: LastError
+    version: int = field(kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -122,6 +169,8 @@ class FileBatchCreated:
     vector_store_id: str
     batch_id: str
     files: tuple[VectorStoreFile, ...]
+    first_attachment: int = field(kw_only=True)
+    version: int = field(kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -133,6 +182,7 @@ class FileBatchCancelled:
     vector_store_id: str
     batch_id: str
     drain: bool = False
+    version: int = field(kw_only=True)
 
 
 Event = (
@@ -145,32 +195,43 @@ Event = (
     | FileLeased
     | FileCompleted
     | FileFailed
+    | FilesCompleted
+    | FilesFailed
     | FileBatchCreated
     | FileBatchCancelled
 )
 
-_Leased, _Completed = thawed(FileLeased), thawed(FileCompleted)
+_Completed = thawed(FileCompleted)
 
 
-def file_leased(at: float, vector_store_id: str, file_id: str) -> FileLeased:
-    """A ``FileLeased``, at a third of what its class takes to make one."""
-    event = _Leased()
-    event.at = at
-    event.vector_store_id = vector_store_id
-    event.file_id = file_id
-    event.__class__ = FileLeased
-    return event  # type: ignore[no-any-return]  # its class was assigned just above
-
-
-def file_completed(at: float, vector_store_id: str, file_id: str, usage_bytes: int) -> FileCompleted:
-    """A ``FileCompleted``, at a third of what its class takes to make one."""
+def file_completed(
+    at: float, vector_store_id: str, file_id: str, usage_bytes: int, version: int, attachment: int
+) -> FileCompleted:
+    """Return a ``FileCompleted``, at a third of what its class takes to make one."""
     event = _Completed()
     event.at = at
     event.vector_store_id = vector_store_id
     event.file_id = file_id
     event.usage_bytes = usage_bytes
+    event.version = version
+    event.attachment = attachment
     event.__class__ = FileCompleted
     return event  # type: ignore[no-any-return]  # its class was assigned just above
 
 
-EVENTS: dict[str, type[Event]] = {event.kind: event for event in get_args(Event)}
+def attached(event: Event) -> tuple[VectorStoreFile, ...]:
+    """Return the files that the event attached, in order."""
+    if isinstance(event, FileAttached):
+        return (event.file,)
+    return event.files if isinstance(event, (VectorStoreCreated, FileBatchCreated)) else ()
+
+
+def ended(event: Event) -> tuple[str, ...]:
+    """Return the ids of the files that the event names as ended: completed, failed or deleted."""
+    if isinstance(event, (FilesCompleted, FilesFailed)):
+        return event.file_ids
+    return (event.file_id,) if isinstance(event, (FileCompleted, FileFailed, FileDeleted)) else ()
+
+
+EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)
+EVENTS: dict[str, type[Event]] = {event.kind: event for event in EVENT_TYPES}

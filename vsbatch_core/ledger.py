@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heapreplace
-from math import isfinite
 from threading import RLock
 from typing import Any
 
-from vsbatch_core import arguments
 from vsbatch_core import events as ev
+from vsbatch_core import validation
 from vsbatch_core.clock import Clock, IdSource
 from vsbatch_core.errors import (
+    Contradiction,
     IdTaken,
     Inconsistent,
     InvalidSize,
@@ -27,10 +27,11 @@ from vsbatch_core.errors import (
     UnknownFile,
     VectorStoreNotFound,
     VsbatchError,
+    shown,
 )
 from vsbatch_core.index import Gaps, Ranking
 from vsbatch_core.model import Profile, VectorStoreFile
-from vsbatch_core.store import Store
+from vsbatch_core.store import Store, require_settings, require_version
 
 __all__ = ["KnownFile"]
 
@@ -51,6 +52,8 @@ class Ledger:
         self.known_file = known_file
         self.at = 0.0
         """The latest time at which a store was made or deleted."""
+        self.version = 0
+        """How many events the list of stores has seen: creations and deletions."""
         self.stores: dict[str, Store] = {}
         """The stores that are there, by id, oldest first."""
         self.ids_made: list[str] = []
@@ -73,7 +76,7 @@ class Ledger:
         try:
             return self.stores[vector_store_id]
         except (KeyError, TypeError):  # TypeError: an argument that can not be hashed
-            arguments.own_id("vector_store_id", vector_store_id, "vs_")
+            validation.own_id("vector_store_id", vector_store_id, "vs_")
             raise VectorStoreNotFound(vector_store_id) from None
 
     def place(self, param: str, vector_store_id: str) -> int:
@@ -121,7 +124,7 @@ class Ledger:
         following = store.here["in_progress"].ascending(low, len(store.rows), 1)
         return following[0] if following else -1
 
-    def require_known(self, param: str, files: Iterable[arguments.NewFile]) -> None:
+    def require_known(self, param: str, files: Iterable[validation.NewFile]) -> None:
         """Ask the host for each file, which ``param`` named; raise ``UnknownFile``."""
         if self.known_file is not None:
             for file_id, _, _ in files:
@@ -133,7 +136,7 @@ class Ledger:
         if self.known_file is None:
             return None
         size: Any = self.known_file(file_id)
-        if size is not None and (type(size) is not int or not 0 <= size <= arguments.MOST_BYTES):
+        if size is not None and (type(size) is not int or not 0 <= size <= validation.MOST_BYTES):
             raise InvalidSize(file_id, size)
         return size
 
@@ -146,7 +149,7 @@ class Ledger:
 
     def now(self, store: Store | None = None) -> float:
         """The time of the next event: the clock's, but never before what the store has seen."""
-        return max(self.clock.time(), self.at if store is None else store.at)
+        return max(validation.time("clock.time()", self.clock.time()), self.at if store is None else store.at)
 
     # Changing
 
@@ -158,40 +161,56 @@ class Ledger:
 
     def replay(self, event: ev.Event) -> None:
         """Validate an event from elsewhere, then commit it; raise ``ReplayError`` and change nothing."""
-        if not isinstance(event, ev.Event):
+        if type(event) not in ev.EVENT_TYPES:
             raise ReplayError(
-                f"{event!r:.80} is no event but a {type(event).__name__}: "
-                "give what subscribers were told, or what from_wire read back"
+                f"{shown(event)} is not an event of vsbatch_core.events but a {type(event).__name__}: "
+                "give what subscribers received, or what from_wire returned"
             )
-        if not isfinite(event.at):
-            raise ReplayError(f"{event!r} cannot follow any state: its time is not finite")
         try:
+            at = validation.time("at", event.at)
             if isinstance(event, ev.VectorStoreCreated):
+                limits = self.profile.limits
+                validation.own_id("vector_store_id", event.vector_store_id, "vs_")
                 if event.vector_store_id in self.numbers:
                     raise IdTaken(event.vector_store_id, "vs_")
-                arguments.own_id("vector_store_id", event.vector_store_id, "vs_")
-                arguments.require_new(event.files, event.vector_store_id, event.at)
+                validation.require_description(event.description)
+                require_settings(event, limits)
+                validation.require_new_files(
+                    "files", event.files, event.vector_store_id, at, limits, least=0, most=limits.store_files
+                )
+                require_version("version", event.version, 0)
+                require_version("stores_version", event.stores_version, self.version)
                 latest = self.at
             else:
                 store = self.store(event.vector_store_id)
+                require_version("version", event.version, store.version)
+                latest = store.at
+                if isinstance(event, ev.VectorStoreDeleted):
+                    require_version("stores_version", event.stores_version, self.version)
+                    latest = max(latest, self.at)
                 store.require(event)
-                latest = max(store.at, self.at) if isinstance(event, ev.VectorStoreDeleted) else store.at
+            if at < latest:
+                raise Contradiction("at", f"{shown(at)} lies before {shown(latest)}, the latest time seen here")
         except VsbatchError as error:
-            raise ReplayError(f"{event!r} cannot follow this state: {error}") from error
-        if event.at < latest:
-            raise ReplayError(f"{event!r} cannot follow this state: its time lies before {latest!r}")
+            raise ReplayError(
+                f"{type(event).__name__} of vector store {shown(event.vector_store_id)} cannot follow this "
+                f"state: {error} Replay events as they were delivered, each once and in order.",
+                param=error.param,
+            ) from error
         self.commit(event)
 
     def _apply(self, event: ev.Event) -> None:
         if type(event) is ev.VectorStoreCreated:
             self.add(event.vector_store_id, Store(event, self.profile))
             self.at = event.at
+            self.version = event.stores_version
         elif type(event) is ev.VectorStoreDeleted:
             number = self.numbers[event.vector_store_id]
             self.gone.add(number, number + 1)
             self._waiting.put(number, None)
             del self.stores[event.vector_store_id]
             self.at = event.at
+            self.version = event.stores_version
         else:
             store = self.stores[event.vector_store_id]
             store.apply(event)

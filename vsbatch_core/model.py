@@ -15,6 +15,7 @@ from typing import (
     NoReturn,
     Protocol,
     TypeVar,
+    cast,
     get_args,
     get_type_hints,
 )
@@ -46,6 +47,9 @@ StoreStatus = Literal["in_progress", "completed", "expired"]
 ErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
 Order = Literal["asc", "desc"]
 BatchObject = Literal["vector_store.files_batch", "vector_store.file_batch"]
+
+DAY = 86_400
+"""Seconds."""
 
 FILE_STATUSES: tuple[FileStatus, ...] = get_args(FileStatus)
 ERROR_CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
@@ -152,7 +156,11 @@ class ExpiresAfter:
 
 @frozen(slots=True, weakref_slot=False)
 class VectorStoreFile:
-    """One file in one store, as the API answers it; the engine calls it an attachment."""
+    """One file in one store; the engine calls it an attachment.
+
+    ``attachment`` is its number within the store, which ``processing`` takes; ``None`` for a value that was read
+    back.  It is not part of the API: it is not on the wire, and values that differ in it alone are equal.
+    """
 
     object: ClassVar[Literal["vector_store.file"]] = "vector_store.file"
     id: str
@@ -163,6 +171,7 @@ class VectorStoreFile:
     last_error: LastError | None = None
     chunking_strategy: StaticFileChunkingStrategyObject = AUTO
     attributes: Attributes = NO_ATTRIBUTES
+    attachment: int | None = field(default=None, eq=False, repr=False, kw_only=True)
 
 
 def thawed(frozen_class: type[AttrsInstance]) -> Any:
@@ -196,8 +205,9 @@ def new_file(
     last_error: LastError | None,
     chunking_strategy: StaticFileChunkingStrategyObject,
     attributes: Attributes,
+    attachment: int | None,
 ) -> VectorStoreFile:
-    """A ``VectorStoreFile``, at a third of what its class takes to make one."""
+    """Return a ``VectorStoreFile``, at a third of what its class takes to make one."""
     file = _ThawedFile()
     file.id = id
     file.created_at = created_at
@@ -207,6 +217,7 @@ def new_file(
     file.last_error = last_error
     file.chunking_strategy = chunking_strategy
     file.attributes = attributes
+    file.attachment = attachment
     file.__class__ = VectorStoreFile
     return file  # type: ignore[no-any-return]  # its class was assigned just above
 
@@ -224,6 +235,7 @@ def ended(
         last_error,
         file.chunking_strategy,
         file.attributes,
+        file.attachment,
     )
 
 
@@ -404,6 +416,22 @@ class Profile:
     limits: Limits = field(default=Limits(), validator=instance_of(Limits))
 
 
+class _Names(dict[type, tuple[str, ...]]):
+    def __missing__(self, cls: type) -> tuple[str, ...]:
+        shown = [a.name for a in cast("Any", cls).__attrs_attrs__ if not a.name.startswith("_")]
+        if cls is VectorStoreFile:
+            shown.remove("attachment")
+        return self.setdefault(cls, tuple(shown))
+
+
+_NAMES = _Names()
+
+
+def names_of(cls: type) -> tuple[str, ...]:
+    """Return the names of the fields that a value shows on the wire."""
+    return _NAMES[cls]
+
+
 def data_of(value: Any) -> dict[str, Any]:
-    """The value's fields as a dict, one level deep, without private ones."""
-    return {a.name: getattr(value, a.name) for a in value.__attrs_attrs__ if not a.name.startswith("_")}
+    """Return the value's fields as a dict, one level deep, without private ones."""
+    return {name: getattr(value, name) for name in names_of(type(value))}

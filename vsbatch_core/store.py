@@ -13,36 +13,42 @@ events give the same store.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 from math import inf
 from typing import Any
 
 from attrs import evolve
 
-from vsbatch_core import arguments, transitions
 from vsbatch_core import events as ev
+from vsbatch_core import transitions, validation
 from vsbatch_core.batch import Batch
 from vsbatch_core.errors import (
     AlreadyFinished,
     AlreadyLeased,
     BatchAlreadyFinished,
+    Contradiction,
     FileBatchNotFound,
     FileNotFound,
+    FilesRefused,
     IdTaken,
     Inconsistent,
     NotAttached,
+    StaleAttachment,
     UnknownCursor,
     VectorStoreExpired,
+    shown,
 )
 from vsbatch_core.index import EVERYTHING, Gaps, Index, Merged, Sparse, Tally
 from vsbatch_core.model import (
+    DAY,
     FILE_STATUSES,
     ExpiresAfter,
     FileStatus,
     LastError,
+    Limits,
     Metadata,
     Profile,
     VectorStore,
@@ -50,7 +56,23 @@ from vsbatch_core.model import (
     ended,
 )
 
-_DAY = 86_400
+
+def require_settings(event: ev.VectorStoreCreated | ev.VectorStoreUpdated, limits: Limits) -> None:
+    """Refuse an event that gives a store a name, an expiry or metadata that a command would refuse."""
+    validation.string("name", event.name)
+    validation.require_expires_after(event.expires_after, limits)
+    validation.require_metadata(event.metadata, limits)
+
+
+def require_version(param: str, version: Any, seen: int) -> None:
+    """Refuse an event that is not the next one after those that were seen."""
+    validation.integer(param, version, 1)
+    if version <= seen:
+        raise Contradiction(param, f"event {version} was applied already: the next one is {seen + 1}")
+    if version > seen + 1:
+        raise Contradiction(
+            param, f"event {version} does not follow event {seen}: {version - seen - 1} in between are missing"
+        )
 
 
 class Store:
@@ -64,6 +86,8 @@ class Store:
         self.description = event.description
         self.expires_after: ExpiresAfter | None = event.expires_after
         self.metadata: Metadata = event.metadata
+        self.version = event.version
+        """The number of the latest event of this store."""
         self.at = event.at
         """The latest time that this store has seen; its time never goes back."""
         self.last_active_at = int(event.at)
@@ -120,7 +144,7 @@ class Store:
         """When the store expires if nothing more happens in it."""
         if self.expires_after is None:
             return None
-        return self.last_active_at + self.expires_after.days * _DAY
+        return self.last_active_at + self.expires_after.days * DAY
 
     def expired(self, now: float) -> bool:
         """Whether the store's time has run out."""
@@ -159,6 +183,53 @@ class Store:
         if row is None:
             raise FileNotFound(file_id, self.id)
         return row
+
+    def _require_present(
+        self, event: ev.FileCompleted | ev.FileFailed | ev.FileUpdated | ev.FileDeleted | ev.FileLeased
+    ) -> None:
+        """Refuse an event that does not name a file which is attached now, with its number."""
+        row = self.require_file(validation.string("file_id", event.file_id, least=1))
+        validation.exactly("attachment", event.attachment, row)
+
+    def _require_many(self, event: ev.FilesCompleted | ev.FilesFailed, tried: transitions.Trigger) -> None:
+        """Refuse an event that does not name files in progress, each once and with its number.  O(files)."""
+        numbers = validation.array("attachments", event.attachments, 1, len(self.rows))
+        file_ids = validation.array("file_ids", event.file_ids, len(numbers), len(numbers))
+        for i, (file_id, number) in enumerate(zip(file_ids, numbers, strict=True)):
+            validation.string(f"file_ids[{i}]", file_id, least=1)
+            validation.exactly(f"attachments[{i}]", number, self.require_in_progress(file_id, tried))
+        if len(set(file_ids)) < len(file_ids):
+            raise Contradiction("file_ids", "a file is in it twice")
+
+    def require_attachment(self, file_id: str, attachment: int, tried: str) -> None:
+        """Raise ``StaleAttachment`` unless this number is that of the file's present attachment.  O(1)."""
+        row = self.find(file_id)
+        if row != attachment or type(attachment) is not int:
+            now = "not attached now" if row is None else f"attachment {row} now"
+            raise StaleAttachment(file_id, self.id, attachment, now, tried)
+
+    def require_all_in_progress(
+        self, file_ids: Sequence[str], attachments: Sequence[int] | None, tried: transitions.Trigger
+    ) -> list[int]:
+        """Return the rows of files that ``tried`` can finish, together; raise ``FilesRefused``.  O(files)."""
+        found = list(map(self.latest.get, file_ids))
+        numbers = found if attachments is None else attachments
+        rows: list[int] = []
+        refused: dict[str, str] = {}
+        for file_id, row, number in zip(file_ids, found, numbers, strict=True):
+            if row is None or row in self.gone:
+                refused[file_id] = "not attached"
+            elif row != number:
+                refused[file_id] = f"attachment {row} now, not {shown(number)}"
+            elif tried not in transitions.ATTACHMENT[self.rows[row].status]:
+                refused[file_id] = f"'{self.rows[row].status}' already"
+            else:
+                rows.append(row)
+        if len(set(file_ids)) < len(file_ids):
+            refused |= {file_id: "named twice" for file_id, n in Counter(file_ids).items() if n > 1}
+        if refused:
+            raise FilesRefused(self.id, tried, len(file_ids), refused)
+        return rows
 
     def require_in_progress(self, file_id: str, tried: transitions.Trigger) -> int:
         """The row of a file that ``tried`` can finish; raise ``NotAttached`` or ``AlreadyFinished``."""
@@ -199,30 +270,54 @@ class Store:
 
     def require(self, event: ev.Event) -> None:
         """Raise the error that the command behind this event would have met here, if it would have."""
+        limits = self.profile.limits
         match event:
+            case ev.VectorStoreUpdated():
+                require_settings(event, limits)
             case ev.FileCompleted():
+                self._require_present(event)
                 self.require_in_progress(event.file_id, "complete")
-                arguments.integer("usage_bytes", event.usage_bytes, 0, arguments.MOST_BYTES)
+                validation.integer("usage_bytes", event.usage_bytes, 0, validation.MOST_BYTES)
             case ev.FileFailed():
+                self._require_present(event)
                 self.require_in_progress(event.file_id, "fail")
-            case ev.FileUpdated() | ev.FileDeleted():
-                self.require_file(event.file_id)
+                validation.require_last_error(event.last_error)
+            case ev.FilesCompleted():
+                self._require_many(event, "complete")
+                sizes = validation.array("usage_bytes_each", event.usage_bytes_each, 1, len(event.file_ids))
+                if len(sizes) < len(event.file_ids):
+                    raise Contradiction("usage_bytes_each", f"{len(sizes)} sizes for {len(event.file_ids)} files")
+                for i, size in enumerate(sizes):
+                    validation.integer(f"usage_bytes_each[{i}]", size, 0, validation.MOST_BYTES)
+            case ev.FilesFailed():
+                self._require_many(event, "fail")
+                validation.require_last_error(event.last_error)
+            case ev.FileUpdated():
+                self._require_present(event)
+                validation.require_attributes("attributes", event.attributes, limits)
+            case ev.FileDeleted():
+                self._require_present(event)
             case ev.FileLeased():
+                self._require_present(event)
                 self.require_leasable(event.file_id)
             case ev.FileBatchCancelled():
-                batch = self.require_batch(event.batch_id)
-                if not batch.tally["in_progress"] or (batch.cancel_asked and event.drain):
+                batch = self.require_batch(validation.own_id("batch_id", event.batch_id, "vsfb_"))
+                drain = validation.boolean("drain", event.drain)
+                if not batch.tally["in_progress"] or (batch.cancel_asked and drain):
                     raise BatchAlreadyFinished(event.batch_id, "finished or draining")
             case ev.FileBatchCreated():
-                arguments.own_id("batch_id", event.batch_id, "vsfb_")
+                validation.own_id("batch_id", event.batch_id, "vsfb_")
                 if event.batch_id in self.batches:
                     raise IdTaken(event.batch_id, "vsfb_")
-                arguments.array("files", event.files, 1, len(event.files))
                 self.require_open(event.at)
-                arguments.require_new(event.files, self.id, event.at)
+                validation.require_new_files(
+                    "files", event.files, self.id, event.at, limits, least=1, most=limits.batch_files
+                )
+                validation.exactly("first_attachment", event.first_attachment, len(self.rows))
             case ev.FileAttached():
                 self.require_open(event.at)
-                arguments.require_new((event.file,), self.id, event.at)
+                validation.exactly("attachment", event.attachment, len(self.rows))
+                validation.require_new_file("file", event.file, self.id, event.at, limits)
 
     def batch_of(self, row: int) -> Batch | None:
         """The batch that the row belongs to, if it belongs to one.  O(log b)."""
@@ -256,6 +351,7 @@ class Store:
         """Take in an event of this store, one that its ``require`` methods let through."""
         self._value = None
         _APPLY[type(event)](self, event)
+        self.version = event.version
 
     def _touch(self, at: float) -> None:
         self.at = at
@@ -264,6 +360,8 @@ class Store:
 
     def _attach(self, files: Sequence[VectorStoreFile]) -> None:
         first = len(self.rows)
+        if files and files[0].attachment is None:  # read back from the wire, which shows no numbers
+            files = [evolve(file, attachment=number) for number, file in enumerate(files, first)]
         numbers = list(range(first, first + len(files)))
         ids = [file.id for file in files]
         if not self.latest.keys().isdisjoint(ids):
@@ -294,20 +392,45 @@ class Store:
         self.departed[file.status].add(row)
 
     def _complete(self, event: ev.FileCompleted) -> None:
-        self._end(event, "complete", event.usage_bytes, None)
+        self._end(event.attachment, "complete", event.usage_bytes, None)
         self.usage_bytes += event.usage_bytes
+        self._touch(event.at)
 
     def _fail(self, event: ev.FileFailed) -> None:
-        self._end(event, "fail", 0, event.last_error)
+        self._end(event.attachment, "fail", 0, event.last_error)
+        self._touch(event.at)
 
-    def _end(
+    def _complete_many(self, event: ev.FilesCompleted) -> None:
+        self._end_many(event.attachments, "complete", event.usage_bytes_each, None)
+        self.usage_bytes += sum(event.usage_bytes_each)
+        self._touch(event.at)
+
+    def _fail_many(self, event: ev.FilesFailed) -> None:
+        self._end_many(event.attachments, "fail", repeat(0), event.last_error)
+        self._touch(event.at)
+
+    def _end_many(
         self,
-        event: ev.FileCompleted | ev.FileFailed,
+        attachments: Sequence[int],
         trigger: transitions.Trigger,
-        usage_bytes: int,
+        usage_bytes: Iterable[int],
         error: LastError | None,
     ) -> None:
-        row = self.latest[event.file_id]
+        """End attachments in progress, in any order.  O(files · log n), and O(files) for a run of numbers."""
+        rows = self.rows
+        status = transitions.ATTACHMENT["in_progress"][trigger]
+        for row, size in zip(attachments, usage_bytes, strict=False):
+            rows[row] = ended(rows[row], status, size, error)
+        self.leased.difference_update(attachments)
+        numbers = sorted(attachments)
+        self.here["in_progress"].discard(numbers)
+        self.here[status].update(numbers)
+        self.tally.move("in_progress", status, len(numbers))
+        for batch, n in Counter(map(self.batch_of, numbers)).items():
+            if batch is not None:
+                batch.tally.move("in_progress", status, n)
+
+    def _end(self, row: int, trigger: transitions.Trigger, usage_bytes: int, error: LastError | None) -> None:
         old = self.rows[row]
         status = transitions.ATTACHMENT[old.status][trigger]
         self.rows[row] = ended(old, status, usage_bytes, error)
@@ -319,7 +442,6 @@ class Store:
         batch = self.batch_of(row)
         if batch is not None:
             batch.tally.move("in_progress", status)
-        self._touch(event.at)
 
     def _update(self, event: ev.VectorStoreUpdated) -> None:
         self.name, self.expires_after, self.metadata = event.name, event.expires_after, event.metadata
@@ -361,16 +483,16 @@ class Store:
         self._touch(event.at)
 
     def _lease(self, event: ev.FileLeased) -> None:
-        self.leased.add(self.latest[event.file_id])
+        self.leased.add(event.attachment)
         self._touch(event.at)
 
     def _update_file(self, event: ev.FileUpdated) -> None:
-        row = self.latest[event.file_id]
+        row = event.attachment
         self.rows[row] = evolve(self.rows[row], attributes=event.attributes)
         self._touch(event.at)
 
     def _delete_file(self, event: ev.FileDeleted) -> None:
-        self._depart(self.latest[event.file_id])
+        self._depart(event.attachment)
         self._touch(event.at)
 
     # Saving, and proving
@@ -382,6 +504,7 @@ class Store:
         profile: Profile,
         *,
         at: float,
+        version: int,
         last_active_at: int,
         rows: list[VectorStoreFile],
         gone: Iterable[tuple[int, int]],
@@ -390,7 +513,7 @@ class Store:
     ) -> Store:
         """A store from its parts: the truth as given, all else worked out.  O(n)."""
         store = cls(event, profile)
-        store.at, store.last_active_at = at, last_active_at
+        store.at, store.version, store.last_active_at = at, version, last_active_at
         store.rows = rows
         for start, stop in gone:
             store.gone.add(start, stop)
@@ -450,6 +573,8 @@ _APPLY: dict[type[ev.Event], Callable[[Store, Any], None]] = {
     ev.FileLeased: Store._lease,
     ev.FileCompleted: Store._complete,
     ev.FileFailed: Store._fail,
+    ev.FilesCompleted: Store._complete_many,
+    ev.FilesFailed: Store._fail_many,
     ev.FileBatchCreated: Store._create_batch,
     ev.FileBatchCancelled: Store._cancel_batch,
 }

@@ -8,14 +8,21 @@ where it ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from sys import maxsize
 from typing import Any, TypeVar, cast, get_args
 
-import attrs
-
-from vsbatch_core import model
-from vsbatch_core.errors import InvalidValue, MissingParameter, VsbatchError, shown
+from vsbatch_core import model, validation
+from vsbatch_core.errors import (
+    Contradiction,
+    InvalidValue,
+    MissingParameter,
+    UnknownParameter,
+    VsbatchError,
+    WireError,
+    shown,
+)
 from vsbatch_core.events import EVENTS, Event
+from vsbatch_core.validation import UNLIMITED
 
 T = TypeVar("T")
 
@@ -138,6 +145,9 @@ _FIELD_WRITERS: dict[str, Callable[[Any], Any]] = {
     "attributes": dict,
     "file": _file,
     "files": lambda files: [_file(file) for file in files],
+    "file_ids": list,
+    "attachments": list,
+    "usage_bytes_each": list,
 }
 """How the fields of events are written, where they are no plain JSON."""
 
@@ -152,88 +162,250 @@ _WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
 }
 
 
-def _read_chunking(data: Mapping[str, Any]) -> model.StaticFileChunkingStrategyObject:
-    static = _read_fields(model.StaticFileChunkingStrategy, data["static"])
-    strategy = model.StaticFileChunkingStrategyObject(static)
-    return model.AUTO if strategy == model.AUTO else strategy
+# Reading.  Each reader takes the place of its data, for messages, and the data; it refuses what no writer writes.
+
+Reader = Callable[[str, Any], Any]
 
 
-def _read_counts(data: Mapping[str, int]) -> model.FileCounts:
-    counts = model.FileCounts(**{status: data[status] for status in model.FILE_STATUSES})
-    if counts.total != data["total"]:
-        raise InvalidValue("file_counts.total", data["total"], (str(counts.total),))
-    return counts
+def _below(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
 
 
-def _read_error(data: Mapping[str, Any] | None) -> model.LastError | None:
-    return None if data is None else model.LastError(data["code"], data["message"])
+def _record(place: str, data: Any, readers: Mapping[str, Reader]) -> dict[str, Any]:
+    """Read an object that has exactly these keys."""
+    for name in readers:
+        if name not in validation.mapping(place, data):
+            raise MissingParameter(_below(place, name))
+    for name in data:
+        if name not in readers:
+            raise UnknownParameter(_below(place, name), tuple(readers))
+    return {name: read(_below(place, name), data[name]) for name, read in readers.items()}
 
 
-def _read_expiry(data: Mapping[str, Any] | None) -> model.ExpiresAfter | None:
-    return None if data is None else model.ExpiresAfter(days=data["days"])
+def _one(expected: str | bool) -> Reader:
+    def read(place: str, data: Any) -> Any:
+        validation.exactly(place, data, expected)
+        return expected
+
+    return read
 
 
-def _read_pairs(data: Mapping[str, Any] | None) -> model.FrozenDict[str, Any]:
-    return model.FrozenDict(data) if data else model.NO_ATTRIBUTES
+def _word(literal: Any) -> Reader:
+    words = get_args(literal)
+    return lambda place, data: validation.one_of(place, data, words)
 
 
-def _read_file(data: Mapping[str, Any]) -> model.VectorStoreFile:
-    return _read_fields(model.VectorStoreFile, data)
+def _or_null(read: Reader) -> Reader:
+    return lambda place, data: None if data is None else read(place, data)
 
 
-_FIELD_READERS: dict[str, Callable[[Any], Any]] = {
-    "attributes": _read_pairs,
+def _items(read: Reader) -> Reader:
+    def read_all(place: str, data: Any) -> tuple[Any, ...]:
+        items = validation.array(place, data, 0, maxsize)
+        return tuple([read(f"{place}[{i}]", item) for i, item in enumerate(items)])
+
+    return read_all
+
+
+def _own_id(prefix: str) -> Reader:
+    return lambda place, data: validation.own_id(place, data, prefix)
+
+
+def _id(place: str, data: Any) -> str:
+    return validation.string(place, data, least=1)
+
+
+def _count(place: str, data: Any) -> int:
+    return validation.integer(place, data, 0)
+
+
+def _bytes(place: str, data: Any) -> int:
+    return validation.integer(place, data, 0, validation.MOST_BYTES)
+
+
+def _read_chunking(place: str, data: Any) -> model.StaticFileChunkingStrategyObject:
+    static = _record(place, data, {"type": _one("static"), "static": validation.mapping})["static"]
+    name = _below(place, "static")
+    sizes = _record(name, static, {"max_chunk_size_tokens": _any, "chunk_overlap_tokens": _any})
+    size, overlap = sizes.values()
+    return validation.kept_static(name, size, overlap, UNLIMITED)
+
+
+def _any(_place: str, data: Any) -> Any:
+    return data
+
+
+def _read_counts(place: str, data: Any) -> model.FileCounts:
+    counts = _record(place, data, {**dict.fromkeys(model.FILE_STATUSES, _count), "total": _count})
+    total = counts.pop("total")
+    if sum(counts.values()) != total:
+        raise InvalidValue(_below(place, "total"), total, (str(sum(counts.values())),))
+    return model.FileCounts(**counts)
+
+
+def _read_error(place: str, data: Any) -> model.LastError:
+    error = _record(place, data, {"code": _any, "message": _any})
+    return validation.last_error(place, error["code"], error["message"])
+
+
+def _read_expiry(place: str, data: Any) -> model.ExpiresAfter | None:
+    return validation.expires_after(validation.mapping(place, data), UNLIMITED, place)
+
+
+def _read_attributes(place: str, data: Any) -> model.Attributes:
+    return validation.attributes(validation.mapping(place, data), UNLIMITED, place)
+
+
+def _read_metadata(place: str, data: Any) -> model.Metadata:
+    return validation.metadata(validation.mapping(place, data), UNLIMITED, place)
+
+
+def _read_file(place: str, data: Any) -> model.VectorStoreFile:
+    fields = _record(place, data, _FILE)
+    validation.outcome(_below(place, "status"), fields["status"], fields["usage_bytes"], fields["last_error"])
+    return _made(model.VectorStoreFile, fields)
+
+
+def _read_batch(place: str, data: Any) -> model.VectorStoreFileBatch:
+    fields = _record(place, data, _BATCH)
+    if (fields["status"] == "in_progress") is not (fields["file_counts"].in_progress > 0):
+        raise Contradiction(
+            _below(place, "status"),
+            f"a batch with {fields['file_counts'].in_progress} files in progress is '{fields['status']}'",
+        )
+    return model.VectorStoreFileBatch(**fields)
+
+
+def _read_store(place: str, data: Any) -> model.VectorStore:
+    fields = _record(place, data, _STORE)
+    policy, expires_at, status = fields["expires_after"], fields["expires_at"], fields["status"]
+    if expires_at != (None if policy is None else fields["last_active_at"] + policy.days * model.DAY):
+        raise Contradiction(
+            _below(place, "expires_at"), f"{expires_at} does not follow from 'last_active_at' and 'expires_after'"
+        )
+    if status == "expired" and policy is None:
+        raise Contradiction(_below(place, "status"), "a store without 'expires_after' is 'expired'")
+    if status != "expired" and (status == "in_progress") is not (fields["file_counts"].in_progress > 0):
+        raise Contradiction(
+            _below(place, "status"),
+            f"a store with {fields['file_counts'].in_progress} files in progress is '{status}'",
+        )
+    return _made(model.VectorStore, fields)
+
+
+def _read_page(place: str, data: Any) -> model.Page[Any]:
+    fields = _record(place, data, _PAGE)
+    items = fields["data"]
+    if len({type(item) for item in items}) > 1:
+        raise Contradiction(_below(place, "data"), "it holds both stores and files")
+    for name, expected in (("first_id", items[:1]), ("last_id", items[-1:])):
+        validation.exactly(_below(place, name), fields[name], expected[0].id if expected else None)
+    return model.Page(items, fields["has_more"])
+
+
+def _read_item(place: str, data: Any) -> model.VectorStore | model.VectorStoreFile:
+    """Read an item of a page: a page holds no pages, so no nesting is followed."""
+    word = validation.member(place, validation.mapping(place, data), "object")
+    items: dict[str, Reader] = {model.VectorStoreFile.object: _read_file, model.VectorStore.object: _read_store}
+    validation.one_of(_below(place, "object"), word, tuple(items))
+    return items[word](place, data)  # type: ignore[no-any-return]  # one of these two
+
+
+def _read_as(cls: type[T]) -> Reader:
+    """A reader of a class whose every field is written under its own name."""
+    readers = {name: _FIELDS[name] for name in model.names_of(cls)}
+    fixed: dict[str, Reader] = {
+        name: _one(getattr(cls, name)) for name in ("object", "deleted", "kind") if hasattr(cls, name)
+    }
+    if cls is model.VectorStoreDeleted:
+        readers["id"] = _own_id("vs_")
+    return lambda place, data: _made(cls, _record(place, data, {**fixed, **readers}))
+
+
+def _made(cls: type[T], fields: dict[str, Any]) -> T:
+    return cls(**{name: fields[name] for name in model.names_of(cls)})
+
+
+_FIELDS: dict[str, Reader] = {
+    "at": validation.time,
+    "attachment": _count,
+    "attachments": _items(_count),
+    "attributes": _read_attributes,
+    "batch_id": _own_id("vsfb_"),
     "chunking_strategy": _read_chunking,
-    "expires_after": _read_expiry,
+    "created_at": validation.whole_seconds,
+    "description": _or_null(validation.string),
+    "drain": validation.boolean,
+    "expires_after": _or_null(_read_expiry),
+    "expires_at": _or_null(validation.whole_seconds),
     "file": _read_file,
     "file_counts": _read_counts,
-    "files": lambda files: tuple(_read_file(file) for file in files),
+    "file_id": _id,
+    "file_ids": _items(_id),
+    "files": _items(_read_file),
+    "first_attachment": _count,
+    "id": _id,
+    "last_active_at": validation.whole_seconds,
     "last_error": _read_error,
-    "metadata": _read_pairs,
+    "metadata": _read_metadata,
+    "name": validation.string,
+    "status": _word(model.FileStatus),
+    "stores_version": _count,
+    "usage_bytes": _bytes,
+    "usage_bytes_each": _items(_bytes),
+    "vector_store_id": _own_id("vs_"),
+    "version": _count,
 }
-"""How fields are read, where they are no plain JSON; a name means the same wherever it stands."""
+"""How each field is read; a name means the same wherever it stands, but for the exceptions below."""
 
-
-def _read_fields(cls: type[T], data: Mapping[str, Any]) -> T:
-    fields = {}
-    for attribute in attrs.fields(cast("type[attrs.AttrsInstance]", cls)):
-        value = data[attribute.name]
-        read = _FIELD_READERS.get(attribute.name)
-        fields[attribute.name] = value if read is None else read(value)
-    return cls(**fields)
-
-
-_READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    **{
-        word: partial(_read_fields, cls)
-        for cls in (
-            model.VectorStoreFile,
-            model.VectorStore,
-            model.VectorStoreDeleted,
-            model.VectorStoreFileDeleted,
-        )
-        for word in (cls.object,)
-    },
-    **dict.fromkeys(get_args(model.BatchObject), partial(_read_fields, model.VectorStoreFileBatch)),
-    "list": lambda data: model.Page(tuple(from_wire(item) for item in data["data"]), data["has_more"]),
+_FILE = {"object": _one(model.VectorStoreFile.object)} | {
+    name: _FIELDS[name] for name in model.names_of(model.VectorStoreFile)
 }
-_EVENT_READERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    kind: partial(_read_fields, cls) for kind, cls in EVENTS.items()
+_FILE["last_error"] = _or_null(_read_error)
+_BATCH = {name: _FIELDS[name] for name in model.names_of(model.VectorStoreFileBatch) if name != "object"} | {
+    "id": _own_id("vsfb_"),
+    "object": _word(model.BatchObject),
+    "status": _word(model.BatchStatus),
 }
+_STORE = {name: _FIELDS[name] for name in model.names_of(model.VectorStore)} | {
+    "id": _own_id("vs_"),
+    "object": _one(model.VectorStore.object),
+    "status": _word(model.StoreStatus),
+}
+_PAGE: dict[str, Reader] = {
+    "object": _one(model.Page.object),
+    "data": _items(_read_item),
+    "first_id": _any,
+    "last_id": _any,
+    "has_more": validation.boolean,
+}
+
+_READERS: dict[str, Reader] = {
+    model.VectorStoreFile.object: _read_file,
+    model.VectorStore.object: _read_store,
+    model.VectorStoreDeleted.object: _read_as(model.VectorStoreDeleted),
+    model.VectorStoreFileDeleted.object: _read_as(model.VectorStoreFileDeleted),
+    model.Page.object: _read_page,
+    **dict.fromkeys(get_args(model.BatchObject), _read_batch),
+}
+_EVENT_READERS: dict[str, Reader] = {kind: _read_as(cls) for kind, cls in EVENTS.items()}
 
 
 def from_wire(data: Mapping[str, Any]) -> Value | Event:
-    """The value or event that ``to_wire`` wrote.  O(size).
+    """Return the value or event that ``to_wire`` wrote.  O(size).
 
-    Raise ``MissingParameter`` or ``InvalidValue`` if the data is not of a known ``object`` or ``kind``, lacks a
-    field, or has a ``total`` that is not the sum of its counts.
+    Raise ``WireError``, whose ``param`` is the place, if the data is not what ``to_wire`` writes: another
+    ``object`` or ``kind``, a field too few or too many, a value of another type or out of bounds, or fields that
+    contradict each other.  Nothing is coerced.
     """
-    name, readers = ("kind", _EVENT_READERS) if "kind" in data else ("object", _READERS)
     try:
-        word = data[name]
-        reader = readers.get(word) if isinstance(word, str) else None
-        if reader is None:
+        pairs = validation.mapping("data", data)
+        name, readers = ("kind", _EVENT_READERS) if "kind" in pairs else ("object", _READERS)
+        if name not in pairs:
+            raise MissingParameter(name)
+        word = pairs[name]
+        if not isinstance(word, str) or word not in readers:
             raise InvalidValue(name, word, sorted(readers))
-        return cast("Value | Event", reader(data))
-    except KeyError as error:
-        raise MissingParameter(str(error.args[0])) from error
+        return cast("Value | Event", readers[word]("", pairs))
+    except VsbatchError as error:
+        raise WireError(f"Cannot read this as a value or event: {error}", param=error.param) from error

@@ -1,4 +1,4 @@
-"""What a contender is: one vector store with its files and batches, kept in one way or another.
+"""The interface of a contender: one vector store with its files and batches, kept in one way or another.
 
 Batches are numbers, from 0 on.  File ids are new each time: nothing is attached twice.
 """
@@ -12,8 +12,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from benchmarks.answers import Asked, Counts, Listing, Record
 from benchmarks.measure import Task
+from benchmarks.model import Counts, Listing, Query, Record
 from vsbatch_core import VectorStoreFile
 
 
@@ -22,7 +22,7 @@ class Missing(Exception):
 
 
 class Contender(ABC):
-    """One way to keep a store.  What it answers with is its own; ``listing`` and ``record`` say what it means."""
+    """One way to keep a store.  It returns values of its own, which ``listing`` and ``record`` translate."""
 
     key: ClassVar[str]
     """By which it is known in results, and drawn in the same colour everywhere."""
@@ -37,7 +37,7 @@ class Contender(ABC):
     """The largest store that it is tried with."""
 
     def __init__(self) -> None:  # noqa: B027 - most have something to begin with, all may be made with nothing
-        """Begin an empty store; raise ``Missing`` if it cannot run here."""
+        """Make an empty store; raise ``Missing`` if it cannot run here."""
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +48,7 @@ class Contender(ABC):
         self.close()
 
     def close(self) -> None:  # noqa: B027 - few have anything to close
-        """Let go of what it holds outside of Python's heap."""
+        """Release what it holds outside of Python's heap."""
 
     def pids(self) -> tuple[int, ...]:
         """Return the ids of other processes that work for it: their memory and CPU time are part of its cost."""
@@ -78,103 +78,103 @@ class Contender(ABC):
     def delete(self, id: str) -> object:
         """Take a file out of the store's list; its id stays good as a cursor."""
 
-    # Looks
+    # Reads
 
     @abstractmethod
-    def page(self, asked: Asked) -> Any:
-        """A page of the store's files."""
+    def page(self, query: Query) -> Any:
+        """Return a page of the store's files."""
 
     @abstractmethod
     def listing(self, page: Any) -> Listing:
-        """What the page says."""
+        """Return the page as the model writes it."""
 
-    def asking(self, asked: Asked) -> Task:
-        """What is timed for a page."""
-        return partial(self.page, asked)
+    def querying(self, query: Query) -> Task:
+        """Return the function that is timed for a page."""
+        return partial(self.page, query)
 
     def walk(self, limit: int) -> list[Any]:
-        """All pages, the oldest file first."""
-        pages = [self.page(Asked(limit))]
+        """Return all pages, the oldest file first."""
+        pages = [self.page(Query(limit))]
         while (last := self.cursor(pages[-1])) is not None:
-            pages.append(self.page(Asked(limit, after=last)))
+            pages.append(self.page(Query(limit, after=last)))
         return pages
 
     def cursor(self, page: Any) -> str | None:
-        """The last id on a page that others follow, else ``None``."""
+        """Return the last id on a page that others follow, else ``None``."""
         return self.last(page) if self.listing_more(page) else None
 
     def last(self, page: Any) -> str:
-        """The last id on a page."""
+        """Return the last id on a page."""
         return self.rows(page)[-1].id  # type: ignore[no-any-return]  # whatever its files are, they have ids
 
-    def looking_at(self, id: str) -> Task:
-        """What is timed for a look at a file."""
+    def reading(self, id: str) -> Task:
+        """Return the function that is timed for reading a file."""
         return partial(self.file, id)
 
     def file(self, id: str) -> Any:
-        """One file."""
-        raise NotImplementedError  # asked only of those whose ``unable`` does not name it
+        """Return one file."""
+        raise NotImplementedError  # called only where ``unable`` does not name it
 
     def record(self, file: Any) -> Record:
-        """What a file says."""
-        raise NotImplementedError  # asked only of those whose ``unable`` does not name it
+        """Return the file as the model writes it."""
+        raise NotImplementedError  # called only where ``unable`` does not name it
 
-    def looking_at_counts(self, batch: int | None) -> Task:
-        """What is timed for a look at a batch, or at the store, with its counts."""
+    def reading_counts(self, batch: int | None) -> Task:
+        """Return the function that is timed for reading a batch, or the store, with its counts."""
         return partial(self.tally, batch)
 
     def tally(self, batch: int | None) -> Any:
-        """A batch, or the store, with its counts."""
-        raise NotImplementedError  # asked only of those whose ``unable`` does not name it
+        """Return a batch, or the store, with its counts."""
+        raise NotImplementedError  # called only where ``unable`` does not name it
 
     @abstractmethod
     def counts(self, batch: int | None = None) -> Counts:
-        """How many files of a batch, or of the store, stand in each status; never timed."""
+        """Return how many files of a batch, or of the store, have each status; never timed."""
 
     # JSON
 
-    def asking_json(self, asked: Asked) -> Task:
-        """What is timed for a page as the body of the API's answer, asked for and encoded."""
-        return lambda: self.encode(self.page(asked))
+    def querying_json(self, query: Query) -> Task:
+        """Return the function that is timed for a page as a response body: queried and encoded."""
+        return lambda: self.encode(self.page(query))
 
     def encode(self, page: Any) -> bytes:
-        """A page that is at hand as the body of the API's answer; usually by way of freshly built dicts."""
+        """Return a page as a response body; most build dicts for it."""
         return dumped([self.as_dict(file) for file in self.rows(page)], self.listing_more(page))
 
-    def encoding(self, asked: Asked) -> Task:
-        """What is timed for turning a page that is at hand into a body."""
-        return partial(self.encode, self.page(asked))
+    def encoding(self, query: Query) -> Task:
+        """Return the function that is timed for encoding a page as a response body."""
+        return partial(self.encode, self.page(query))
 
     def rows(self, page: Any) -> Sequence[Any]:
-        """The files of a page."""
-        return page[0]  # type: ignore[no-any-return]  # most answer a pair: the files, whether there are more
+        """Return the files of a page."""
+        return page[0]  # type: ignore[no-any-return]  # most return a pair: the files, whether there are more
 
     def listing_more(self, page: Any) -> bool:
-        """Whether a page says that there are more."""
+        """Return whether a page says that there are more."""
         return page[1]  # type: ignore[no-any-return]  # as above
 
     def as_dict(self, file: Any) -> dict[str, Any]:
-        """A file as the API's object."""
+        """Return a file as the API's object."""
         return as_dict(file)
 
     # Saving
 
     def save(self) -> bytes:
-        """All of it, as bytes that could be written to a file."""
-        raise NotImplementedError  # asked only of those whose ``unable`` does not name it
+        """Return all of it, as bytes that could be written to a file."""
+        raise NotImplementedError  # called only where ``unable`` does not name it
 
     def replaying(self, filling: Callable[[Contender], object]) -> Task:
-        """What is timed for a replay of what ``filling`` does: it answers a contender that has taken it in."""
-        raise NotImplementedError  # asked only of those whose ``unable`` does not name it
+        """Return the function that is timed for a replay of what ``filling`` does; it returns a new contender."""
+        raise NotImplementedError  # called only where ``unable`` does not name it
 
     @classmethod
     def load(cls, saved: bytes) -> Contender:
-        """What ``save`` was asked of, again."""
-        raise NotImplementedError  # asked only of those whose ``unable`` does not name it
+        """Return a new contender with what ``save`` returned."""
+        raise NotImplementedError  # called only where ``unable`` does not name it
 
 
 def as_dict(file: VectorStoreFile) -> dict[str, Any]:
-    """A typed value as the API's object, built the plain way."""
+    """Return a typed value as the API's object."""
     error, static = file.last_error, file.chunking_strategy.static
     return {
         "id": file.id,
@@ -196,7 +196,7 @@ def as_dict(file: VectorStoreFile) -> dict[str, Any]:
 
 
 def dumped(data: list[dict[str, Any]], more: bool) -> bytes:
-    """The body of a page, through ``json.dumps``."""
+    """Return the body of a page, encoded by ``json.dumps``."""
     page = {
         "object": "list",
         "data": data,
@@ -208,5 +208,5 @@ def dumped(data: list[dict[str, Any]], more: bool) -> bytes:
 
 
 def recorded(file: VectorStoreFile) -> Record:
-    """What a typed value says."""
+    """Return the record of a typed value."""
     return Record(file.id, file.created_at, file.status, file.usage_bytes)

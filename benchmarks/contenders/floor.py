@@ -1,8 +1,8 @@
 """The physical floor: what each work costs if all that could be prepared was, and nothing else is kept.
 
-A page is a slice of a list that lies ready, at a place that is known; a look is a look-up in a dict; a change is
-a look-up and a change of one list.  Nobody can be faster in Python, and nobody could use it: after a change the
-lists are old, and making new ones, which is not timed, takes time that grows with the store.
+A page is a slice of a prepared list, at a known place; a read is a look-up in a dict; a change is a look-up and a
+change of one list.  Nothing can be faster in Python, and it is of no use: after a change the lists are old, and
+making new ones, which is not timed, takes time that grows with the store.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from functools import partial
 from operator import getitem
 from typing import Any, ClassVar
 
-from benchmarks.answers import STATUSES, Asked, Counts, Listing
 from benchmarks.contenders.base import Contender, as_dict, dumped
 from benchmarks.contenders.values import Found, Typed, made
 from benchmarks.measure import Task
+from benchmarks.model import STATUSES, Counts, Listing, Query
 from vsbatch_core import VectorStoreFile
 from vsbatch_core.model import FileStatus
 
@@ -88,10 +88,10 @@ class Floor(Typed):
             ]
         return self._lists[key]
 
-    def _slice(self, asked: Asked) -> tuple[list[VectorStoreFile], slice, bool]:
-        files = self._list(asked.filter)
-        after, before = asked.after, asked.before
-        if asked.order == "desc":
+    def _slice(self, query: Query) -> tuple[list[VectorStoreFile], slice, bool]:
+        files = self._list(query.filter)
+        after, before = query.after, query.before
+        if query.order == "desc":
             after, before = before, after
         low, high = 0, len(files)
         if after is not None:
@@ -100,25 +100,25 @@ class Floor(Typed):
         if before is not None:
             place = self.places[before]
             high = next((i for i, file in enumerate(files) if self.places[file.id] >= place), high)
-        more = high - low > asked.limit
-        from_behind = (asked.order == "desc") is not (asked.before is not None and asked.after is None)
+        more = high - low > query.limit
+        from_behind = (query.order == "desc") is not (query.before is not None and query.after is None)
         if from_behind:
-            low = max(low, high - asked.limit)
+            low = max(low, high - query.limit)
         else:
-            high = max(low, min(high, low + asked.limit))
-        if asked.order == "desc":
+            high = max(low, min(high, low + query.limit))
+        if query.order == "desc":
             files = files[::-1]
             low, high = len(files) - high, len(files) - low
         return files, slice(low, high), more
 
-    def page(self, asked: Asked) -> Found:
+    def page(self, query: Query) -> Found:
         """See ``Contender``.  What is timed is ``asking``."""
-        files, wanted, more = self._slice(asked)
+        files, wanted, more = self._slice(query)
         return files[wanted], more
 
-    def asking(self, asked: Asked) -> Task:
-        """The slice alone."""
-        files, wanted, _ = self._slice(asked)
+    def querying(self, query: Query) -> Task:
+        """Return a function that slices, and nothing else."""
+        files, wanted, _ = self._slice(query)
         return partial(getitem, files, wanted)
 
     def listing(self, page: Any) -> Listing:
@@ -132,12 +132,12 @@ class Floor(Typed):
         files = self._list(None)
         return [files[first : first + limit] for first in range(0, len(files), limit)]
 
-    def looking_at(self, id: str) -> Task:
+    def reading(self, id: str) -> Task:
         """See ``Contender``."""
         self._prepare()
         return partial(getitem, self._files, id)
 
-    def looking_at_counts(self, batch: int | None) -> Task:
+    def reading_counts(self, batch: int | None) -> Task:
         """See ``Contender``."""
         return partial(getitem, {batch: self.counts(batch)}, batch)
 
@@ -151,13 +151,13 @@ class Floor(Typed):
                 found[1 if isinstance(state, int) else STATUSES.index(state)] += 1
         return found[0], found[1], found[2], found[3]
 
-    def asking_json(self, asked: Asked) -> Task:
+    def querying_json(self, query: Query) -> Task:
         """See ``encoding``: the page is the texts."""
-        return self.encoding(asked)
+        return self.encoding(query)
 
-    def encoding(self, asked: Asked) -> Task:
-        """The joining of texts that lie ready."""
-        files, more = self.page(asked)
+    def encoding(self, query: Query) -> Task:
+        """Return a function that joins prepared texts."""
+        files, more = self.page(query)
         whole = dumped([], more)
         head, tail = whole[: whole.index(b"[") + 1], whole[whole.index(b"]") :]
         tail = tail.replace(b"null", json.dumps(files[0].id).encode(), 1) if files else tail
@@ -170,7 +170,7 @@ class Floor(Typed):
         return marshal.dumps((self.places, self.states, self.batches, self.deleted))
 
     def replaying(self, filling: Callable[[Contender], object]) -> Task:
-        """The states, one after the other, to where they belong."""
+        """Return a function that puts the states, one after the other, where they belong."""
         first = Floor()
         filling(first)
         ended = [(id, first.states[place]) for id, place in first.places.items()]
@@ -197,5 +197,5 @@ class Floor(Typed):
 
 
 def joined(head: bytes, texts: list[bytes], tail: bytes) -> bytes:
-    """The body of a page."""
+    """Return the body of a page."""
     return head + b",".join(texts) + tail

@@ -1,6 +1,6 @@
 """The list method of OGX 1.5, a server: what its HTTP handlers call, over its own key-value store in memory.
 
-The files are put where its own methods would have put them; the method is asked without an event loop, as it
+The files are put where its own methods would have put them; the method is called without an event loop, as it
 waits for nothing, which favours it.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
-from benchmarks.answers import Asked, Counts, Listing, Record
 from benchmarks.contenders.base import Contender, Missing
 from benchmarks.contenders.values import NOT_LISTS, STORE, Tallies
+from benchmarks.model import Counts, Listing, Query, Record
 
 _LISTS = "it is measured with its lists alone: its changes need a server with a model"
 
@@ -86,11 +86,11 @@ class Ogx(Contender):
         self._tallies.store[self._files[id]["status"]] -= 1
         return self._info["file_ids"].remove(id)
 
-    def page(self, asked: Asked) -> Any:
+    def page(self, query: Query) -> Any:
         """See ``Contender``."""
         return done(
             self._kept.openai_list_files_in_vector_store(
-                STORE, asked.limit, asked.order, asked.after, asked.before, asked.filter
+                STORE, query.limit, query.order, query.after, query.before, query.filter
             )
         )
 
@@ -113,13 +113,13 @@ class Ogx(Contender):
 
 
 def done(coroutine: Any) -> Any:
-    """What a coroutine answers that waits for nothing; raise ``RuntimeError`` if it does wait."""
+    """Return the result of a coroutine that waits for nothing; raise ``RuntimeError`` if it does wait."""
     try:
         coroutine.send(None)
-    except StopIteration as answer:
-        return answer.value
+    except StopIteration as returned:
+        return returned.value
     coroutine.close()
-    raise RuntimeError("it waits for something: it cannot be asked without an event loop")
+    raise RuntimeError("it waits for something: it cannot be called without an event loop")
 
 
 async def _not_called(*_args: object, **_named: object) -> None:

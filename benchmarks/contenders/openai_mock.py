@@ -1,7 +1,7 @@
 """The list method of openai-responses 0.13, a mock for tests: what its HTTP handlers call, without the HTTP.
 
-Its own handler creates every file completed and knows no processing; here its values are set by hand to what is
-asked for, so that its lists can be compared.
+Its own handler creates every file completed and knows no processing; here its values are set by hand, so that its
+lists can be compared.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
-from benchmarks.answers import Asked, Counts, Listing, Record
 from benchmarks.contenders.base import Contender, Missing
 from benchmarks.contenders.values import NOT_LISTS, STORE, Tallies
+from benchmarks.model import Counts, Listing, Query, Record
 
 _LISTS = "it is measured with its lists alone: a mock, it has no processing"
 
@@ -75,10 +75,10 @@ class OpenAIResponses(Contender):
         self._tallies.store[self.files.get(id).status] -= 1
         return self.files.delete(id)
 
-    def page(self, asked: Asked) -> list[Any]:
+    def page(self, query: Query) -> list[Any]:
         """See ``Contender``."""
         found: list[Any] = self.files.list(
-            STORE, str(asked.limit), asked.order, asked.after, asked.before, asked.filter
+            STORE, str(query.limit), query.order, query.after, query.before, query.filter
         )
         return found
 
@@ -87,10 +87,10 @@ class OpenAIResponses(Contender):
         return Listing(tuple(Record(f.id, f.created_at, f.status, f.usage_bytes) for f in page), None)
 
     def walk(self, limit: int) -> list[Any]:
-        """See ``Contender``.  It goes on to an empty page, as whoever is not told must."""
-        pages = [self.page(Asked(limit))]
+        """See ``Contender``.  It goes on to an empty page, as pages do not say that there are no more."""
+        pages = [self.page(Query(limit))]
         while pages[-1]:
-            pages.append(self.page(Asked(limit, after=pages[-1][-1].id)))
+            pages.append(self.page(Query(limit, after=pages[-1][-1].id)))
         return pages
 
     def counts(self, batch: int | None = None) -> Counts:

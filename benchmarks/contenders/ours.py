@@ -7,17 +7,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks.answers import Asked, Counts, Listing, Record
 from benchmarks.contenders.base import Contender, recorded
 from benchmarks.contenders.values import STORE
 from benchmarks.measure import Task
+from benchmarks.model import Counts, Listing, Query, Record
 from vsbatch_core import Engine, Page, SequentialIds, VectorStoreFile, VirtualClock
 from vsbatch_core.encoding import to_json
 from vsbatch_core.events import Event
 
 
 class Ours(Contender):
-    """An engine on a virtual clock, through its client face and its host face."""
+    """An engine on a virtual clock, through its client API and its host API."""
 
     key, title = "ours", "ours"
 
@@ -48,19 +48,19 @@ class Ours(Contender):
         """See ``Contender``."""
         return self.stores.files.delete(id, vector_store_id=self.id)
 
-    def page(self, asked: Asked) -> Page[VectorStoreFile]:
+    def page(self, query: Query) -> Page[VectorStoreFile]:
         """See ``Contender``."""
-        return self._asking(asked)()
+        return self._querying(query)()
 
-    def asking(self, asked: Asked) -> Task:
-        """The call as a user writes it: what is not asked for is not passed."""
-        return self._asking(asked)
+    def querying(self, query: Query) -> Task:
+        """Return the call as a user writes it: only the arguments that are needed are passed."""
+        return self._querying(query)
 
-    def _asking(self, asked: Asked) -> Callable[[], Page[VectorStoreFile]]:
-        ask, id, limit = self.stores.files.list, self.id, asked.limit
-        order: Any = asked.order
-        filter: Any = asked.filter
-        after, before = asked.after, asked.before
+    def _querying(self, query: Query) -> Callable[[], Page[VectorStoreFile]]:
+        ask, id, limit = self.stores.files.list, self.id, query.limit
+        order: Any = query.order
+        filter: Any = query.filter
+        after, before = query.after, query.before
         # Written out, and no partial: to merge keywords into a call costs more than to slice a list.
         calls: dict[tuple[bool, bool, bool], Callable[[], Page[VectorStoreFile]]] = {
             (False, False, False): lambda: ask(id, limit=limit, order=order),
@@ -82,7 +82,7 @@ class Ours(Contender):
         """See ``Contender``."""
         return list(self.stores.files.list(self.id, limit=limit, order="asc").iter_pages())
 
-    def looking_at(self, id: str) -> Task:
+    def reading(self, id: str) -> Task:
         """See ``Contender``."""
         return partial(self.stores.files.retrieve, id, vector_store_id=self.id)
 
@@ -94,7 +94,7 @@ class Ours(Contender):
         """See ``Contender``."""
         return recorded(file)
 
-    def looking_at_counts(self, batch: int | None) -> Task:
+    def reading_counts(self, batch: int | None) -> Task:
         """See ``Contender``."""
         if batch is None:
             return partial(self.stores.retrieve, self.id)
@@ -102,7 +102,7 @@ class Ours(Contender):
 
     def counts(self, batch: int | None = None) -> Counts:
         """See ``Contender``."""
-        value: Any = self.looking_at_counts(batch)()
+        value: Any = self.reading_counts(batch)()
         counts = value.file_counts
         return counts.in_progress, counts.completed, counts.failed, counts.cancelled
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from sortedcontainers import SortedList
 
-from benchmarks.answers import STATUSES, Asked, Counts
 from benchmarks.contenders.values import Found, Tallies, Typed, made
+from benchmarks.model import STATUSES, Counts, Query
 from vsbatch_core import VectorStoreFile
 from vsbatch_core.model import FileStatus, ended
 
@@ -73,22 +73,22 @@ class Positional(Typed):
         self.tallies.store[file.status] -= 1
         return file
 
-    def page(self, asked: Asked) -> Found:
+    def page(self, query: Query) -> Found:
         """See ``Contender``."""
-        numbers = self.here if asked.filter is None else self.by_status[asked.filter]
-        after, before = asked.after, asked.before
-        if asked.order == "desc":
+        numbers = self.here if query.filter is None else self.by_status[query.filter]
+        after, before = query.after, query.before
+        if query.order == "desc":
             after, before = before, after
         low = 0 if after is None else numbers.bisect_right(self.places[after])
         high = len(numbers) if before is None else numbers.bisect_left(self.places[before])
-        more = high - low > asked.limit
-        from_behind = (asked.order == "desc") is not (asked.before is not None and asked.after is None)
+        more = high - low > query.limit
+        from_behind = (query.order == "desc") is not (query.before is not None and query.after is None)
         if from_behind:
-            low = max(low, high - asked.limit)
+            low = max(low, high - query.limit)
         else:
-            high = min(high, low + asked.limit)
+            high = min(high, low + query.limit)
         files = self.files
-        return [files[number] for number in numbers.islice(low, high, reverse=asked.order == "desc")], more
+        return [files[number] for number in numbers.islice(low, high, reverse=query.order == "desc")], more
 
     def counts(self, batch: int | None = None) -> Counts:
         """See ``Contender``."""

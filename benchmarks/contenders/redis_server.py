@@ -17,13 +17,13 @@ from contextlib import ExitStack
 from importlib import import_module
 from typing import Any, ClassVar
 
-from benchmarks.answers import STATUSES, Asked, Counts
 from benchmarks.contenders.base import Missing
 from benchmarks.contenders.values import Found, Typed, made
+from benchmarks.model import STATUSES, Counts, Query
 from vsbatch_core import VectorStoreFile
 
 _PATIENCE = 10.0
-"""Seconds after which a server that does not answer is given up."""
+"""Seconds after which a server that does not respond is given up."""
 
 _ATTACH = """
 local batch, created_at, first = ARGV[1], ARGV[2], tonumber(redis.call('GET', 'next') or '0')
@@ -142,7 +142,9 @@ class Redis(Typed):
                     break
                 except redis.ConnectionError as error:
                     if time.monotonic() > deadline or self._server.poll() is not None:
-                        raise Missing(f"redis-server does not answer: {error}") from error
+                        raise Missing(
+                            f"redis-server is silent for {_PATIENCE:g} s ({error}): see what it says by hand"
+                        ) from error
                     time.sleep(0.01)
             register = self._client.register_script
             self._attach, self._complete = register(_ATTACH), register(_COMPLETE)
@@ -180,16 +182,16 @@ class Redis(Typed):
         """See ``Contender``."""
         return self._delete(args=[id])
 
-    def page(self, asked: Asked) -> Found:
+    def page(self, query: Query) -> Found:
         """See ``Contender``."""
-        key = "here" if asked.filter is None else f"t:{asked.filter}"
-        after, before = asked.after or "", asked.before or ""
-        if asked.order == "desc":
+        key = "here" if query.filter is None else f"t:{query.filter}"
+        after, before = query.after or "", query.before or ""
+        if query.order == "desc":
             after, before = before, after
-        backward = asked.before is not None and asked.after is None
-        falling = (asked.order == "desc") is not backward
-        rows = self._page(keys=[key], args=[asked.limit + 1, after, before, int(falling)])
-        more = len(rows) > asked.limit
+        backward = query.before is not None and query.after is None
+        falling = (query.order == "desc") is not backward
+        rows = self._page(keys=[key], args=[query.limit + 1, after, before, int(falling)])
+        more = len(rows) > query.limit
         if more:
             rows.pop()
         files = [_typed(row) for row in rows]

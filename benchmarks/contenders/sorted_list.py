@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import ClassVar
 
-from benchmarks.answers import Asked, Counts
 from benchmarks.contenders.values import Found, Tallies, Typed, made
+from benchmarks.model import Counts, Query
 from vsbatch_core import VectorStoreFile
 from vsbatch_core.model import ended
 
@@ -61,22 +61,22 @@ class SortedOnEveryPage(Typed):
         self.tallies.store[file.status] -= 1
         return file
 
-    def page(self, asked: Asked) -> Found:
+    def page(self, query: Query) -> Found:
         """See ``Contender``.  The sort is stable, so that ties stay in the order of attachment."""
         files = sorted(self.files.values(), key=_CREATED_AT)
-        if asked.filter is not None:
-            files = [file for file in files if file.status == asked.filter]
-        after, before = asked.after, asked.before
-        if asked.order == "desc":
+        if query.filter is not None:
+            files = [file for file in files if file.status == query.filter]
+        after, before = query.after, query.before
+        if query.order == "desc":
             after, before = before, after
         place = self._place
         low = 0 if after is None else bisect_right(files, self.places[after], key=place)
         high = len(files) if before is None else bisect_left(files, self.places[before], key=place)
-        from_behind = (asked.order == "desc") is not (asked.before is not None and asked.after is None)
-        found = files[max(low, high - asked.limit) : high] if from_behind else files[low:high][: asked.limit]
-        if asked.order == "desc":
+        from_behind = (query.order == "desc") is not (query.before is not None and query.after is None)
+        found = files[max(low, high - query.limit) : high] if from_behind else files[low:high][: query.limit]
+        if query.order == "desc":
             found.reverse()
-        return found, high - low > asked.limit
+        return found, high - low > query.limit
 
     def _place(self, file: VectorStoreFile) -> int:
         return self.places[file.id]

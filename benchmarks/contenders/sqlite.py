@@ -5,7 +5,7 @@ transaction, prepared statements (sqlite3 caches them by their text), no journal
 batches are integers, which favours it: the engine finds both by their string ids.  What was deleted moves to a
 table of its own, so that the indexes hold nothing but what is listed, and its id stays a place.
 
-``Sqlite`` answers the typed values that the engine answers, ``SqliteBare`` the tuples as they come.
+``Sqlite`` returns the typed values that the engine returns, ``SqliteBare`` the tuples as they come.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from benchmarks.answers import Asked, Counts, Listing, Record
 from benchmarks.contenders.base import Contender, dumped
 from benchmarks.contenders.values import STORE
+from benchmarks.model import Counts, Listing, Query, Record
 from vsbatch_core import (
     FileCounts,
     FrozenDict,
@@ -84,7 +84,7 @@ Row = tuple[str, int, Any, int, str | None, str, str]
 
 
 class SqliteBare(Contender):
-    """One store with its batches; its answers are bare tuples."""
+    """One store with its batches; it returns bare tuples."""
 
     key, title = "sqlite-bare", "SQLite, bare tuples"
     unable: ClassVar[Mapping[str, str]] = {"replay": "it keeps no events"}
@@ -160,21 +160,21 @@ class SqliteBare(Contender):
         self.execute("COMMIT")
         return id
 
-    def page(self, asked: Asked) -> Any:
+    def page(self, query: Query) -> Any:
         """See ``Contender``."""
-        return self._rows(asked)
+        return self._rows(query)
 
-    def _rows(self, asked: Asked) -> tuple[list[Row], bool]:
-        after, before, filter = asked.after, asked.before, asked.filter
+    def _rows(self, query: Query) -> tuple[list[Row], bool]:
+        after, before, filter = query.after, query.before, query.filter
         values: list[str | int] = [] if filter is None else [filter]
         if after is not None:
             values += after, after
         if before is not None:
             values += before, before
-        values.append(asked.limit + 1)
-        statement = _PAGES[asked.order, after is not None, before is not None, filter is not None]
+        values.append(query.limit + 1)
+        statement = _PAGES[query.order, after is not None, before is not None, filter is not None]
         rows: list[Row] = self.execute(statement, values).fetchall()
-        more = len(rows) > asked.limit
+        more = len(rows) > query.limit
         if more:
             rows.pop()
         if before is not None and after is None:
@@ -251,7 +251,7 @@ class SqliteBare(Contender):
 
 
 class Sqlite(SqliteBare):
-    """The same, answering the same typed values as the engine."""
+    """The same, returning the same typed values as the engine."""
 
     key, title = "sqlite", "SQLite, typed values"
     unable: ClassVar[Mapping[str, str]] = {
@@ -265,9 +265,9 @@ class Sqlite(SqliteBare):
         row: Any = super().complete(id, usage_bytes)
         return _typed(*row)
 
-    def page(self, asked: Asked) -> Page[VectorStoreFile]:
+    def page(self, query: Query) -> Page[VectorStoreFile]:
         """See ``Contender``."""
-        rows, more = self._rows(asked)
+        rows, more = self._rows(query)
         return Page(tuple([_typed(*row) for row in rows]), more)
 
     def listing(self, page: Page[VectorStoreFile]) -> Listing:
@@ -288,14 +288,14 @@ class Sqlite(SqliteBare):
 
     def tally(self, batch: int | None) -> VectorStore | VectorStoreFileBatch:
         """See ``Contender``."""
-        in_progress, completed, failed, cancelled, usage_bytes, created_at, asked = self._counts(batch)
+        in_progress, completed, failed, cancelled, usage_bytes, created_at, cancel_asked = self._counts(batch)
         counts = FileCounts(in_progress=in_progress, completed=completed, failed=failed, cancelled=cancelled)
         if batch is not None:
             return VectorStoreFileBatch(
                 id=f"vsfb_{batch}",
                 created_at=created_at,
                 vector_store_id=STORE,
-                status=batch_status(counts, bool(asked), _PROFILE),
+                status=batch_status(counts, bool(cancel_asked), _PROFILE),
                 file_counts=counts,
             )
         return VectorStore(
@@ -337,6 +337,7 @@ def _typed(
         None if error is None else LastError(**json.loads(error)),
         _STRATEGIES[chunking],
         NO_ATTRIBUTES if attributes == "{}" else FrozenDict(json.loads(attributes)),
+        None,
     )
 
 

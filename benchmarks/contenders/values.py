@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.answers import STATUSES, Counts, Listing, Record
 from benchmarks.contenders.base import Contender, recorded
+from benchmarks.model import STATUSES, Counts, Listing, Record
 from vsbatch_core import VectorStoreFile
 from vsbatch_core.model import AUTO, NO_ATTRIBUTES, FileStatus, new_file
 
@@ -30,8 +30,8 @@ Found = tuple[Sequence[VectorStoreFile], bool]
 
 
 def made(id: str, created_at: int, status: FileStatus = "in_progress", usage_bytes: int = 0) -> VectorStoreFile:
-    """A typed value, by the fastest way that there is."""
-    return new_file(id, created_at, STORE, status, usage_bytes, None, AUTO, NO_ATTRIBUTES)
+    """Return a typed value, made in the fastest way."""
+    return new_file(id, created_at, STORE, status, usage_bytes, None, AUTO, NO_ATTRIBUTES, None)
 
 
 class Typed(Contender):
@@ -65,6 +65,6 @@ class Tallies:
             tally[status] += n
 
     def counts(self, batch: int | None) -> Counts:
-        """As ``Contender.counts``."""
+        """See ``Contender.counts``."""
         tally: dict[str, Any] = self.store if batch is None else self.batches[batch]
         return tally["in_progress"], tally["completed"], tally["failed"], tally["cancelled"]

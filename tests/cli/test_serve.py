@@ -704,14 +704,13 @@ def test_a_signal_ends_it_quietly_once_the_request_in_flight_is_answered(number:
 
 
 def wait_until_refused(address: tuple[str, int]) -> None:
-    """Return when the server takes no more connections."""
-    for _ in range(1000):
+    """Return when the server takes no more connections, however long a loaded machine takes for that."""
+    while True:
         try:
             socket.create_connection(address).close()
         except ConnectionError:
             return
         time.sleep(0.01)
-    pytest.fail("the server still takes connections")
 
 
 @posix

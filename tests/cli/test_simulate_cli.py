@@ -307,6 +307,7 @@ def test_workers_without_number_and_slow_answers_are_reported(run: Any) -> None:
 # What is written
 
 
+@pytest.mark.slow
 def test_the_timeline_the_events_and_the_picture_are_written(run: Any, tmp_path: Path) -> None:
     made = {name: tmp_path / name for name in ("t.csv", "t.json", "e.jsonl", "p.png")}
     assert run(SMALL, "--timeline", made["t.csv"], "--events", made["e.jsonl"])[0] == 0
@@ -323,6 +324,7 @@ def test_the_timeline_the_events_and_the_picture_are_written(run: Any, tmp_path:
     assert engine.vector_stores.list().data[0].file_counts.completed == 3
 
 
+@pytest.mark.slow
 def test_the_events_are_the_same_in_every_process(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         command = [sys.executable, "-m", "vsbatch_core", "simulate", "quirks-2025-11"]

@@ -26,11 +26,13 @@ from vsbatch_core.events import Event, FileCompleted
 from vsbatch_core.model import FILE_STATUSES
 
 from ..helpers.brief import examples
-from ..helpers.strategies import any_text, huge_integers, json_values, new_engine, populated
+from ..helpers.strategies import any_text, huge_integers, json_values, new_engine, numbered, populated
 
 STATIC = {"type": "static", "static": {"max_chunk_size_tokens": 200, "chunk_overlap_tokens": 100}}
 VALID: dict[Any, Any] = {
     "after": "file-b",
+    "attachment": 0,
+    "attachments": [0, 4],
     "attributes": {"s": "x", "n": 1.5, "t": True},
     "batch_id": "vsfb_1",
     "before": "file-e",
@@ -52,6 +54,9 @@ VALID: dict[Any, Any] = {
     "order": "asc",
     "usage_bytes": 7,
     "vector_store_id": "vs_1",
+    ("ingest.complete_many", "file_ids"): ["file-a", "file-e"],
+    ("ingest.complete_many", "usage_bytes"): [7, 8],
+    ("ingest.fail_many", "file_ids"): ["file-a", "file-e"],
     ("vector_stores.list", "after"): "vs_1",
     ("vector_stores.list", "before"): "vs_3",
 }
@@ -121,10 +126,13 @@ def _refusal(engine: Engine, path: str, arguments: dict[str, Any]) -> VsbatchErr
 
 def _is_well_formed(path: str, error: VsbatchError) -> bool:
     """Whether the error is one of those that the face may raise, short, and says which parameter is meant."""
-    assert 0 < len(error.message) < 500
+    assert 0 < len(error.message) < (2000 if isinstance(error, errors.FilesRefused) else 500)
     assert error.to_wire()["error"]["message"] == str(error)
     if not isinstance(error, RequestError):
-        host = errors.NotAttached | errors.AlreadyFinished | errors.AlreadyLeased
+        host = (
+            *(errors.NotAttached, errors.AlreadyFinished, errors.AlreadyLeased),
+            *(errors.StaleAttachment, errors.FilesRefused),
+        )
         return path.startswith("ingest.") and isinstance(error, host)
     if isinstance(error, errors.NotFound) and not isinstance(error, errors.UnknownFile):
         return (error.status, error.param) == (404, None)  # recorded
@@ -733,6 +741,7 @@ def test_pending_takes_any_limit_from_1() -> None:
 def test_a_size_in_a_replayed_event_is_checked_as_a_reported_one_is() -> None:
     engine = populated()
     before = engine.snapshot()
-    with pytest.raises(errors.ReplayError):
-        engine.replay([FileCompleted(2e9, "vs_1", "file-a", -5)])
+    with pytest.raises(errors.ReplayError) as caught:
+        engine.replay([numbered(engine, FileCompleted, 2e9, "vs_1", "file-a", -5)])
+    assert caught.value.param == "usage_bytes"
     assert engine.snapshot() == before

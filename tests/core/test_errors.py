@@ -2,6 +2,7 @@ import copy
 import json
 import pickle
 from collections.abc import Callable, Iterator
+from math import nan
 from typing import Any
 
 import pytest
@@ -9,9 +10,21 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsbatch_core import Engine, HostError, Profile, RequestError, SequentialIds, VsbatchError, errors, events
+from vsbatch_core import (
+    Engine,
+    HostError,
+    LastError,
+    Profile,
+    RequestError,
+    SequentialIds,
+    VsbatchError,
+    errors,
+    events,
+    validation,
+    wire,
+)
 
-from ..helpers.strategies import json_values, populated
+from ..helpers.strategies import json_values, numbered, populated
 
 
 def _hook_answers_a_string() -> Engine:
@@ -70,6 +83,19 @@ def _fixed_id(prefix: str) -> Callable[[], Engine]:
         return made
 
     return engine
+
+
+class _Broken:
+    """A clock that has lost the time."""
+
+    def time(self) -> float:
+        return nan
+
+
+def _attached_again() -> Engine:
+    made = populated()
+    made.vector_stores.files.create("vs_1", file_id="file-a")
+    return made
 
 
 def _leasing() -> Engine:
@@ -138,6 +164,14 @@ CASES = [
         "Invalid 'attributes.a': nan is no number that JSON carries. Expected a finite double.",
         ("nan", "finite"),
         lambda e: e.vector_stores.files.update("file-a", vector_store_id="vs_1", attributes={"a": float("nan")}),
+    ),
+    _request(
+        errors.Contradiction,
+        "invalid_value",
+        "status",
+        "Invalid 'status': a file that is 'failed' has 'usage_bytes' 7.",
+        ("'failed'", "7"),
+        lambda _e: validation.outcome("status", "failed", 7, LastError("server_error", "")),
     ),
     _request(
         errors.IntegerTooSmall,
@@ -318,6 +352,29 @@ CASES = [
         lambda e: e.ingest.fail("vs_1", "file-z"),
     ),
     Case(
+        errors.StaleAttachment,
+        409,
+        "conflict_error",
+        "stale_attachment",
+        "attachment",
+        "Cannot complete attachment 0 of file 'file-a' in vector store 'vs_1': the file is attachment 6 now. "
+        "Drop this result; it is of another attachment.",
+        ("0", "'file-a'", "'vs_1'", "6"),
+        lambda e: e.ingest.complete("vs_1", "file-a", attachment=0),
+        engine=_attached_again,
+    ),
+    Case(
+        errors.FilesRefused,
+        409,
+        "conflict_error",
+        "files_refused",
+        "file_ids",
+        "Cannot complete 3 files in vector store 'vs_1': 2 of them cannot be: 'file-b' is 'completed' already; "
+        "'file-z' is not attached. Nothing changed; drop these and give the others again.",
+        ("'vs_1'", "'file-b'", "'file-z'", "3", "2"),
+        lambda e: e.ingest.complete_many("vs_1", ["file-a", "file-b", "file-z"]),
+    ),
+    Case(
         errors.IdTaken,
         500,
         "server_error",
@@ -342,24 +399,49 @@ CASES = [
         engine=_hook_answers_a_string,
     ),
     Case(
+        errors.InvalidTime,
+        500,
+        "server_error",
+        "invalid_time",
+        "clock.time()",
+        "Invalid 'clock.time()': nan is not a time. Expected seconds since the Unix epoch, a number that a "
+        "finite double holds.",
+        ("nan", "finite double"),
+        lambda e: e.vector_stores.create(),
+        engine=lambda: Engine(clock=_Broken()),
+    ),
+    Case(
+        errors.WireError,
+        500,
+        "server_error",
+        "wire_error",
+        "kind",
+        "Cannot read this as a value or event: Invalid value: 'file.renamed'. Supported values are: "
+        + " and ".join(f"'{kind}'" for kind in sorted(events.EVENTS))
+        + ".",
+        ("'file.renamed'",),
+        lambda _e: wire.from_wire({"kind": "file.renamed"}),
+    ),
+    Case(
         errors.ReplayError,
         500,
         "server_error",
         "replay_error",
         None,
-        "FileDeleted(at=1800000000.0, vector_store_id='vs_1', file_id='file-z') cannot follow this state: "
-        "No file found with id 'file-z' in vector store 'vs_1'.",
+        "FileDeleted of vector store 'vs_1' cannot follow this state: No file found with id 'file-z' in vector "
+        "store 'vs_1'. Replay events as they were delivered, each once and in order.",
         ("FileDeleted", "'file-z'", "'vs_1'"),
-        lambda e: e.replay([events.FileDeleted(1.8e9, "vs_1", "file-z")]),
+        lambda e: e.replay([numbered(e, events.FileDeleted, 1.8e9, "vs_1", "file-z")]),
     ),
     Case(
         errors.SnapshotError,
         500,
         "server_error",
         "snapshot_error",
-        None,
-        "Cannot read the snapshot: its format must be 'vsbatch-core snapshot 1'.",
-        ("format", "'vsbatch-core snapshot 1'"),
+        "format",
+        "Cannot read the snapshot: its 'format' must be 'vsbatch-core snapshot 2', and 'another' is given. "
+        "Give what Engine.snapshot() returned, or restore it with the version of vsbatch-core that wrote it.",
+        ("'format'", "'vsbatch-core snapshot 2'", "'another'"),
         lambda e: e.restore({**e.snapshot(), "format": "another"}),
     ),
     Case(

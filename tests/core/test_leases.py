@@ -53,7 +53,7 @@ def test_a_lease_answers_the_file_still_in_progress_and_is_told() -> None:
     file = engine.ingest.lease("vs_1", "file-b")
     assert file == engine.vector_stores.files.retrieve("file-b", vector_store_id="vs_1")
     assert file.status == "in_progress"
-    assert told == [events.FileLeased(START, "vs_1", "file-b")]
+    assert told == [events.FileLeased(START, "vs_1", "file-b", version=3, attachment=1)]
     assert told[0].kind == "vector_store.file.leased"
     assert wire.from_wire(wire.to_wire(told[0])) == told[0]
 

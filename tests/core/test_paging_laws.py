@@ -104,6 +104,7 @@ def large_world() -> World:
     return world
 
 
+@pytest.mark.slow
 def test_at_every_limit_walks_both_ways_visit_each_page_of_a_large_list_once() -> None:
     for listing in large_world().listings():
         for ask, expected in listing.views():

@@ -241,8 +241,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "row < self.ordered[i].stop",
         "row <= self.ordered[i].stop",
     ),
-    Mutant("duplicates are counted", "arguments.py", "for file_id in dict.fromkeys(ids)]", "for file_id in ids]"),
-    Mutant("the last of duplicates wins", "arguments.py", "new.setdefault(file_id, file)", "new[file_id] = file"),
+    Mutant(
+        "duplicates are counted", "validation.py", "for file_id in dict.fromkeys(ids)]", "for file_id in ids]"
+    ),
+    Mutant(
+        "the last of duplicates wins", "validation.py", "new.setdefault(file_id, file)", "new[file_id] = file"
+    ),
     Mutant("bytes are not kept", "ingest.py", "file_id, usage_bytes or 0)", "file_id, 0)"),
     # Cancel
     Mutant(

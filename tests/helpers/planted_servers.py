@@ -572,6 +572,16 @@ def nothing_is_refused() -> Server:
     return server
 
 
+def batches_are_of_another_word() -> Server:
+    """A batch's object is neither of the two words that the API has for it."""
+    return on(is_batch, lambda batch: batch.update(object="vector_store.batch"))
+
+
+def batches_change_their_word() -> Server:
+    """A batch's object is one word when it is created, and the other when it is retrieved."""
+    return on(is_creation, lambda batch: batch.update(object="vector_store.file_batch"))
+
+
 # Correct, and different
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 import pytest
-from attrs import define, field, frozen
+from attrs import define, field, fields, frozen
 from hypothesis import strategies as st
 
 from vsbatch_core import (
@@ -24,6 +24,7 @@ from vsbatch_core import (
     VirtualClock,
     VsbatchError,
     errors,
+    events,
 )
 from vsbatch_core.adapters.http import Api, Request, Response
 from vsbatch_core.adapters.uploads import Uploads
@@ -250,6 +251,28 @@ def populated(profile: Profile | None = None, **options: Any) -> Engine:
     made.file_batches.create("vs_2", file_ids=["file-d"])
     engine.ingest.complete("vs_2", "file-d", usage_bytes=3)
     return engine
+
+
+def engine_with(*file_ids: str, **options: Any) -> Engine:
+    """An engine with the store vs_1 and these files in its batch vsfb_1."""
+    engine = new_engine(**options)
+    engine.vector_stores.create()
+    engine.vector_stores.file_batches.create("vs_1", file_ids=list(file_ids or ("file-a", "file-b", "file-c")))
+    return engine
+
+
+def refused(engine: Engine, error: type[Exception], act: Callable[[], Any]) -> Any:
+    """Return the error with which the act is refused; it changes nothing and tells no event."""
+    before = engine.snapshot()
+    told: list[events.Event] = []
+    unsubscribe = engine.subscribe(told.append)
+    with pytest.raises(error) as caught:
+        act()
+    unsubscribe()
+    assert engine.snapshot() == before
+    assert told == []
+    engine.check()
+    return caught.value
 
 
 # Worlds: an engine beside the plain record that it is compared with.  ``World`` plays steps on an engine and
@@ -754,3 +777,43 @@ def said(response: Response) -> Any:
     """What a JSON body says."""
     assert ("content-type", "application/json") in response.headers
     return json.loads(response.body)
+
+
+def nested(depth: int) -> Any:
+    """Lists in lists, deeper than any recursion over them gets."""
+    data: Any = []
+    for _ in range(depth):
+        data = [data]
+    return data
+
+
+def in_json(data: Any) -> str:
+    """The data as JSON text, in which 1, 1.0 and true differ, and the order of keys says nothing."""
+    return json.dumps(data, sort_keys=True)
+
+
+OTHER_VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 10**12, 2**70, 10**400, 0.5, float("nan"), float("inf"), float("-inf")),
+    *("", "false", "completed", "failed", "file-a", "vs_1", "vsfb_1", "\ud800"),
+    *([], [[]], [1, 2], {}, {"id": "vs_1"}, {"a": 1}, nested(500)),
+)
+"""What a damaged document may hold in place of any of its values."""
+
+
+def numbered(engine: Engine, cls: Any, *args: Any, **more: Any) -> Any:
+    """Return the event that would be the next one of its store, about the present attachment of its file."""
+    store_id = args[1]
+    stores = {store["id"]: store for store in engine.snapshot()["vector_stores"]}
+    store = stores.get(store_id, {})
+    attachments = {row[0]: number for number, row in enumerate(store.get("files", ()))}
+    following = len(store.get("files", ()))
+    if cls in (events.FileAttached, events.FileBatchCreated):
+        attachments = {}
+    known: dict[str, Any] = {
+        "version": store.get("version", 0) + 1,
+        "stores_version": engine.version() + 1,
+        "attachment": attachments.get(str(args[2] if len(args) > 2 else ""), following),
+        "first_attachment": following,
+    }
+    names = {field.name for field in fields(cls)}
+    return cls(*args, **{name: value for name, value in known.items() if name in names} | more)

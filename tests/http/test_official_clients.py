@@ -352,6 +352,7 @@ def two_thousand(mode: Mode) -> tuple[list[events.Event], float, dict[str, Any]]
         return told, bench.simulation.now, batch.to_dict()
 
 
+@pytest.mark.slow
 def test_a_poll_of_two_thousand_files_waits_for_nothing_and_has_the_same_history_every_run(
     mode: Mode, sleeps: list[float]
 ) -> None:

@@ -36,6 +36,8 @@ from ..helpers.load_worlds import Served, VirtualLoop, session_on, virtually
 from ..helpers.planted_servers import World, on, parts, read, refusal, write
 from ..helpers.processes import entry, finished
 
+pytestmark = pytest.mark.slow  # whole runs of a load on a server
+
 BUSY = {"create": 3, "retrieve": 5, "list": 3, "list-store": 3, "attach": 3, "delete": 2, "cancel": 2, "store": 1}
 SMALL = (range(1, 8),)
 RUNS = settings(max_examples=examples(15))
@@ -111,7 +113,6 @@ for i, intent in enumerate(islice(Workload(seed=3).intents(), 500)):
 """A workload with answers to match."""
 
 
-@pytest.mark.slow
 def test_a_workload_and_its_requests_do_not_depend_on_the_hash_seed() -> None:
     processes = [entry(start=DRIVE, hash_seed=seed) for seed in ("1", "2")]
     one, other = (finished(process) for process in processes)
@@ -1009,7 +1010,6 @@ def test_under_way_is_what_is_due_and_not_answered(spans: list[tuple[int, int]],
     assert times == sorted(times)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_a_picture_is_written_to_a_path_with_a_space(suffix: str, tmp_path: Path) -> None:
     samples = looped(SingleFile(0.1).send, 30, concurrency=2).samples

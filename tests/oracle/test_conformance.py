@@ -45,6 +45,8 @@ from ..helpers.planted_servers import BAD, SLOW, Server, World
 HTTP: Any = sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
 """The HTTP library that the installed client is built on."""
 
+slow = pytest.mark.slow
+
 BY_ID = {law.id: law for law in LAWS}
 BUDGET, EXAMPLES, MORE_EXAMPLES = 400.0, 3, 40
 """Seconds of virtual time; how often every law is tried, and how often one that is to catch something."""
@@ -90,17 +92,24 @@ RUNNING = {
 """The laws of a batch that is still running when it is looked at."""
 
 DRAIN = {"profile": model.Profile(cancel="drain")}
+RECORDED_WORD = {"profile": model.Profile(batch_object="vector_store.file_batch")}
+
+
+IMMEDIATE = Plan.immediate(by_id={BAD: "invalid_file"})
+TWO_WORKERS = Plan(workers=2, service=3.0, by_id={BAD: "server_error"})
 
 
 @pytest.mark.parametrize(
     ("options", "missing"),
     [
-        ({"plan": Plan.immediate(by_id={BAD: "invalid_file"})}, set()),
-        ({"plan": Plan.immediate(by_id={BAD: "invalid_file"}), "tick": 0.001}, RUNNING),
-        ({"plan": SLOW}, set()),
-        ({"plan": Plan(workers=2, service=3.0, by_id={BAD: "server_error"}), **DRAIN}, set()),
+        pytest.param({"plan": IMMEDIATE}, set(), id="immediate"),
+        pytest.param(
+            {"plan": IMMEDIATE, "tick": 0.001}, RUNNING, id="immediate on a clock that moves", marks=slow
+        ),
+        pytest.param({"plan": SLOW}, set(), id="slow with failures", marks=slow),
+        pytest.param({"plan": TWO_WORKERS, **DRAIN}, set(), id="drain on cancel"),
+        pytest.param({"plan": SLOW, **RECORDED_WORD}, set(), id="the recordings' word for a batch", marks=slow),
     ],
-    ids=["immediate", "immediate on a clock that moves", "slow with failures", "drain on cancel"],
 )
 def test_our_own_server_breaks_nothing_and_differs_in_nothing(options: Any, missing: set[str]) -> None:
     verdicts = checked(World(**options), budget=100 * BUDGET)
@@ -108,6 +117,7 @@ def test_our_own_server_breaks_nothing_and_differs_in_nothing(options: Any, miss
     assert unreached(verdicts) == missing
 
 
+@slow
 def test_where_no_file_fails_the_laws_of_failure_are_not_reached_and_not_ok() -> None:
     world = World(plan=Plan(workers=2, service=0.5), bad_file=None)
     verdicts = checked(world)
@@ -115,6 +125,7 @@ def test_where_no_file_fails_the_laws_of_failure_are_not_reached_and_not_ok() ->
     assert unreached(verdicts) == {"last-error", "some-failed", "all-failed"}
 
 
+@slow
 def test_with_uploads_files_are_uploaded_and_deleted_again_with_the_stores() -> None:
     world = World(uploads=True, plan=SLOW)
     probe = world.probe()
@@ -161,6 +172,8 @@ FAULTS: dict[Callable[[], Server], tuple[str, str]] = {
     planted.both_are_taken: ("exactly-one", ""),
     planted.all_failed_is_completed: ("all-failed", ""),
     planted.completed_is_never_said: ("terminal", "some-failed"),
+    planted.batches_are_of_another_word: ("batch-object", ""),
+    planted.batches_change_their_word: ("batch-object", ""),
 }
 """By server, the laws that its fault is meant for, and those that it touches besides, in some cases or in all."""
 
@@ -170,7 +183,7 @@ def caught(server: Callable[[], Server], id: str) -> Verdict:
     return run(BY_ID[id], World(server()).probe(), examples=MORE_EXAMPLES, seed=0)
 
 
-@pytest.mark.slow
+@slow
 @pytest.mark.parametrize("server", FAULTS, ids=lambda server: server.__name__)
 def test_a_fault_is_caught_by_the_laws_meant_for_it_and_by_no_unrelated_one(
     server: Callable[[], Server],
@@ -182,7 +195,7 @@ def test_a_fault_is_caught_by_the_laws_meant_for_it_and_by_no_unrelated_one(
         assert verdict.outcome == ("difference" if verdict.law.mark == "choice" else "broken")
 
 
-@pytest.mark.slow
+@slow
 @pytest.mark.parametrize(
     ("server", "differs"), [(planted.ties_by_id, set()), (planted.unknown_batch_is_400, {"unknown-batch"})]
 )
@@ -192,7 +205,7 @@ def test_a_correct_server_that_differs_from_ours_is_accused_of_nothing(
     assert found(checked(World(server()))) == dict.fromkeys(differs, "difference")
 
 
-@pytest.mark.slow
+@slow
 @pytest.mark.parametrize("server", FAULTS, ids=lambda server: server.__name__)
 def test_a_fault_is_shown_by_programs_that_fail_on_its_server_and_run_to_their_end_on_ours(
     server: Callable[[], Server], monkeypatch: pytest.MonkeyPatch
@@ -434,6 +447,7 @@ def test_a_server_whose_first_look_is_an_error_is_reached_all_the_same() -> None
     assert world.probe().reach() is None
 
 
+@slow
 def test_a_budget_that_ran_out_leaves_laws_unreached() -> None:
     verdicts = check(World().probe(), budget=0.0)
     assert {verdict.outcome for verdict in verdicts} == {"not reached"}
@@ -452,6 +466,7 @@ def test_a_budget_that_runs_out_between_two_calls_leaves_the_law_unreached() -> 
     assert run(law_of(slow), probe, examples=1, seed=0).detail == "the budget ran out"
 
 
+@slow
 def test_a_batch_that_never_ends_is_not_reached() -> None:
     verdicts = checked(World(plan=Plan.manual()), examples=1)
     assert found(verdicts) == {}
@@ -688,7 +703,7 @@ def test_the_room_exports_what_users_import() -> None:
         getattr(conformance, name)
 
 
-@pytest.mark.slow
+@slow
 @pytest.mark.parametrize(
     ("hidden", "said"), [("hypothesis", pip_line("check")), ("pytest", "pip install pytest")]
 )
@@ -702,7 +717,7 @@ def test_a_missing_extra_is_said_with_the_line_that_installs_it(hidden: str, sai
 # Others
 
 
-@pytest.mark.slow
+@slow
 def test_what_openai_responses_breaks() -> None:
     library = pytest.importorskip(
         "openai_responses", reason="openai-responses is not installed: it needs an official client before 3"

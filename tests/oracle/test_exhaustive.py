@@ -17,9 +17,9 @@ Not every sequence is run, but every sequence is covered:
 
 What is read: after each command its answer; in each new state every store, batch and file by its id, what is
 pending, and every list at full length, both ways; and every page of a list (each filter, order, cursor with each
-limit of 1 to 3, and pair of cursors) for each new arrangement of it: which files are in the store, in which status
-and order, there or gone, and, for the list of a batch, which of them are its own.  A page consists of places in
-that arrangement, whatever else stands there.
+limit of 1 to 3, and pair of cursors) for each new arrangement of it: which files are in the store, in which
+status and order, there or gone, and, for the list of a batch, which of them are its own.  A page consists of
+places in that arrangement, whatever else stands there.
 
 A command that is refused leaves the state as it was, which is compared, so that the next command is given to the
 same engine; after one that is not, the history is played again.

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
-import re
+import sqlite3
 import subprocess
 import sys
+<<<<<<< HEAD
+import types
+from itertools import product
+=======
 from itertools import chain, product
+>>>>>>> main
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
@@ -40,7 +44,8 @@ def machine(factory: type[Subject]) -> type[Lockstep]:
 
 
 @pytest.mark.parametrize(
-    "factory", [Subject, Replayed, Restored, pytest.param(Dispatched, marks=pytest.mark.slow)]
+    "factory",
+    [Subject, Restored, *(pytest.param(factory, marks=pytest.mark.slow) for factory in (Replayed, Dispatched))],
 )
 def test_no_random_history_tells_it_from_the_oracle(factory: type[Subject]) -> None:
     run_state_machine_as_test(machine(factory), settings=BUDGET)
@@ -114,8 +119,8 @@ def inhabited(factory: type[Subject], world: World) -> Comparison:
     ("factory", "limits", "sizes"),
     [
         (Subject, Limits(), None),
-        (Subject, Limits(), us.SIZES),
-        (Subject, us.SMALL, None),
+        pytest.param(Subject, Limits(), us.SIZES, marks=pytest.mark.slow),
+        pytest.param(Subject, us.SMALL, None, marks=pytest.mark.slow),
         (Subject, us.SMALL, us.SIZES),
         pytest.param(Dispatched, us.SMALL, us.SIZES, marks=pytest.mark.slow),
     ],
@@ -383,30 +388,70 @@ def test_without_hypothesis_the_machine_says_what_to_install(room: str) -> None:
     assert done.stdout == f"vsbatch_core.testing.machine needs Hypothesis: {pip_line('testing')}\n"
 
 
+<<<<<<< HEAD
+# The example of a storage
+=======
 @pytest.mark.slow
 def test_the_recipe_of_the_readme_compares_a_storage_and_finds_what_is_wrong_with_it() -> None:
     text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
     (recipe,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Lockstep" in block)
+>>>>>>> main
 
-    class MyStorage:
-        """An engine, as somebody else's storage."""
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "lockstep_storage.py"
+SOURCE = EXAMPLE.read_text(encoding="utf-8")
 
-        honest = True
 
-        def __init__(self, **options: Any) -> None:
-            self.engine = Engine(**options)
+def example(monkeypatch: pytest.MonkeyPatch, source: str = SOURCE) -> Any:
+    """Import the example, or another text in its place, so that a printed program can import it as well."""
+    module = types.ModuleType(EXAMPLE.stem)
+    monkeypatch.setitem(sys.modules, EXAMPLE.stem, module)
+    exec(compile(source, EXAMPLE, "exec"), module.__dict__)  # noqa: S102 - it is what is under test
+    return module
 
-        def answer(self, path: str, args: Any, kwargs: Any) -> Any:
-            found = answer(self.engine, Call(path, args, kwargs))
-            return found if self.honest or path != "vector_stores.list" else evolve(found, has_more=True)
 
-        def dump(self) -> Any:
-            return self.engine.snapshot()
+def compared_at_random(module: Any, examples: int) -> None:
+    # Not shrunk, lest the test take as long as it takes to find the shortest.
+    budget = settings(BUDGET, max_examples=examples, database=None, phases=[Phase.generate], derandomize=True)
+    run_state_machine_as_test(module.StorageInLockstep, settings=budget)
 
-    names: dict[str, Any] = {"MyStorage": MyStorage}
-    exec(recipe, names)  # noqa: S102 - it is what is under test
-    budget = settings(BUDGET, max_examples=3, database=None, phases=[Phase.generate])
-    run_state_machine_as_test(names["InLockstep"], settings=budget)
-    MyStorage.honest = False
-    with pytest.raises(Divergence):
-        run_state_machine_as_test(names["InLockstep"], settings=budget)
+
+@pytest.mark.slow
+def test_no_random_history_tells_the_storage_of_the_example_from_the_oracle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared_at_random(example(monkeypatch), 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("for file in dict.fromkeys(file_ids)", "for file in file_ids"),
+        ('self.end("cancelled", 0, "store = ? AND id = ?", store, file)', "pass"),
+        ("batches WHERE id = ? AND store = ?", "batches WHERE id = ? OR store = ?"),
+        ('"in_progress" if counts.in_progress else status', "status"),
+        ('self.rows("UPDATE batches SET cancelled = 1 WHERE id = ?", id)', "pass"),
+        ('if status != "in_progress" and', "if"),
+        ("low, high = ends if", "low, high = ends[::-1] if"),
+        ("n > ? AND", "n >= ? AND"),
+        ("filter, size + 1)", "filter, size)"),
+        ("tuple(reversed(page) if backwards else page)", "tuple(page)"),
+        ("status = 'in_progress' AND", "status != 'completed' AND"),
+        ("if cursor is not None and not found", "if False"),
+        ('store, found[0]["status"], "complete"', 'store, "completed", "complete"'),
+        ("raise errors.VectorStoreNotFound(id)", "raise errors.FileBatchNotFound(id, id)"),
+    ],
+)
+def test_a_storage_that_is_wrong_in_one_line_is_told_from_the_oracle_by_a_program(
+    monkeypatch: pytest.MonkeyPatch, right: str, wrong: str
+) -> None:
+    assert SOURCE.count(right) == 1
+    module = example(monkeypatch, SOURCE.replace(right, wrong))
+    with pytest.raises(Divergence) as caught:
+        compared_at_random(module, 200)
+    # The program drives the wrong storage, and fails there; the right one passes it.
+    program = program_of(caught.value)
+    with pytest.raises((AssertionError, VsbatchError, sqlite3.Error)):
+        exec(program, {})  # noqa: S102 - it is what is under test
+    example(monkeypatch)
+    exec(program, {})  # noqa: S102 - as above

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,23 +20,24 @@ from time import sleep
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import evolve, frozen
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from benchmarks import __main__ as program
-from benchmarks import documents, goals, machine, plot, report, run
-from benchmarks.answers import STATUSES, Asked, Listing, Model
+from benchmarks import clocks, documents, goals, http, machine, plot, presets, report, run
 from benchmarks.contenders import CONTENDERS, TITLES, Contender, Floor, Missing, Ours
 from benchmarks.contenders.ogx_list import Ogx
 from benchmarks.contenders.openai_mock import OpenAIResponses
 from benchmarks.contenders.redis_server import Redis
 from benchmarks.contenders.sorted_list import SortedOnEveryPage
-from benchmarks.measure import Entry, Ratio, Times, exponent, in_turns, rounds_of, turns
+from benchmarks.fixtures import Fixtures, fill
+from benchmarks.groups import GROUPED, group
+from benchmarks.measure import Entry, Figures, Ratio, exponent, in_turns, rounds_of, turns
+from benchmarks.model import STATUSES, Listing, Model, Query
 from benchmarks.results import Load, Machine, Result, Run
-from benchmarks.stage import Stage, fill
-from benchmarks.work import CHANGES, PAGES, Pace, foreseen
+from benchmarks.work import CHANGES, PAGES, Pace, Work, foreseen
 
 pytestmark = pytest.mark.slow  # draws pictures, measures, and starts servers
 
@@ -83,8 +85,8 @@ def programs(draw: st.DrawFn, most: int = 30) -> list[tuple[str, tuple[Any, ...]
             cursors = st.none() | st.sampled_from(ids)
             filters = st.sampled_from((None, *STATUSES))
             orders = st.sampled_from(("asc", "desc"))
-            asked = st.builds(Asked, st.integers(1, 7), orders, cursors, cursors, filters)
-            steps.append((kind, (draw(asked),)))
+            query = st.builds(Query, st.integers(1, 7), orders, cursors, cursors, filters)
+            steps.append((kind, (draw(query),)))
     return steps
 
 
@@ -106,9 +108,9 @@ def compared(contender: Contender, steps: Sequence[tuple[str, tuple[Any, ...]]])
         if method == "page":
             right = model.page(*arguments)
             assert contender.listing(contender.page(*arguments)) == right
-            assert contender.listing(contender.asking(*arguments)()).agrees(right)
+            assert contender.listing(contender.querying(*arguments)()).agrees(right)
             if right.records:
-                body = json.loads(contender.asking_json(*arguments)())
+                body = json.loads(contender.querying_json(*arguments)())
                 assert [file["id"] for file in body["data"]] == [record.id for record in right.records]
                 assert [body["first_id"], body["last_id"]] == [right.records[0].id, right.records[-1].id]
                 assert body["has_more"] == right.more
@@ -144,8 +146,8 @@ def test_the_lists_of_mock_and_server_are_right_forwards_without_deletions(kind:
             fill(one, 300)
         after = model.files[100].record.id
         for limit in (1, 20, 100):
-            for asked in (Asked(limit), Asked(limit, after=after), Asked(limit, filter="completed")):
-                assert contender.listing(contender.page(asked)).agrees(model.page(asked))
+            for query in (Query(limit), Query(limit, after=after), Query(limit, filter="completed")):
+                assert contender.listing(contender.page(query)).agrees(model.page(query))
         assert contender.counts() == model.counts()
 
 
@@ -161,8 +163,8 @@ def test_a_filled_store_is_the_models_in_every_view(kind: type[Contender]) -> No
         assert [r for page in pages for r in page.records] == [file.record for file in model.files]
         if "retrieve" not in kind.unable:
             id = model.files[7].record.id
-            assert contender.record(contender.looking_at(id)()) == model.file(id)
-            assert contender.looking_at_counts(0)() is not None
+            assert contender.record(contender.reading(id)()) == model.file(id)
+            assert contender.reading_counts(0)() is not None
         if "restore" not in kind.unable:
             with type(contender).load(contender.save()) as again:
                 assert again.counts() == model.counts()
@@ -192,9 +194,9 @@ class Planted(SortedOnEveryPage):
     key, title = "planted", "planted"
     pages = 0
 
-    def page(self, asked: Asked) -> Any:
+    def page(self, query: Query) -> Any:
         type(self).pages += 1
-        files, more = super().page(asked)
+        files, more = super().page(query)
         return files[:-1], more
 
 
@@ -217,17 +219,17 @@ class Raising(SortedOnEveryPage):
 
     key, title = "raising", "raising"
 
-    def page(self, asked: Asked) -> Any:
-        raise LookupError(f"no page for {asked.limit}")
+    def page(self, query: Query) -> Any:
+        raise LookupError(f"no page for {query.limit}")
 
 
 @pytest.fixture
-def stage() -> Iterator[Callable[..., Stage]]:
-    """A stage for some contenders, closed at the end."""
-    made: list[Stage] = []
+def fixtures() -> Iterator[Callable[..., Fixtures]]:
+    """Fixtures for some contenders, closed at the end."""
+    made: list[Fixtures] = []
 
-    def make(*kinds: type[Contender]) -> Stage:
-        made.append(Stage(kinds))
+    def make(*kinds: type[Contender]) -> Fixtures:
+        made.append(Fixtures(kinds))
         return made[-1]
 
     yield make
@@ -235,12 +237,12 @@ def stage() -> Iterator[Callable[..., Stage]]:
         one.close()
 
 
-def test_a_wrong_contender_is_printed_as_wrong_with_its_answer_and_not_timed(stage: Any) -> None:
+def test_a_wrong_contender_is_printed_as_wrong_with_its_result_and_not_timed(fixtures: Any) -> None:
     Planted.pages = 0
-    found = run.results_of(PAGES[0], [1_000], stage(Ours, Planted), FAST)
+    found = run.results_of(PAGES[0], [1_000], fixtures(Ours, Planted), FAST)
     ours, planted = found
-    assert ours.times is not None
-    assert (planted.times, planted.left_out) == (None, None)
+    assert ours.wall is not None
+    assert (planted.wall, planted.left_out) == (None, None)
     assert Planted.pages == 1
     lines = report.block("page.20.first.asc", "a page", found, {**TITLES, "planted": "planted"})
     (row,) = (line for line in lines if line.startswith("  planted"))
@@ -250,57 +252,57 @@ def test_a_wrong_contender_is_printed_as_wrong_with_its_answer_and_not_timed(sta
     assert "right: 20 files (file-" in note
 
 
-def test_what_a_contender_raises_is_its_wrong_answer(stage: Any) -> None:
-    _, raising = run.results_of(PAGES[0], [1_000], stage(Ours, Raising), FAST)
+def test_what_a_contender_raises_is_its_wrong_result(fixtures: Any) -> None:
+    _, raising = run.results_of(PAGES[0], [1_000], fixtures(Ours, Raising), FAST)
     assert raising.wrong == "LookupError: no page for 20"
 
 
-def test_changes_that_do_not_add_up_at_the_end_are_a_wrong_answer(stage: Any) -> None:
+def test_changes_that_do_not_add_up_at_the_end_are_a_wrong_result(fixtures: Any) -> None:
     (work,) = run.chosen(["complete.1"])
-    ours, forgetful = run.results_of(work, [1_000], stage(Ours, Forgetful), FAST)
-    assert ours.times is not None
-    assert forgetful.times is None
+    ours, forgetful = run.results_of(work, [1_000], fixtures(Ours, Forgetful), FAST)
+    assert ours.wall is not None
+    assert forgetful.wall is None
     assert forgetful.wrong is not None
     assert "counts (" in forgetful.wrong
 
 
 @pytest.mark.parametrize("work", CHANGES, ids=lambda work: work.name)
-def test_every_change_is_done_right_by_all_and_leaves_n_files_to_begin_with(work: Any, stage: Any) -> None:
+def test_every_change_is_done_right_by_all_and_leaves_n_files_to_begin_with(work: Any, fixtures: Any) -> None:
     kinds = [kind for kind in TESTED if kind is not Redis and work.word not in kind.unable]
-    here = stage(*kinds)
+    here = fixtures(*kinds)
     found = run.results_of(work, [400], here, evolve(FAST, rounds=4))
     assert {result.contender: result.wrong for result in found} == {kind.key: None for kind in kinds}
     for kind in kinds:
         assert here.made(kind, 400).extra <= 400 // 2 + 2_000
 
 
-def test_a_contender_that_is_missing_is_named_once_with_what_to_install(stage: Any) -> None:
+def test_a_contender_that_is_missing_is_named_once_with_what_to_install(fixtures: Any) -> None:
     class Absent(SortedOnEveryPage):
         key, title = "absent", "absent"
 
         def __init__(self) -> None:
             raise Missing("pip install absent")
 
-    here = stage(Ours, Absent)
-    here.look()
+    here = fixtures(Ours, Absent)
+    here.try_all()
     assert here.missing == {"absent": "pip install absent"}
     assert [result.contender for result in run.results_of(PAGES[0], [400], here, FAST)] == ["ours"]
 
 
-def test_a_contender_with_a_bound_is_not_tried_beyond_it_and_that_is_said_once(stage: Any) -> None:
+def test_a_contender_with_a_bound_is_not_tried_beyond_it_and_that_is_said_once(fixtures: Any) -> None:
     class Bounded(SortedOnEveryPage):
         key, title, most = "bounded", "bounded", 500
 
-    found = run.results_of(PAGES[0], [400, 600], stage(Ours, Bounded), FAST)
+    found = run.results_of(PAGES[0], [400, 600], fixtures(Ours, Bounded), FAST)
     assert [(result.contender, result.n) for result in found] == [("ours", 400), ("ours", 600), ("bounded", 400)]
     most = {"ours": 10**6, "bounded": 500}
     assert report.bounded(most, [400, 600], {"bounded": "a title"}) == ["up to 500 files: a title"]
     assert report.bounded(most, [400], {}) == []
 
 
-def test_the_collector_is_as_it_was_after_a_stage() -> None:
+def test_the_collector_is_as_it_was_after_fixtures_are_closed() -> None:
     before = gc.get_freeze_count()
-    with Stage([Floor]) as here:
+    with Fixtures([Floor]) as here:
         here.made(Floor, 400)
         assert gc.get_freeze_count() > 0
     assert gc.get_freeze_count() == 0 <= before
@@ -314,7 +316,7 @@ costs = st.floats(1e-9, 1e3)
 
 @given(st.lists(st.tuples(costs, costs), min_size=1, max_size=40))
 def test_a_ratio_lies_in_its_middle_half_and_turns_round_with_its_sides(pairs: list[tuple[float, float]]) -> None:
-    one, other = (Times(tuple(side)) for side in zip(*pairs, strict=True))
+    one, other = (Figures(tuple(side)) for side in zip(*pairs, strict=True))
     ratio, back = Ratio.of(other, one), Ratio.of(one, other)
     each = sorted(b / a for a, b in pairs)
     assert each[0] <= ratio.low <= ratio.median <= ratio.high <= each[-1]
@@ -328,17 +330,17 @@ def test_a_ratio_lies_in_its_middle_half_and_turns_round_with_its_sides(pairs: l
 
 @given(st.lists(st.tuples(costs, costs), min_size=3, max_size=20), st.floats(0.01, 100.0))
 def test_a_ratio_is_that_of_the_same_rounds_whatever_slows_a_round_down(pairs: Any, slower: float) -> None:
-    one, other = (Times(tuple(side)) for side in zip(*pairs, strict=True))
-    slowed = [Times((times.rounds[0] * slower, *times.rounds[1:])) for times in (one, other)]
+    one, other = (Figures(tuple(side)) for side in zip(*pairs, strict=True))
+    slowed = [Figures((times.rounds[0] * slower, *times.rounds[1:])) for times in (one, other)]
     plain, noisy = Ratio.of(other, one), Ratio.of(slowed[1], slowed[0])
     assert noisy.median == pytest.approx(plain.median)
     assert (noisy.low, noisy.high) == pytest.approx((plain.low, plain.high))
 
 
 def test_rounds_in_which_one_had_no_turn_do_not_count() -> None:
-    assert Ratio.of(Times((2.0, None, 9.0)), Times((1.0, 5.0, None))) == Ratio(2.0, 2.0, 2.0)
+    assert Ratio.of(Figures((2.0, None, 9.0)), Figures((1.0, 5.0, None))) == Ratio(2.0, 2.0, 2.0)
     with pytest.raises(ValueError, match="no round in which both"):
-        Ratio.of(Times((None, 1.0)), Times((1.0, None)))
+        Ratio.of(Figures((None, 1.0)), Figures((1.0, None)))
 
 
 @given(st.floats(0.1, 10), st.floats(0.1, 10), st.floats(0.1, 10))
@@ -348,6 +350,152 @@ def test_a_draw_is_a_spread_that_crosses_one_and_is_printed_as_that(a: float, b:
     assert ratio.draw is (low <= 1 <= high)
     assert report.ratio_text(ratio).startswith("draw ") is (ratio.draw and low < high)
     assert documents.cell(ratio) == "draw" if ratio.draw else "x" in documents.cell(ratio)
+
+
+# Clocks
+
+
+@contextmanager
+def child(code: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs this code once it is sent a line, prints a line, and waits for its end."""
+    waiting = f"import sys\nsys.stdin.readline()\n{code}\nprint('done', flush=True)\nsys.stdin.readline()"
+    command = [sys.executable, "-c", waiting]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.communicate("\n")
+
+
+def let(process: subprocess.Popen[str]) -> None:
+    """Have a child run its code."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "done\n"
+
+
+BUSY = "import time\nbegan = time.process_time()\nwhile time.process_time() < began + 0.3: pass"
+needs_cpu_clocks = pytest.mark.skipif(
+    clocks.cpu_clock(os.getpid()) is None, reason="this system has no CPU clocks of other processes"
+)
+
+
+def test_to_sleep_takes_wall_time_and_no_cpu_time() -> None:
+    stop = clocks.Clocks().start()
+    sleep(0.2)
+    spent = stop()
+    assert spent.cpu < 0.2 <= spent.wall
+
+
+@needs_cpu_clocks
+def test_the_cpu_time_of_a_server_is_part_of_the_cost_or_all_of_it() -> None:
+    with child(BUSY) as process:
+        both = clocks.Clocks(lambda: [process.pid])
+        server = clocks.Clocks(lambda: [process.pid], own=False)
+        assert (both.lacks(), server.lacks()) == ("", "")
+        own = clocks.Clocks()
+        stops = [one.start() for one in (both, server, own)]
+        let(process)
+        in_all, of_server, of_this = (stop().cpu for stop in stops)
+    assert of_server >= 0.3
+    assert in_all >= of_server
+    assert of_this < of_server
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_cpu_time_without_that_of_a_server_says_so(own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clocks, "cpu_clock", lambda _pid: None)
+    partly = clocks.Clocks(lambda: [os.getpid()], own=own)
+    assert partly.lacks() == "own process only"
+    stop = partly.start()
+    sum(range(100_000))
+    assert stop().cpu > 0
+
+
+def test_there_is_no_clock_of_a_process_that_has_ended() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    assert clocks.cpu_clock(process.pid) is None
+
+
+def test_a_ratio_is_of_cpu_time_unless_that_of_one_side_is_not_the_whole_cost() -> None:
+    busy = [1e-6, 3e-6, 2e-6]
+    figures: dict[tuple[str, str, int], Sequence[float]] = {("page.20", "ours", 1_000): [1e-6] * 3}
+    whole = made(figures)
+    ours = whole.results[0]
+    sqlite = result("page.20", "sqlite", 1_000, [4e-6] * 3, wall=Figures(tuple(busy)))
+    redis = result(
+        "page.20", "redis", 1_000, [5e-6] * 3, wall=Figures((16e-6,) * 3), cpu_lacks="own process only"
+    )
+    whole = evolve(whole, results=(ours, sqlite, redis))
+    assert whole.ratio("page.20", "sqlite", 1_000) == Ratio(4.0, 4.0, 4.0)
+    assert whole.ratio("page.20", "redis", 1_000) == Ratio(8.0, 8.0, 8.0)
+    assert whole.ratio("page.20", "ours", 1_000, "redis") == Ratio(0.125, 0.125, 0.125)
+    lines = report.block("page.20", "a page", list(whole.results), TITLES)
+    assert [line.split() for line in lines[2:8]] == [
+        ["ours", "cpu", "1", "us"],
+        ["wall", "2", "us"],
+        [*TITLES["sqlite"].split(), "cpu", "4x"],
+        ["wall", "draw", "0.5-1.5"],
+        [*TITLES["redis"].split(), "wall", "8x"],
+        ["cpu", "5x"],
+    ]
+    assert lines[8:] == [f"    {TITLES['redis']} at 10^3: CPU time: own process only"]
+    assert "others are multiples of it, Redis, local socket in wall time," in documents.part(whole).replace(
+        "\n", " "
+    )
+    for clock in (*plot.timed([ours, sqlite]), *plot.timed([ours, redis])):
+        assert clock[1] in (ours.cpu, sqlite.cpu, ours.wall, redis.wall)
+    assert [plot.shared_clock(each) for each in ([ours, sqlite], [ours, redis], [])] == ["cpu", "wall", "wall"]
+
+
+def test_a_contender_whose_cpu_time_is_whole_in_one_run_alone_is_compared_by_wall_time() -> None:
+    def at(ours: float, lacks: str) -> Run:
+        whole = made({("page.20", "ours", 1_000): steady(ours)})
+        redis = result("page.20", "redis", 1_000, steady(1e-5), cpu_lacks=lacks)
+        return evolve(whole, results=(*whole.results, redis))
+
+    line, _ = report.comparison(at(1e-6, "own process only"), at(2e-6, ""))
+    assert line == "worse  page.20 at 10^3: ours takes 2.00x of the wall time that it did (beside 1 of 1)"
+
+
+def test_every_work_is_measured_in_both_clocks_in_the_same_rounds(fixtures: Any) -> None:
+    works = run.chosen(["page.20.first.asc", "retrieve.file", "json.encode", "dispatch.batch", "simulate.run"])
+    for work in works:
+        for found in run.results_of(work, [400], fixtures(Ours, Floor), FAST):
+            assert found.wall is not None
+            assert found.cpu is not None
+            assert [one is None for one in found.wall.rounds] == [one is None for one in found.cpu.rounds]
+            assert found.clocks == ("cpu", "wall")
+
+
+def test_what_waits_for_a_disk_is_compared_by_wall_time(fixtures: Any) -> None:
+    @frozen
+    class Synced(Work):
+        """One contender computes, the other waits."""
+
+        def ready(self, _fixtures: Fixtures, n: int, *_: object) -> Iterator[Entry]:
+            yield Entry("ours", n, lambda: sum(range(1_000)), one=1e-5)
+            yield Entry("sqlite", n, lambda: sleep(0.001), one=1e-3, clocks=clocks.Clocks(waits="the disk"))
+
+    found = run.results_of(Synced("durable.create", "a create"), [400], fixtures(Ours), FAST)
+    assert [result.clocks for result in found] == [("cpu", "wall"), ("wall", "cpu")]
+    whole = evolve(made({}), results=tuple(found))
+    assert whole.ratio("durable.create", "sqlite", 400) == Ratio.of(found[1].wall, found[0].wall)
+    notes = report.block("durable.create", "a create", found, TITLES)
+    assert notes[-1].endswith("CPU time: without the wait for the disk")
+
+
+@needs_cpu_clocks
+def test_what_is_served_over_a_socket_costs_what_its_server_takes(fixtures: Any) -> None:
+    (work,) = run.chosen(["uvicorn.batch"])
+    for found in run.results_of(work, [400], fixtures(Ours), FAST):
+        assert found.clocks == ("cpu", "wall")
+        assert found.cpu is not None
+        assert all(one > 0 for one in found.cpu.taken)
+
+
+# Growth
 
 
 @given(st.floats(-2, 3), st.floats(1e-9, 1e3), st.sets(st.integers(1, 10**7), min_size=2, max_size=6))
@@ -393,23 +541,25 @@ def test_contenders_take_turns_and_nobody_always_begins() -> None:
     for entry in entries:
         entry.one = 1.0  # so long that it is not calibrated
     found = in_turns(entries, rounds=6, seconds=1.0, budget=1e6)
-    assert {key: len(times.rounds) for key, times in found.items()} == {(name, 1): 6 for name in "abc"}
+    assert {key: len(times.wall.rounds) for key, times in found.items()} == {(name, 1): 6 for name in "abc"}
     begun = [order[i : i + 3] for i in range(0, 18, 3)]
     assert all(set(turn) == set("abc") for turn in begun)
     assert {turn[0] for turn in begun} == set("abc")
 
 
-def test_what_is_too_slow_is_left_out_and_it_is_said_how_long_it_takes(stage: Any) -> None:
+def test_what_is_too_slow_is_left_out_and_it_is_said_how_long_it_takes(fixtures: Any) -> None:
     class Slow(SortedOnEveryPage):
         key, title = "slow", "slow"
 
-        def page(self, asked: Asked) -> Any:
+        def page(self, query: Query) -> Any:
             sleep(0.05)
-            return super().page(asked)
+            return super().page(query)
 
-    ours, slow = run.results_of(PAGES[0], [400], stage(Ours, Slow), Pace(rounds=3, seconds=0.0001, budget=0.02))
-    assert ours.times is not None
-    assert slow.times is None
+    ours, slow = run.results_of(
+        PAGES[0], [400], fixtures(Ours, Slow), Pace(rounds=3, seconds=0.0001, budget=0.02)
+    )
+    assert ours.wall is not None
+    assert slow.wall is None
     assert slow.left_out is not None
     assert slow.left_out.startswith("not measured: one takes 0.")
 
@@ -425,19 +575,28 @@ def test_what_grew_with_the_size_is_foreseen_to_and_what_did_not_is_not() -> Non
 HERE = Machine("a processor", 2, "Linux x86_64", "CPython 3.12.1", {"SQLite": "3.40.1", "redis": ""})
 
 
+def result(work: str, contender: str, n: int, rounds: Sequence[float | None], **more: Any) -> Result:
+    """A result with these figures as bytes, or as CPU time and with neighbours that double the wall time."""
+    figures = Figures(tuple(rounds))
+    if work == "memory":
+        return Result(work, contender, n, bytes=figures)
+    wall = Figures(tuple(None if one is None else 2 * one for one in rounds))
+    return Result(work, contender, n, **{"wall": wall, "cpu": figures, **more})
+
+
 def made(figures: dict[tuple[str, str, int], Sequence[float]], **more: Any) -> Run:
     """A run with these rounds, by work, contender and size."""
-    results = tuple(Result(*key, Times(tuple(rounds))) for key, rounds in figures.items())
+    results = tuple(result(*key, rounds) for key, rounds in figures.items())
     works = dict.fromkeys(work for work, _, _ in figures)
     titles = {work: f"title of {work}" for work in works}
-    fields = {"quick": False, "complete": True, "titles": titles, "contenders": TITLES, "results": results}
+    fields = {"preset": "full", "complete": True, "titles": titles, "contenders": TITLES, "results": results}
     return Run("2026-11-21", HERE, Load(0.1, 0.5, 0.2), **{**fields, **more})
 
 
 names = st.sampled_from(list(TITLES))
 rounds = st.lists(st.none() | costs, min_size=1, max_size=5).map(tuple)
 results = st.builds(
-    Result, st.sampled_from(("page.a", "memory")), names, st.integers(1, 10**7), st.builds(Times, rounds)
+    result, st.sampled_from(("page.a", "memory")), names, st.integers(1, 10**7), rounds, cpu_lacks=st.text()
 )
 others = st.builds(
     Result, st.just("page.b"), names, st.integers(1, 10**7), wrong=st.text() | st.none(), left_out=st.text()
@@ -457,8 +616,9 @@ def test_a_run_comes_back_from_its_json(found: tuple[Result, ...]) -> None:
         ("{", "not JSON"),
         ("[]", "format"),
         ('{"format": "another 1"}', "format"),
-        ('{"format": "vsbatch-core benchmarks 1"}', "not a run"),
-        ('{"format": "vsbatch-core benchmarks 1", "machine": {}, "load": [], "results": 1}', "not a run"),
+        ('{"format": "vsbatch-core benchmarks 1"}', r"'vsbatch-core benchmarks 1'.* CPU time.*measure again"),
+        ('{"format": "vsbatch-core benchmarks 2"}', "not a run"),
+        ('{"format": "vsbatch-core benchmarks 2", "machine": {}, "load": [], "results": 1}', "not a run"),
     ],
 )
 def test_what_is_no_run_is_refused_with_a_reason(text: str, why: str) -> None:
@@ -489,7 +649,10 @@ def test_compare_says_what_is_beyond_noise_and_not_what_is_within(factor: float,
     else:
         (line,) = lines
         word = "better" if factor < 1 else "worse"
-        assert line == f"{word:6} page.20 at 10^3: ours takes {factor:.2f}x of what it did (beside 1 of 1)"
+        assert line == (
+            f"{word:6} page.20 at 10^3: ours takes {factor:.2f}x of the CPU time that it did, "
+            f"{factor:.2f}x of the wall time (beside 1 of 1)"
+        )
         assert last.startswith("1 of 2 works and sizes")
 
 
@@ -507,13 +670,13 @@ def test_a_noisy_ratio_has_not_changed_and_another_machine_is_named() -> None:
     ]
 
 
-@pytest.mark.parametrize(("moved", "told"), [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1)])
-def test_ours_has_changed_where_most_of_the_others_say_so(moved: int, told: int) -> None:
+@pytest.mark.parametrize(("moved", "reported"), [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1)])
+def test_ours_has_changed_where_most_of_the_others_say_so(moved: int, reported: int) -> None:
     others = ("floor", "sqlite", "islice", "redis")
     figures = {("page.20", key, 1_000): steady(1e-6) for key in ("ours", *others)}
     new = {**figures, **{("page.20", key, 1_000): steady(2e-6) for key in others[:moved]}}
     *lines, _ = report.comparison(made(figures), made(new))
-    assert len(lines) == told
+    assert len(lines) == reported
     assert all("better" in line and f"(beside {moved} of 4)" in line for line in lines)
 
 
@@ -521,7 +684,7 @@ def test_memory_is_compared_by_its_bytes() -> None:
     old, new = (
         made({("memory", "ours", 1_000): [bytes], ("memory", "floor", 1_000): [9.0]}) for bytes in (300.0, 200.0)
     )
-    assert report.comparison(old, new)[0] == "better memory at 10^3: ours takes 0.67x of what it did"
+    assert report.comparison(old, new)[0] == "better memory at 10^3: ours takes 0.67x of the bytes that it did"
 
 
 def test_goals_are_figures_and_say_whether_they_are_met_at_their_worst() -> None:
@@ -538,7 +701,7 @@ def test_goals_are_figures_and_say_whether_they_are_met_at_their_worst() -> None
         "median 15, worst 20 (page.20.first.asc at 10^3): not met"
     )
     assert "bytes a file, at most 350: 400 (memory at 10^3): not met" in lines
-    assert "page of 20 at 10^6 over 10^3, at most 1.3: not measured" in lines
+    assert "page of 20 at 10^6 over 10^3, at most 1.3: not measured at these sizes" in lines
     assert not any("retrieve" in line for line in lines)
 
 
@@ -557,23 +720,104 @@ def test_the_works_and_contenders_that_goals_and_documents_name_are_there() -> N
 # The command
 
 
-def test_works_are_chosen_by_name_first_words_or_glob_in_their_own_order() -> None:
+def test_works_are_chosen_by_name_first_words_group_or_glob_in_their_own_order() -> None:
     assert run.chosen([]) == list(run.WORKS)
     names = [work.name for work in run.chosen(["complete.1", "page.20", "*.file"])]
     assert names[0] == "page.20.first.asc"
     assert all(name.startswith("page.20.") for name in names[:-2])
     assert names[-2:] == ["retrieve.file", "complete.1"]
+    assert [work.name for work in run.chosen(["http"])] == [work.name for work in http.WORKS]
+    assert run.chosen(["changes"]) == CHANGES
+    assert run.chosen(["pages", "page.20.*"]) == PAGES
     changes = [work.changes for work in run.WORKS if work.word not in ("memory", "simulate")]
     assert changes == sorted(changes)
 
 
-def test_an_unknown_work_is_refused_with_the_list(capsys: Any) -> None:
-    assert program.main(["--only", "pages"]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
-    assert "no work is called 'pages'" in told.err
-    assert all(work.name in told.err for work in run.WORKS)
+def test_works_of_a_new_first_word_are_chosen_by_it_and_are_a_group_by_it() -> None:
+    new = [evolve(PAGES[0], name=name) for name in ("durable.create", "durable.restart", "postgres.create")]
+    assert run.chosen(["durable"], [*run.WORKS, *new]) == new[:2]
+    assert run.chosen(["postgres", "durable.create"], [*run.WORKS, *new]) == [new[0], new[2]]
+    assert {group(work.name) for work in new} == {"durable", "postgres"}
+    with pytest.raises(ValueError, match=r"'postgres'.*the groups are .*durable"):
+        run.chosen(["postgres"], [*run.WORKS, *new[:2]])
+
+
+def test_a_group_is_named_by_no_word_that_begins_the_works_of_another() -> None:
+    for work in run.WORKS:
+        assert group(work.name) == work.word or work.word not in GROUPED
+        assert {group(other.name) for other in run.chosen([group(work.name)])} == {group(work.name)}
+
+
+def test_an_unknown_work_is_refused_with_the_groups(capsys: Any) -> None:
+    assert program.main(["--only", "durability"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert "no work or group is called 'durability'" in printed.err
+    assert all(group(work.name) in printed.err for work in run.WORKS)
+    assert "--list" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "preset", "works", "sizes"),
+    [
+        ([], "default", list(presets.MAIN), [1_000, 100_000]),
+        (["--docs"], "full", None, [1_000, 10_000, 100_000, 1_000_000]),
+        (["--docs", "--preset", "full"], "full", None, [1_000, 10_000, 100_000, 1_000_000]),
+        (["--quick"], "quick", None, [1_000, 4_000]),
+        (["--preset", "quick", "--only", "retrieve.file"], "quick", ["retrieve.file"], [1_000, 4_000]),
+        (["--only", "retrieve.file"], "default", ["retrieve.file"], [1_000, 100_000]),
+        (["--only", "walk", "json.page", "--sizes", "500"], "default", ["walk.100", "json.page"], [500]),
+        (["--preset", "full", "--sizes", "1e4,1e3"], "full", None, [1_000, 10_000]),
+    ],
+    ids=repr,
+)
+def test_a_preset_gives_what_only_and_sizes_do_not(
+    arguments: list[str], preset: str, works: list[str] | None, sizes: list[int]
+) -> None:
+    taken, asked_works, asked_sizes = program.chosen_by(program.parser().parse_args(arguments))
+    assert taken is presets.PRESETS[preset]
+    expected = {work.name for work in run.WORKS} if works is None else set(works)
+    assert {work.name for work in asked_works} == expected
+    assert asked_sizes == sizes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--docs", "--only", "page"], "leave out --only"),
+        (["--docs", "--sizes", "1e3"], "leave out --sizes"),
+        (["--docs", "--quick"], "leave out --preset quick"),
+        (["--docs", "--preset", "default"], "leave out --preset default"),
+        (["--from", "kept.json", "--only", "page"], "leave out --only"),
+        (["--from", "kept.json", "--quick"], "leave out --preset quick"),
+        (["--from", "kept.json", "--sizes", "1e3"], "leave out --sizes"),
+    ],
+    ids=repr,
+)
+def test_options_that_contradict_each_other_are_refused_in_one_line(
+    arguments: list[str], named: str, capsys: Any
+) -> None:
+    assert program.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert named in printed.err
+
+
+def test_help_fits_80_columns_and_names_every_preset_with_its_time_and_an_example() -> None:
+    text = program.parser().format_help()
+    assert max(map(len, text.splitlines())) <= 80
+    words = " ".join(text.split())
+    assert all(f"{preset.name} {preset}" in words for preset in presets.PRESETS.values())
+    assert re.search(r"^ +python -m benchmarks --only \w+", text, re.MULTILINE)
+
+
+def test_the_examples_of_the_help_name_works_and_sizes_that_there_are() -> None:
+    examples = re.findall(r"^ +python -m benchmarks(.*?)(?:   .*)?$", program.EXAMPLES, re.MULTILINE)
+    assert len(examples) >= 3
+    for example in examples:
+        program.chosen_by(program.parser().parse_args(shlex.split(re.sub(r"  +.*", "", example))))
 
 
 @given(st.sets(st.integers(3, 7), min_size=1), st.integers(0, 2))
@@ -586,9 +830,9 @@ def test_sizes_are_read_however_they_are_written(powers: set[int], way: int) -> 
 @pytest.mark.parametrize("text", ["", "1e3,", "a", "1.5e3", "-5", "1e99", "0", "1e3;1e4", "199", "1e", "10^"])
 def test_what_is_no_size_is_refused_in_one_line(text: str, capsys: Any) -> None:
     assert program.main(["--only", "page", f"--sizes={text or ','}"]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("option", ["--compare", "--from"])
@@ -597,21 +841,28 @@ def test_results_that_cannot_be_read_are_refused_in_one_line(option: str, tmp_pa
     broken.write_text("{}")
     for path in (broken, tmp_path / "none.json"):
         assert program.main([option, str(path)]) == 2
-        told = capsys.readouterr()
-        assert told.err.count("\n") == 1
-        assert str(path) in told.err
+        printed = capsys.readouterr()
+        assert printed.err.count("\n") == 1
+        assert str(path) in printed.err
 
 
 def test_a_run_prints_what_it_met_and_writes_what_it_printed(tmp_path: Path, capsys: Any) -> None:
     kept = tmp_path / "kept.json"
-    asked = ["--quick", "--only", "page.20.first.asc", "retrieve.file", "--sizes", "400"]
-    assert program.main([*asked, "--json", str(kept)]) == 0
-    told = capsys.readouterr().out
+    query = ["--quick", "--only", "page.20.first.asc", "retrieve.file", "--sizes", "400"]
+    assert program.main([*query, "--json", str(kept)]) == 0
+    printed = capsys.readouterr().out
     whole = program.read(str(kept))
     assert whole.works() == ["page.20.first.asc", "retrieve.file"]
     assert whole.complete
+    assert whole.preset == "quick"
+    measured = [result for result in whole.results if result.left_out is None]
+    assert measured
+    for each in measured:
+        assert each.wall is not None
+        assert each.cpu is not None
+        assert len(each.wall.taken) == len(each.cpu.taken) == 3
     for said in (whole.machine.cpu, whole.machine.python, "SQLite 3.", "load ", "[retrieve.file]", "at most 12"):
-        assert said in told
+        assert said in printed
     assert program.main(["--from", str(kept), "--compare", str(kept)]) == 0
     assert "\n0 of " in capsys.readouterr().out
 
@@ -629,10 +880,10 @@ def test_an_interrupted_run_says_so_and_keeps_what_it_has(
     monkeypatch.setattr(run, "results_of", interrupted)
     kept = tmp_path / "kept.json"
     assert program.main(["--quick", "--only", "retrieve", "--sizes", "400", "--json", str(kept)]) == 130
-    told = capsys.readouterr().out
-    assert "[retrieve.file]" in told
-    assert "[retrieve.store]" not in told
-    assert "interrupted: 1 of 3 works were measured" in told
+    printed = capsys.readouterr().out
+    assert "[retrieve.file]" in printed
+    assert "[retrieve.store]" not in printed
+    assert "interrupted: 1 of 3 works were measured" in printed
     whole = program.read(str(kept))
     assert (whole.complete, whole.works()) == (False, ["retrieve.file"])
 
@@ -660,24 +911,29 @@ def test_control_c_ends_a_run_and_its_servers_in_order() -> None:
 
 def test_the_list_names_every_work_and_every_contender(capsys: Any) -> None:
     assert program.main(["--list"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert {line.split()[0] for line in told if line} == {work.name for work in run.WORKS} | TITLES.keys()
+    printed = capsys.readouterr().out.splitlines()
+    named = {line.split()[0] for line in printed if line.startswith("  ")}
+    assert named == {work.name for work in run.WORKS} | TITLES.keys()
+    assert [line.rstrip(":") for line in printed if line.endswith(":") and not line.startswith(" ")] == [
+        *dict.fromkeys(group(work.name) for work in run.WORKS),
+        "contenders",
+    ]
 
 
 def test_memory_and_simulator_are_measured_in_processes_of_their_own() -> None:
     for arguments in (["benchmarks.memory", "floor", "4000"], ["benchmarks.simulation", "2000"]):
         command = [sys.executable, "-m", *arguments]
-        answer = subprocess.run(command, check=True, capture_output=True, text=True)
-        assert 10 < float(answer.stdout) < 10_000
+        returned = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert 10 < float(returned.stdout) < 10_000
 
 
 def test_the_machine_is_described_without_its_name() -> None:
     import platform
 
     here = machine.machine()
-    told = f"{here} {here.versions}"
-    assert platform.node() not in told.split()
-    assert "/" not in told
+    printed = f"{here} {here.versions}"
+    assert platform.node() not in printed.split()
+    assert "/" not in printed
     assert here.cores >= 1
     assert here.versions["SQLite"].startswith("3.")
 
@@ -712,13 +968,31 @@ def test_the_documents_get_a_table_and_a_figure_and_keep_the_rest(tmp_path: Path
     assert after.startswith("# Title\n\n<!-- generated: figures -->\n")
     assert after.endswith("<!-- end -->\n\n<!-- generated: laws -->\nl\n<!-- end -->\n")
     assert "2026-11-21, a processor, 2 cores, Linux x86_64, CPython 3.12.1, SQLite 3.40.1" in after
+    assert "*Ours* is a cost in CPU time; the others are multiples of it, *draw*" in after.replace("\n", " ")
     table = [line for line in after.splitlines() if line.startswith("| ")]
     assert len({line.count("|") for line in table}) == 1
-    assert any(line.startswith("| title of page.20.middle.asc | 10^6 | 1 µs | 0.00 |") for line in table)
+    assert any(line.startswith("| title of page.20.middle.asc | 10^6 | 1 µs | 2 µs | 0.00 |") for line in table)
     assert documents.written(after, whole) == after
     first = (tmp_path / "docs" / "figures.svg").read_bytes()
     (figure,) = plot.costs(whole, documents.DRAWN)
     assert plot.save(figure, tmp_path / "again.svg").read_bytes() == first
+
+
+def test_only_a_full_and_complete_run_is_written_into_the_readme(tmp_path: Path, capsys: Any) -> None:
+    whole = grown(works=documents.ROWS)
+    assert documents.unfit(whole) == ""
+    less = tuple(found for found in whole.results if found.work != "walk.100")
+    path = tmp_path / "kept.json"
+    for unfit, why in (
+        (evolve(whole, preset="default"), "the preset 'default', and only 'full'"),
+        (evolve(whole, complete=False), "not complete"),
+        (evolve(whole, results=less), "it lacks walk.100"),
+    ):
+        path.write_text(unfit.to_json())
+        assert program.main(["--from", str(path), "--docs"]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert re.fullmatch(f"python -m benchmarks: .*kept.json .*README.md: .*{re.escape(why)}.*\n", printed.err)
 
 
 def test_a_document_without_the_mark_is_refused() -> None:
@@ -771,6 +1045,7 @@ def test_pictures_at_extremes_keep_their_words_apart(factor: float, sizes: Seque
 
 def test_a_single_size_has_ratios_and_no_curve_and_nothing_measured_has_no_picture(tmp_path: Path) -> None:
     one = grown((1_000,))
+    one = evolve(one, results=(*one.results, result("memory", "ours", 1_000, [300.0])))
     assert [path.name for path in plot.pictures(one, tmp_path)] == ["ratios-pages.svg", "ratios-changes.svg"]
     assert list(plot.pictures(made({}), tmp_path)) == []
 
@@ -787,8 +1062,8 @@ def test_the_page_of_the_model_is_the_listing_that_says_so() -> None:
     model = Model()
     model.attach(0, ["a", "b", "c"], 5)
     model.complete("b", 7)
-    assert str(model.page(Asked(2))) == "2 files (a, b), has_more True"
-    assert model.page(Asked(1, before="c", order="asc")).records[0].id == "b"
-    assert model.page(Asked(5, order="desc", after="c", filter="in_progress")) == Listing(
+    assert str(model.page(Query(2))) == "2 files (a, b), has_more True"
+    assert model.page(Query(1, before="c", order="asc")).records[0].id == "b"
+    assert model.page(Query(5, order="desc", after="c", filter="in_progress")) == Listing(
         (model.file("a"),), more=False
     )

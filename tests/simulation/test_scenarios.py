@@ -128,6 +128,7 @@ def test_the_events_of_two_runs_are_the_same_byte_for_byte(name: str) -> None:
     assert told() == told()
 
 
+@pytest.mark.slow
 def test_the_code_under_simulate_in_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

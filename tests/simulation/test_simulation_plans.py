@@ -258,6 +258,7 @@ def test_of_equal_keys_the_one_that_came_first_is_served_first() -> None:
     assert order(simulation_of(Plan(workers=1, order=lambda _: 0), *"cab")) == "cab"
 
 
+@pytest.mark.slow
 def test_at_random_every_order_comes_up_about_as_often() -> None:
     seen = Counter(
         order(simulation_of(Plan(workers=1, order="random"), *"abc", seed=seed)) for seed in range(600)

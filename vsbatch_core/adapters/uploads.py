@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from attrs import field, frozen
 
-from vsbatch_core import arguments, paging
+from vsbatch_core import paging, validation
 from vsbatch_core.adapters.refusals import UploadNotFound, UploadTooLarge
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
 from vsbatch_core.errors import IdTaken, MissingParameter, UnknownCursor
@@ -106,7 +106,7 @@ class Uploads:
             raise MissingParameter("file")
         if purpose is None:
             raise MissingParameter("purpose")
-        arguments.one_of("purpose", purpose, PURPOSES)
+        validation.one_of("purpose", purpose, PURPOSES)
         filename, content = file
         with self._lock:
             if self.kept_bytes + len(content) > self.limit_bytes:
@@ -134,11 +134,11 @@ class Uploads:
     ) -> Page[FileObject]:
         """A page of the files, newest first unless told otherwise.  O(log n + limit); with ``purpose`` O(n)."""
         checked = (
-            arguments.limit(limit, _LIMITS),
-            arguments.order(order),
-            None if purpose is None else arguments.one_of("purpose", purpose, LISTED_PURPOSES),
+            validation.limit(limit, _LIMITS),
+            validation.order(order),
+            None if purpose is None else validation.one_of("purpose", purpose, LISTED_PURPOSES),
         )
-        return self._page(*checked, arguments.cursor("after", after))
+        return self._page(*checked, validation.cursor("after", after))
 
     def _page(self, limit: int, order: Order, purpose: str | None, after: str | None) -> Page[FileObject]:
         with self._lock:

@@ -23,8 +23,6 @@ from vsbatch_core.simulation import Simulation
 AGAIN = frozenset((408, 409, 429))
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
 HEADERS = (("content-type", "application/json"),)
-ATTACHED = (events.FileAttached, events.FileBatchCreated)
-ENDED = (events.FileCompleted, events.FileFailed, events.FileDeleted)
 
 Then = Callable[[Response | None], None]
 """Called with what was answered in the end; ``None`` if nothing was."""
@@ -143,21 +141,21 @@ class _Run:
 
     def heard(self, event: events.Event) -> None:
         """Count what happens, for the progress and for how long each batch took."""
-        if isinstance(event, ATTACHED):
-            files = event.files if isinstance(event, events.FileBatchCreated) else (event.file,)
+        files = events.attached(event)
+        if files:
             self.attached += len(files)
             self.files = max(self.files, self.attached)
             self.show("attaching", self.attached, self.files)
-            if isinstance(event, events.FileBatchCreated):
-                place = Place(event.vector_store_id, event.batch_id)
-                self.created[place] = event.at
-                self.batch_of.update(((event.vector_store_id, file.id), place) for file in files)
-        elif isinstance(event, ENDED):
+        for file_id in events.ended(event):
             self.ended += 1
             self.show("processing", min(self.ended, self.files), self.files)
-            of = self.batch_of.get((event.vector_store_id, event.file_id))
+            of = self.batch_of.get((event.vector_store_id, file_id))
             if of is not None:
                 self.last[of] = event.at
+        if isinstance(event, events.FileBatchCreated):
+            place = Place(event.vector_store_id, event.batch_id)
+            self.created[place] = event.at
+            self.batch_of.update(((event.vector_store_id, file.id), place) for file in files)
         elif isinstance(event, events.FileBatchCancelled):
             self.last[Place(event.vector_store_id, event.batch_id)] = event.at
 

@@ -288,7 +288,9 @@ def live(app: App, simulation: Simulation) -> Application:
 
 
 def run(app: Application, listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve with uvicorn until SIGINT or SIGTERM; ``ready`` is called when requests are answered.
+    """Serve with uvicorn until SIGINT or SIGTERM; call ``ready`` once requests are answered.
+
+    uvicorn uses uvloop and httptools where they are installed, and else asyncio and h11.
 
     It belongs in the main thread, whose signal handlers are as before when it returns.
     """
@@ -305,6 +307,7 @@ def run(app: Application, listening: socket.socket, ready: Callable[[], None]) -
             access_log=False,
             backlog=BACKLOG,
             log_level="warning",
+            proxy_headers=False,  # nothing asks for the client's address
             timeout_graceful_shutdown=GRACE,
             timeout_keep_alive=KEEP_ALIVE,
             ws="none",

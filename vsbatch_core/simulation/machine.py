@@ -127,7 +127,7 @@ class Machine:
         """By store, how many of its rows were heard of: attachments are told in the order of their rows."""
         for event in self._ledger._untold:  # made inside a subscriber: what comes by itself is not taken on twice
             if event.vector_store_id in self._rows:
-                self._rows[event.vector_store_id] -= len(_attached(event))
+                self._rows[event.vector_store_id] -= len(ev.attached(event))
         waiting: list[tuple[Store, int, int]] = []
         for file in self.engine.ingest.pending(limit=2**62):
             store = self._ledger.stores[file.vector_store_id]
@@ -324,7 +324,7 @@ class Machine:
         if store is None:
             return  # deleted since, by another subscriber
         first = self._rows.get(store.id, 0)
-        stop = self._rows[store.id] = first + len(_attached(event))
+        stop = self._rows[store.id] = first + len(ev.attached(event))
         if (first and self._in_service) or self._retried:
             self._release_all(store.id)
         if first < stop:
@@ -336,6 +336,11 @@ class Machine:
         if key in self._in_service or key in self._retried:
             self._release(key)
 
+    def _files_ended(self, event: ev.FilesCompleted | ev.FilesFailed) -> None:
+        self._figures.last = event.at
+        for file_id in event.file_ids:
+            self._release((event.vector_store_id, file_id))
+
     def _batch_cancelled(self, event: ev.FileBatchCancelled) -> None:
         self._figures.last = event.at
         self._release_all(event.vector_store_id)
@@ -346,13 +351,6 @@ class Machine:
         self._release_all(event.vector_store_id)
 
 
-def _attached(event: ev.Event) -> tuple[VectorStoreFile, ...]:
-    """The files that the event attached."""
-    if isinstance(event, ev.FileAttached):
-        return (event.file,)
-    return event.files if isinstance(event, (ev.VectorStoreCreated, ev.FileBatchCreated)) else ()
-
-
 _HEAR: dict[type[ev.Event], Callable[[Machine, Any], None]] = {
     ev.VectorStoreCreated: Machine._files_attached,
     ev.FileBatchCreated: Machine._files_attached,
@@ -360,6 +358,8 @@ _HEAR: dict[type[ev.Event], Callable[[Machine, Any], None]] = {
     ev.FileCompleted: Machine._file_ended,
     ev.FileFailed: Machine._file_ended,
     ev.FileDeleted: Machine._file_ended,
+    ev.FilesCompleted: Machine._files_ended,
+    ev.FilesFailed: Machine._files_ended,
     ev.FileBatchCancelled: Machine._batch_cancelled,
     ev.VectorStoreDeleted: Machine._store_deleted,
 }

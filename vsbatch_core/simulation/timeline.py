@@ -11,7 +11,7 @@ import io
 import json
 from collections.abc import Callable
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import astuple, fields, frozen
 
@@ -159,17 +159,13 @@ class Timeline:
         store = self._ledger.stores.get(event.vector_store_id)
         if store is None:
             return
-        rows: list[int] = []
+        rows = [store.latest[file_id] for file_id in ev.ended(event)]
         if isinstance(event, (ev.FileBatchCreated, ev.FileBatchCancelled)):
             self.changed(store.id, event.batch_id, event.at)
         if isinstance(event, ev.FileBatchCancelled):
             self.mark("drain" if event.drain else "cancel", event.batch_id, at=event.at)
-        if isinstance(event, (ev.FileCompleted, ev.FileFailed, ev.FileDeleted)):
-            rows.append(store.latest[event.file_id])
-        elif isinstance(event, (ev.FileBatchCreated, ev.FileAttached)):
-            files: Any = event.files if isinstance(event, ev.FileBatchCreated) else (event.file,)
-            # The attachments that these have replaced.
-            rows += [store.earlier[file.id][-1] for file in files if file.id in store.earlier]
+        # The attachments that others have replaced.
+        rows += [store.earlier[file.id][-1] for file in ev.attached(event) if file.id in store.earlier]
         for row in rows:
             self.touched(store, row, event.at)
 

@@ -48,7 +48,11 @@ class Comparison:
         """The calls that were given; ``None`` stands for a renewal of the subject."""
 
     def step(self, call: Call, limits: Iterable[int | None]) -> Any:
-        """Give the call to both, compare the answers and then everything; answer the oracle's answer."""
+        """Give the call to both, compare the answers and then everything; return the oracle's answer.
+
+        Return ``None`` if the call cannot be put to the subject.
+        """
+        call = self.subject.trimmed(call)
         if not self.subject.can_ask(call):
             return None
         before = self.subject.state()
@@ -196,6 +200,7 @@ class Lockstep(RuleBasedStateMachine):
         """Time goes by, or is set back."""
         self._step(call)
 
+    @precondition(lambda self: type(self).subject_factory.checks_arguments)
     @rule(call=us.misuses | us.listings)
     def misuse(self, call: Call) -> None:
         """A call with an argument that is wrong, or may be."""

@@ -11,7 +11,6 @@ from urllib.parse import quote, urlencode
 
 from vsbatch_core import wire
 from vsbatch_core.adapters.http import Api, Request
-from vsbatch_core.model import Page
 from vsbatch_core.testing.calls import Call, Refusal
 from vsbatch_core.testing.subjects import Subject, World
 
@@ -78,16 +77,6 @@ class Remote(Subject):
     def send(self, call: Call) -> Any:
         """The answer to a call that goes through HTTP."""
         raise NotImplementedError(f"{type(self).__name__} has to say how it sends: override send()")
-
-    def walk(self, call: Call) -> list[Any]:
-        """See ``Subject``: as clients do, by ``has_more`` and the last id."""
-        found: list[Any] = []
-        page: Page[Any] = self.ask(call)
-        found += page.data
-        while page.has_more:
-            page = self.ask(Call(call.path, call.args, {**call.kwargs, "after": page.last_id}))
-            found += page.data
-        return found
 
 
 class Dispatched(Remote):

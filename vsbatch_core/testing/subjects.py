@@ -1,7 +1,9 @@
-"""What the machine can drive: the engine, and the engine as it is after a replay, a restore, or behind HTTP.
+"""What the machine can drive: the engine, the engine after a replay or a restore, and any other implementation.
 
-A ``Subject`` answers calls.  To have another implementation compared with the oracle, write a subclass whose
-``ask`` turns a ``Call`` into a request and the response into a value of ``model`` or a ``Refusal``.
+To compare an implementation of your own with the oracle, write a subclass of ``Subject``.  Its ``ask`` translates
+a ``Call`` into whatever the implementation takes, and the result into a value of ``model`` or a ``Refusal``;
+``check`` and ``state`` are about its inside; ``can_ask`` and ``trimmed`` leave out what it cannot do.  The file
+``docs/examples/lockstep_storage.py`` is a complete example.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from attrs import field, frozen
 
 from vsbatch_core.clock import SequentialIds
 from vsbatch_core.engine import Engine
-from vsbatch_core.errors import Inconsistent
+from vsbatch_core.errors import Inconsistent, VsbatchError
 from vsbatch_core.events import Event
-from vsbatch_core.model import Profile
-from vsbatch_core.testing.calls import Call, UnsteadyClock, answer
+from vsbatch_core.model import Page, Profile
+from vsbatch_core.testing.calls import Call, Refusal, UnsteadyClock, answer
 
 
 @frozen
@@ -43,12 +45,22 @@ class World:
 
 
 class Subject:
-    """The engine itself."""
+    """The engine itself, and the base of every other subject.
+
+    A subclass that is no engine does not call ``__init__`` of this class.  It sets ``world``, and overrides
+    ``ask``, ``check`` and ``state``.
+    """
+
+    world: World
+    engine: Engine
 
     renews: ClassVar[bool] = False
     """Whether ``renew`` does anything."""
     reads_one_in: ClassVar[int] = 1
     """After each call everything is read; or, where that takes too long, one thing in so many, in turns."""
+    checks_arguments: ClassVar[bool] = True
+    """Whether it refuses arguments of a wrong type or value.  If a layer in front of it does, set this to false,
+    and no call is made whose only purpose is a wrong argument."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -57,34 +69,66 @@ class Subject:
         self.told: list[Event] = []
         self.engine.subscribe(self.told.append)
 
-    def can_ask(self, call: Call) -> bool:  # noqa: ARG002 - for those that speak through a transport
-        """Whether the call can be put to it at all: a transport may have no way to say it."""
+    def trimmed(self, call: Call) -> Call:
+        """Return the call without the keyword arguments that the subject does not support.
+
+        The oracle gets what is left as well.  Where that is no valid call, have ``can_ask`` return false for it.
+        """
+        return call
+
+    def can_ask(self, call: Call) -> bool:  # noqa: ARG002 - an engine can be asked anything
+        """Return whether the call can be put to the subject at all; if not, the oracle does not get it either."""
         return True
 
     def ask(self, call: Call) -> Any:
-        """The answer: a value of ``model``, a list of them, or a ``Refusal``."""
+        """Give the call; return a value of ``model``, a list of them, or a ``Refusal``."""
         return answer(self.engine, call)
 
     def walk(self, call: Call) -> list[Any]:
-        """All that a client finds that goes on from this page to the next until the end."""
-        return list(self.ask(call))
+        """Return all items from this page to the end of the list.
+
+        A page of an engine is iterated over, and goes on by itself.  Any other is followed as clients do it, by
+        ``has_more`` and the last id; the walk ends where a cursor comes a second time.
+        """
+        page: Page[Any] = self.ask(call)
+        found = list(page)
+        cursors: set[str | None] = {None}
+        while page.has_more and not page.has_next_page() and page.last_id not in cursors:
+            cursors.add(page.last_id)
+            page = self.ask(Call(call.path, call.args, {**call.kwargs, "after": page.last_id}))
+            found += page.data
+        return found
 
     def settle(self) -> None:
-        """Called after each call, before everything is read."""
+        """Do whatever has to be done after each call, before everything is read."""
 
     def renew(self) -> None:
-        """Called now and then: be replaced by an equal one."""
+        """Replace the subject by an equal one, where ``renews`` says that this can be done."""
 
     def check(self) -> None:
-        """Raise ``Inconsistent`` if its inside contradicts itself."""
+        """Raise any exception if the inside of the subject contradicts itself."""
         self.engine.check()
 
     def state(self) -> Any:
-        """All that it is, to be compared with itself before and after."""
+        """Return all that the subject holds, to be compared with itself before and after a call."""
         return self.engine.snapshot(), len(self.told)
 
     def prologue(self) -> list[str]:
-        """The lines of Python that make it: they define ``engine``, and whatever they need."""
+        """Return the lines of Python that make the subject, as ``engine``, and whatever they need.
+
+        For a subject without an ``engine`` these are lines that import its class, by its module and its name.
+        """
+        if not hasattr(self, "engine"):
+            cls = type(self)
+            return [
+                "from contextlib import suppress",
+                "",
+                f"from {cls.__module__} import {cls.__qualname__}",
+                "from vsbatch_core import *",
+                "from vsbatch_core.testing.subjects import Spoken, World",
+                "",
+                f"engine = Spoken({cls.__qualname__}({self.world!r}))",
+            ]
         known = "None" if self.world.sizes is None else f"{self.world.sizes!r}.get"
         return [
             "from contextlib import suppress",
@@ -100,11 +144,11 @@ class Subject:
         ]
 
     def renewal(self) -> list[str]:
-        """The lines of Python that do what ``renew`` does."""
+        """Return the lines of Python that do what ``renew`` does."""
         return []
 
     def epilogue(self) -> list[str]:
-        """The lines of Python that do what ``settle`` does."""
+        """Return the lines of Python that do what ``settle`` does."""
         return []
 
 
@@ -146,3 +190,43 @@ class Restored(Subject):
     def renewal(self) -> list[str]:
         """See ``Subject``."""
         return ["engine = Engine.restore(engine.snapshot(), **outside)"]
+
+
+class RefusedBySubject(VsbatchError):
+    """A ``Refusal`` of a subject, as the exception that a program expects."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(str(refusal.body))
+        self.refusal = refusal
+        self.status = refusal.status  # type: ignore[misc]  # of the class in errors, whose classes are known
+
+    def to_wire(self) -> dict[str, dict[str, str | None]]:
+        """Return the body of the refusal."""
+        return self.refusal.body
+
+
+class Spoken:
+    """A subject under the names of the engine: what a printed program calls, where the subject is no engine.
+
+    ``Spoken(subject).vector_stores.create(name="a")`` gives that call to the subject and returns what ``ask``
+    returns, or raises a ``VsbatchError`` where that is a ``Refusal``.  Iterating over a page goes on through the
+    following pages.
+    """
+
+    def __init__(self, subject: Subject, path: str = "") -> None:
+        self._subject = subject
+        self._path = path
+
+    def __getattr__(self, name: str) -> Spoken:
+        return Spoken(self._subject, f"{self._path}.{name}" if self._path else name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Give the call to the subject, or have it checked."""
+        if self._path == "check":
+            return self._subject.check()
+        found = self._subject.ask(Call(self._path, args, kwargs))
+        if isinstance(found, Refusal):
+            raise RefusedBySubject(found)
+        if isinstance(found, Page):
+            return Page(found.data, found.has_more, (lambda after: self(*args, **{**kwargs, "after": after}),))
+        return found

@@ -1,32 +1,39 @@
-"""What a caller may say: each argument checked, with nothing changed, before anything happens.
+"""What a value may be: the one rule set for arguments, events, wire objects and snapshots.
 
-Every function takes the raw argument, of any type, and answers it in the form that the model keeps, or raises
-the ``RequestError`` that names the parameter, the value and the limit.
+Each function takes the name of a place and a raw value of any type.  It returns the value in the form that the
+model keeps, or raises an error that names the place, the value and the limit.  Nothing is coerced and nothing is
+changed.  ``replay``, ``from_wire`` and ``restore`` call the same functions as the commands do and put the error
+into their own: ``ReplayError``, ``WireError``, ``SnapshotError``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import isfinite
+from sys import float_info, maxsize
 from typing import Any, Literal, cast
+
+from attrs import fields
 
 from vsbatch_core.errors import (
     ArrayTooLong,
     ArrayTooShort,
+    Contradiction,
     IntegerTooLarge,
     IntegerTooSmall,
     InvalidId,
     InvalidNumber,
+    InvalidTime,
     InvalidType,
     InvalidValue,
     MissingParameter,
     MutuallyExclusive,
     PropertyNameTooLong,
-    ReplayError,
     StringTooLong,
     StringTooShort,
     TooManyProperties,
     UnknownParameter,
+    shown,
 )
 from vsbatch_core.model import (
     AUTO,
@@ -40,17 +47,25 @@ from vsbatch_core.model import (
     ExpiresAfter,
     FileStatus,
     FrozenDict,
+    LastError,
     Limits,
     Metadata,
     Order,
     StaticFileChunkingStrategy,
     StaticFileChunkingStrategyObject,
     VectorStoreFile,
-    new_file,
 )
 
 MOST_BYTES = 2**63 - 1
 """The largest size that is taken: what fits in 64 bits, as every other reader of the JSON keeps it (choice)."""
+
+MOST_SECONDS = int(float_info.max)
+"""The bound of every time: the largest number of seconds that a double holds."""
+
+UNLIMITED = Limits(
+    **{limit.name: 1 if limit.name == "chunk_tokens_least" else maxsize for limit in fields(Limits)}
+)
+"""The limits of a value whose profile is not known: what remains is its form."""
 
 NewFile = tuple[str, StaticFileChunkingStrategyObject, Attributes]
 """One file of a request to attach files, checked and complete."""
@@ -125,9 +140,58 @@ def page(
     )
 
 
-def error_code(value: Any) -> ErrorCode:
-    """One of the codes of ``last_error`` (documented)."""
-    return cast("ErrorCode", one_of("code", value, ERROR_CODES))
+def boolean(param: str, value: Any) -> bool:
+    """Return a boolean; refuse anything that is merely true or false."""
+    if not isinstance(value, bool):
+        raise InvalidType(param, "a boolean", value)
+    return value
+
+
+def time(param: str, value: Any) -> float:
+    """Return a time, in seconds since the Unix epoch; raise ``InvalidTime``."""
+    if type(value) not in (float, int) or not -MOST_SECONDS <= value <= MOST_SECONDS:
+        raise InvalidTime(param, value)
+    return cast("float", value)
+
+
+def whole_seconds(param: str, value: Any) -> int:
+    """Return a time as the API gives it, in whole seconds since the Unix epoch."""
+    if type(value) is not int or not -MOST_SECONDS <= value <= MOST_SECONDS:
+        raise InvalidTime(param, value, "an integer")
+    return value
+
+
+def exactly(param: str, value: Any, expected: Any) -> None:
+    """Refuse any value but this one, which must be of the same type too."""
+    if type(value) is not type(expected) or value != expected:
+        raise InvalidValue(param, value, (str(expected),))
+
+
+def status(param: str, value: Any) -> FileStatus:
+    """Return one of the four statuses (documented)."""
+    return cast("FileStatus", one_of(param, value, FILE_STATUSES))
+
+
+def error_code(value: Any, param: str = "code") -> ErrorCode:
+    """Return one of the codes of ``last_error`` (documented)."""
+    return cast("ErrorCode", one_of(param, value, ERROR_CODES))
+
+
+def last_error(param: str, code: Any, message: Any) -> LastError:
+    """Return why a file failed."""
+    return LastError(error_code(code, f"{param}.code"), string(f"{param}.message", message))
+
+
+def outcome(param: str, status: FileStatus, usage_bytes: int, error: LastError | None) -> None:
+    """Refuse a file whose fields contradict its status.
+
+    A file has a ``last_error`` exactly if it failed, and bytes only if it completed.
+    """
+    if (error is not None) is not (status == "failed"):
+        has = "no 'last_error'" if error is None else "a 'last_error'"
+        raise Contradiction(param, f"a file that is '{status}' has {has}")
+    if usage_bytes and status != "completed":
+        raise Contradiction(param, f"a file that is '{status}' has 'usage_bytes' {usage_bytes}")
 
 
 def mapping(param: str, value: Any, known: tuple[str, ...] | None = None) -> Mapping[str, Any]:
@@ -162,11 +226,11 @@ def attributes(value: Any, limits: Limits, param: str = "attributes") -> Attribu
     return FrozenDict(pairs) if pairs else NO_ATTRIBUTES
 
 
-def metadata(value: Any, limits: Limits) -> Metadata:
+def metadata(value: Any, limits: Limits, param: str = "metadata") -> Metadata:
     """At most 16 pairs of strings, the values of at most 512 characters (documented)."""
-    pairs = _pairs("metadata", value, limits)
+    pairs = _pairs(param, value, limits)
     for key, item in pairs.items():
-        _short(f"metadata.{key}", string(f"metadata.{key}", item), limits)
+        _short(f"{param}.{key}", string(f"{param}.{key}", item), limits)
     return FrozenDict(pairs) if pairs else NO_METADATA
 
 
@@ -211,29 +275,47 @@ def chunking_strategy(
         if "static" in value:
             raise UnknownParameter(f"{param}.static", ("type",))
         return AUTO
-    param += ".static"
-    names = ("max_chunk_size_tokens", "chunk_overlap_tokens")
-    static = mapping(param, member(param.removesuffix(".static"), value, "static"), names)
-    size, overlap = names
-    tokens = integer(
-        f"{param}.{size}", member(param, static, size), limits.chunk_tokens_least, limits.chunk_tokens_most
-    )
-    over = integer(f"{param}.{overlap}", member(param, static, overlap), 0, tokens // 2)
+    name, (size, overlap) = f"{param}.static", _STATIC
+    pairs = mapping(name, member(param, value, "static"), _STATIC)
+    return static(name, member(name, pairs, size), member(name, pairs, overlap), limits)
+
+
+_STATIC = ("max_chunk_size_tokens", "chunk_overlap_tokens")
+_AUTO = (AUTO.static.max_chunk_size_tokens, AUTO.static.chunk_overlap_tokens)
+
+
+def static(
+    param: str, max_chunk_size_tokens: Any, chunk_overlap_tokens: Any, limits: Limits
+) -> StaticFileChunkingStrategyObject:
+    """Return a static chunking strategy: its overlap is at most half a chunk (documented)."""
+    least, most = limits.chunk_tokens_least, limits.chunk_tokens_most
+    tokens = integer(f"{param}.max_chunk_size_tokens", max_chunk_size_tokens, least, most)
+    overlap = integer(f"{param}.chunk_overlap_tokens", chunk_overlap_tokens, 0, tokens // 2)
     strategy = StaticFileChunkingStrategyObject(
-        StaticFileChunkingStrategy(max_chunk_size_tokens=tokens, chunk_overlap_tokens=over)
+        StaticFileChunkingStrategy(max_chunk_size_tokens=tokens, chunk_overlap_tokens=overlap)
     )
     return AUTO if strategy == AUTO else strategy
 
 
-def expires_after(value: Any, limits: Limits) -> ExpiresAfter | None:
+def kept_static(
+    param: str, max_chunk_size_tokens: Any, chunk_overlap_tokens: Any, limits: Limits
+) -> StaticFileChunkingStrategyObject:
+    """Return the chunking strategy of a file; the default is what ``auto`` means and never exceeds a limit."""
+    sizes = (max_chunk_size_tokens, chunk_overlap_tokens)
+    if sizes == _AUTO and {type(size) for size in sizes} == {int}:
+        return AUTO
+    return static(param, max_chunk_size_tokens, chunk_overlap_tokens, limits)
+
+
+def expires_after(value: Any, limits: Limits, param: str = "expires_after") -> ExpiresAfter | None:
     """``{"anchor": "last_active_at", "days": 1..365}`` (documented)."""
     if value is None:
         return None
     if isinstance(value, ExpiresAfter):
         value = {"anchor": value.anchor, "days": value.days}
-    pairs = mapping("expires_after", value, ("anchor", "days"))
-    one_of("expires_after.anchor", member("expires_after", pairs, "anchor"), ("last_active_at",))
-    days = integer("expires_after.days", member("expires_after", pairs, "days"), 1, limits.expiry_days)
+    pairs = mapping(param, value, ("anchor", "days"))
+    one_of(f"{param}.anchor", member(param, pairs, "anchor"), ("last_active_at",))
+    days = integer(f"{param}.days", member(param, pairs, "days"), 1, limits.expiry_days)
     return ExpiresAfter(days=days)
 
 
@@ -299,13 +381,77 @@ def batch_files(
     return file_ids(file_ids_value, shared, chunking, least=1, most=limits.batch_files)
 
 
-def require_new(files: Sequence[VectorStoreFile], vector_store_id: str, at: float) -> None:
-    """Raise ``ReplayError`` unless these files can be attached to this store, together, at that time."""
-    if len({file.id for file in files}) < len(files):
-        raise ReplayError("a file is in it twice")
-    for file in files:
-        new = new_file(
-            file.id, int(at), vector_store_id, "in_progress", 0, None, file.chunking_strategy, file.attributes
-        )
-        if file != new:
-            raise ReplayError(f"a file in it is not at its beginning: {file!r}, not {new!r}")
+def require_new_files(
+    param: str, files: Any, vector_store_id: str, at: float, limits: Limits, *, least: int, most: int
+) -> None:
+    """Refuse files that an event cannot attach to this store, together, at that time.  O(files)."""
+    ids: set[str] = set()
+    for i, file in enumerate(array(param, files, least, most)):
+        require_new_file(f"{param}[{i}]", file, vector_store_id, at, limits)
+        if file.id in ids:
+            raise Contradiction(f"{param}[{i}].id", f"file {shown(file.id)} is in it twice")
+        ids.add(file.id)
+
+
+def require_new_file(param: str, file: Any, vector_store_id: str, at: float, limits: Limits) -> None:
+    """Refuse a file that an event cannot attach to this store at that time; none of its fields may have moved."""
+    if type(file) is not VectorStoreFile:
+        raise InvalidType(param, "a VectorStoreFile", file)
+    string(f"{param}.id", file.id, least=1)
+    for name, expected in (
+        ("created_at", int(at)),
+        ("vector_store_id", vector_store_id),
+        ("status", "in_progress"),
+        ("usage_bytes", 0),
+        ("last_error", None),
+    ):
+        exactly(f"{param}.{name}", getattr(file, name), expected)
+    require_chunking(f"{param}.chunking_strategy", file.chunking_strategy, limits)
+    require_attributes(f"{param}.attributes", file.attributes, limits)
+
+
+def require_chunking(param: str, value: Any, limits: Limits) -> None:
+    """Refuse what is not a chunking strategy in the model's form, or exceeds the limits."""
+    if type(value) is not StaticFileChunkingStrategyObject:
+        raise InvalidType(param, "a StaticFileChunkingStrategyObject", value)
+    sizes = value.static
+    if type(sizes) is not StaticFileChunkingStrategy:
+        raise InvalidType(f"{param}.static", "a StaticFileChunkingStrategy", sizes)
+    kept_static(f"{param}.static", sizes.max_chunk_size_tokens, sizes.chunk_overlap_tokens, limits)
+
+
+def require_attributes(param: str, value: Any, limits: Limits) -> None:
+    """Refuse attributes that are not in the model's form, or exceed the limits."""
+    attributes(_frozen(param, value), limits, param)
+
+
+def require_metadata(value: Any, limits: Limits) -> None:
+    """Refuse metadata that are not in the model's form, or exceed the limits."""
+    metadata(_frozen("metadata", value), limits)
+
+
+def require_expires_after(value: Any, limits: Limits) -> None:
+    """Refuse an expiry that is not in the model's form, or exceeds the limits; ``None`` is one."""
+    if value is not None:
+        if type(value) is not ExpiresAfter:
+            raise InvalidType("expires_after", "an ExpiresAfter or null", value)
+        integer("expires_after.days", value.days, 1, limits.expiry_days)
+
+
+def require_last_error(value: Any) -> None:
+    """Refuse a ``last_error`` that is not in the model's form."""
+    if type(value) is not LastError:
+        raise InvalidType("last_error", "a LastError", value)
+    last_error("last_error", value.code, value.message)
+
+
+def require_description(value: Any) -> None:
+    """Refuse a description that is neither a string nor ``None``."""
+    if value is not None:
+        string("description", value)
+
+
+def _frozen(param: str, value: Any) -> FrozenDict[str, Any]:
+    if type(value) is not FrozenDict:
+        raise InvalidType(param, "a FrozenDict", value)
+    return value

@@ -1,4 +1,4 @@
-"""The contenders with their stores filled, and the model of what is in them; made when they are asked for."""
+"""The contenders with filled stores, and the model of what is in them; made when they are first needed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from itertools import count
 from typing import Any, Self, TypeVar
 
-from benchmarks.answers import Counts, Model
 from benchmarks.contenders import CONTENDERS, Contender, Missing
 from benchmarks.contenders.ours import Ours
+from benchmarks.model import Counts, Model
 
 T = TypeVar("T")
 BATCH = 2000
@@ -21,12 +21,12 @@ USAGE = 1000
 """The size of each file that is completed, in bytes."""
 
 
-class WrongAnswer(Exception):
-    """A contender answered something else than the model; the message says what, and what is right."""
+class WrongResult(Exception):
+    """A contender returned something else than the model; the message gives both."""
 
 
 def file_ids(n: int, prefix: str = "file-") -> list[str]:
-    """``n`` ids, of the length that the API's have."""
+    """Return ``n`` ids, as long as the API's."""
     return [f"{prefix}{i:024x}" for i in range(n)]
 
 
@@ -43,7 +43,7 @@ def fill(into: Contender | Model, n: int) -> None:
 
 
 class Filled:
-    """A contender with a store of ``n`` files, and what is to be done to it next."""
+    """A contender with a store of ``n`` files, and what the next changes are."""
 
     def __init__(self, kind: type[Contender], n: int) -> None:
         self.kind, self.n = kind, n
@@ -67,30 +67,30 @@ class Filled:
         return self.contender.pids()
 
     def renew(self) -> None:
-        """Begin again from ``n`` files; raise ``WrongAnswer`` if what was done is not what is counted."""
+        """Make the contender again with ``n`` files; raise ``WrongResult`` if the last one's counts are wrong."""
         self.verify()
         self.contender.close()
         self._begin()
 
     def fresh_batch(self, n: int) -> tuple[int, list[str], int]:
-        """The number, the ids and the time of a batch that is yet to be attached."""
+        """Return the number, the ids and the time of a batch to attach."""
         number = next(self._batches)
         self.extra += n
         return number, file_ids(n, f"file-{number:x}-"), START + number
 
     def unfinished(self, n: int) -> list[str]:
-        """The next ``n`` files that are in progress, scattered over the store; fewer if there are no more."""
+        """Return the next ``n`` files in progress, scattered over the store; fewer if there are no more."""
         taken = self._unfinished[-n:]
         del self._unfinished[-n:]
         return taken
 
     @property
     def left(self) -> int:
-        """How many files that were there at the beginning are still in progress."""
+        """Return how many of the first ``n`` files are still in progress."""
         return len(self._unfinished)
 
     def scattered(self, ids: list[str]) -> list[str]:
-        """The ids in another order, always the same."""
+        """Return the ids in another order, always the same."""
         return random.Random(len(ids)).sample(ids, len(ids))
 
     def expect(self, change: Counts) -> None:
@@ -99,14 +99,14 @@ class Filled:
         self.expected = a, b, c, d
 
     def verify(self) -> None:
-        """Raise ``WrongAnswer`` unless the store's counts are as all changes add up to."""
+        """Raise ``WrongResult`` unless the store's counts are the sum of all changes."""
         found = self.contender.counts()
         if found != self.expected:
-            raise WrongAnswer(f"counts {found}; right: {self.expected}")
+            raise WrongResult(f"counts {found}; right: {self.expected}")
 
 
-class Stage:
-    """All that is filled so far.  To be closed, as databases and servers are."""
+class Fixtures:
+    """The contenders and models that were filled so far.  Must be closed, as databases and servers must."""
 
     def __init__(self, contenders: Sequence[type[Contender]] = CONTENDERS) -> None:
         self.contenders = list(contenders)
@@ -134,31 +134,31 @@ class Stage:
             gc.unfreeze()
 
     def keep(self, opened: AbstractContextManager[T]) -> T:
-        """Enter what is to be left when the stage is closed."""
+        """Enter a context that is left when the fixtures are closed; return what it gives."""
         return self._kept.enter_context(opened)
 
     def keep_once(self, name: str, opening: Callable[[], AbstractContextManager[Any]]) -> Any:
-        """The same, once for all that ask under this name."""
+        """Do the same once for each name; return what was entered."""
         if name not in self._once:
             self._once[name] = self.keep(opening())
         return self._once[name]
 
     def call_at_end(self, callback: Callable[[], object]) -> None:
-        """Have this called when the stage is closed."""
+        """Call this when the fixtures are closed."""
         self._kept.callback(callback)
 
     def present(self) -> Iterator[type[Contender]]:
-        """The contenders that can run here, as far as is known."""
+        """Return the contenders that can run here, as far as is known."""
         return (kind for kind in self.contenders if kind.key not in self.missing)
 
-    def look(self) -> None:
+    def try_all(self) -> None:
         """Try which contenders can run here."""
         for kind in self.contenders:
             with suppress(Missing):
                 self.made(kind, 0)
 
     def made(self, kind: type[Contender], n: int) -> Filled:
-        """The contender with its store of ``n`` files; raise ``Missing``, and remember it, if it cannot run."""
+        """Return the contender with a store of ``n`` files; raise ``Missing``, and note it, if it cannot run."""
         if (kind.key, n) not in self._filled:
             try:
                 self._filled[kind.key, n] = Filled(kind, n)
@@ -171,13 +171,13 @@ class Stage:
         return self._filled[kind.key, n]
 
     def ours(self, n: int) -> Ours:
-        """The engine with ``n`` files."""
+        """Return the engine with ``n`` files."""
         contender = self.made(Ours, n).contender
         assert isinstance(contender, Ours)
         return contender
 
     def model(self, n: int) -> Model:
-        """The model of ``n`` files, to which nothing was done since."""
+        """Return the model of ``n`` files, unchanged since it was filled."""
         if n not in self._models:
             self._models[n] = Model()
             fill(self._models[n], n)

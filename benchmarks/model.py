@@ -1,7 +1,7 @@
-"""What the right answers are: a model so simple that it can be read, and that nobody would call fast.
+"""The right results, by a model that is simple rather than fast.
 
-Every contender's answers are turned into the values of this room and compared with the model's before anything
-of it is timed.
+The results of every contender are translated into the values of this module and compared with the model's before
+the contender is timed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Listing:
     more: bool | None
 
     def agrees(self, right: Listing) -> bool:
-        """Whether this is the right page, as far as it says."""
+        """Return whether this is the right page, as far as it says."""
         return self.records == right.records and self.more in (None, right.more)
 
     def __str__(self) -> str:
@@ -43,8 +43,8 @@ class Listing:
 
 
 @frozen
-class Asked:
-    """What a page is asked for with, as in the API."""
+class Query:
+    """The arguments of a page, as in the API."""
 
     limit: int = 20
     order: str = "asc"
@@ -66,8 +66,8 @@ class Model:
     def __init__(self) -> None:
         self.files: list[_File] = []
         self.places: dict[str, int] = {}
-        self._pages: dict[Asked, Listing] = {}
-        """Those asked for since the last change: every contender is compared with the same."""
+        self._pages: dict[Query, Listing] = {}
+        """Those queried since the last change: every contender is compared with the same."""
 
     def attach(self, batch: int, ids: list[str], created_at: int) -> None:
         """Attach new files as a batch."""
@@ -94,33 +94,33 @@ class Model:
         self._pages.clear()
         self.files[self.places[id]].here = False
 
-    def page(self, asked: Asked) -> Listing:
-        """The page, by its definition."""
-        if asked not in self._pages:
-            self._pages[asked] = self._page(asked)
-        return self._pages[asked]
+    def page(self, query: Query) -> Listing:
+        """Return the page, by its definition."""
+        if query not in self._pages:
+            self._pages[query] = self._page(query)
+        return self._pages[query]
 
-    def _page(self, asked: Asked) -> Listing:
-        sign = 1 if asked.order == "asc" else -1
-        after = None if asked.after is None else self.places[asked.after]
-        before = None if asked.before is None else self.places[asked.before]
+    def _page(self, query: Query) -> Listing:
+        sign = 1 if query.order == "asc" else -1
+        after = None if query.after is None else self.places[query.after]
+        before = None if query.before is None else self.places[query.before]
         matching = [
             self.files[place].record
             for place in range(len(self.files))[::sign]
             if (after is None or (place - after) * sign > 0)
             and (before is None or (before - place) * sign > 0)
             and self.files[place].here
-            and asked.filter in (None, self.files[place].record.status)
+            and query.filter in (None, self.files[place].record.status)
         ]
-        backward = asked.before is not None and asked.after is None
-        found = matching[-asked.limit :] if backward else matching[: asked.limit]
-        return Listing(tuple(found), len(matching) > asked.limit)
+        backward = query.before is not None and query.after is None
+        found = matching[-query.limit :] if backward else matching[: query.limit]
+        return Listing(tuple(found), len(matching) > query.limit)
 
     def file(self, id: str) -> Record:
-        """One file."""
+        """Return one file."""
         return self.files[self.places[id]].record
 
     def counts(self, batch: int | None = None) -> Counts:
-        """How many files of the store, or of a batch none of whose files was deleted, stand in each status."""
+        """Return how many files of the store, or of a batch without deleted files, have each status."""
         found = Counter(file.record.status for file in self.files if file.here and batch in (None, file.batch))
         return found["in_progress"], found["completed"], found["failed"], found["cancelled"]
