@@ -1,11 +1,7 @@
 """CPU time of a request to ``vsbatch serve``, with uvloop and httptools and without them.
 
 ``python -m benchmarks.server_cpu`` runs both servers at once and measures them in turns, so that whatever else
-<<<<<<< HEAD
 the machine does affects both alike.  It needs Linux, which counts the CPU time of another process in nanoseconds.
-=======
-the machine does meets both alike.  It needs Linux, which counts the CPU time of another process.
->>>>>>> main
 """
 
 from __future__ import annotations
@@ -95,13 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     measured = {name: [1e6 * value for value in values[1:]] for name, values in spent.items()}
     for name, values in measured.items():
         low, _, high = quantiles(values, n=4)
-<<<<<<< HEAD
         print(f"{name:>8} {' and '.join(FAST)}: {median(values):.0f} µs a request ({low:.0f} to {high:.0f})")
-=======
-        print(
-            f"{name:>8} {' and '.join(FAST)}: {median(values):.0f} µs a request (quartiles {low:.0f} to {high:.0f})"
-        )
->>>>>>> main
     ratios = [fast / slow for fast, slow in zip(measured["with"], measured["without"], strict=True)]
     print(f"ratio: {median(ratios):.2f} (median of the rounds); in brackets: quartiles")
     return 0

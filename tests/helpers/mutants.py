@@ -247,7 +247,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the last of duplicates wins", "validation.py", "new.setdefault(file_id, file)", "new[file_id] = file"
     ),
-    Mutant("bytes are not kept", "ingest.py", "file_id, usage_bytes or 0)", "file_id, 0)"),
+    Mutant("bytes are not kept", "processing.py", "file_id, usage_bytes or 0)", "file_id, 0)"),
     # Cancel
     Mutant(
         "a cancel leaves the last file",

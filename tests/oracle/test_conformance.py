@@ -616,11 +616,11 @@ def processing() -> FastAPI:
 
     async def work() -> None:
         while True:
-            for file in engine.ingest.pending(limit=2):
+            for file in engine.processing.pending(limit=2):
                 if file.id == BAD:
-                    engine.ingest.fail(file.vector_store_id, file.id)
+                    engine.processing.fail(file.vector_store_id, file.id)
                 else:
-                    engine.ingest.complete(file.vector_store_id, file.id)
+                    engine.processing.complete(file.vector_store_id, file.id)
             await asyncio.sleep(0.005)
 
     async def lifespan(_app: FastAPI) -> Any:

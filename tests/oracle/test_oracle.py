@@ -6,12 +6,8 @@ import ast
 import sqlite3
 import subprocess
 import sys
-<<<<<<< HEAD
 import types
-from itertools import product
-=======
 from itertools import chain, product
->>>>>>> main
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +80,7 @@ def test_no_history_of_three_commands_about_expiry_tells_the_engine_from_the_ora
         call("vector_stores.files.create", "vs_1", file_id="file-b"),
         call("vector_stores.file_batches.create", "vs_1", file_ids=["file-b"]),
         call("vector_stores.files.delete", "file-a", vector_store_id="vs_1"),
-        call("ingest.complete", "vs_1", "file-a", usage_bytes=1),
+        call("processing.complete", "vs_1", "file-a", usage_bytes=1),
     )
     world = World()
     expired = 0
@@ -174,9 +170,9 @@ def test_the_oracle_tells_the_story_of_the_readme() -> None:
     seen = [
         file.id for file in batches.list_files(batch.id, vector_store_id=store.id, limit=100, order="asc").data
     ]
-    for file in oracle.ingest.pending(store.id, limit=150):
-        oracle.ingest.complete(store.id, file.id, usage_bytes=1_000)
-    oracle.ingest.fail(store.id, "file-200", code="unsupported_file")
+    for file in oracle.processing.pending(store.id, limit=150):
+        oracle.processing.complete(store.id, file.id, usage_bytes=1_000)
+    oracle.processing.fail(store.id, "file-200", code="unsupported_file")
     batch = batches.cancel(batch.id, vector_store_id=store.id)
     counts = batch.file_counts
     assert batch.status == "cancelled"
@@ -265,7 +261,7 @@ class Stirs(Subject):
     looks = 0
 
     def ask(self, call: Call) -> Any:
-        self.looks += call.path == "ingest.pending"
+        self.looks += call.path == "processing.pending"
         return super().ask(call)
 
     def state(self) -> Any:
@@ -388,14 +384,7 @@ def test_without_hypothesis_the_machine_says_what_to_install(room: str) -> None:
     assert done.stdout == f"vsbatch_core.testing.machine needs Hypothesis: {pip_line('testing')}\n"
 
 
-<<<<<<< HEAD
 # The example of a storage
-=======
-@pytest.mark.slow
-def test_the_recipe_of_the_readme_compares_a_storage_and_finds_what_is_wrong_with_it() -> None:
-    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    (recipe,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Lockstep" in block)
->>>>>>> main
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "lockstep_storage.py"
 SOURCE = EXAMPLE.read_text(encoding="utf-8")
