@@ -382,7 +382,7 @@ def test_without_hypothesis_the_machine_says_what_to_install(room: str) -> None:
         "except ImportError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == f"vsbatch_core.testing.machine needs Hypothesis: {pip_line('testing')}\n"
+    assert done.stdout == f"vsbatch_core.testing.{room} needs Hypothesis: {pip_line('testing')}\n"
 
 
 # The example of a storage
