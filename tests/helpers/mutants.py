@@ -248,7 +248,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "the last of duplicates wins", "validation.py", "new.setdefault(file_id, file)", "new[file_id] = file"
     ),
     Mutant(
-        "bytes are not kept", "ingest.py", "file_id, usage_bytes or 0, store.version", "file_id, 0, store.version"
+        "bytes are not kept",
+        "processing.py",
+        "file_id, usage_bytes or 0, store.version",
+        "file_id, 0, store.version",
     ),
     # Cancel
     Mutant(
