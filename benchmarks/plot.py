@@ -20,6 +20,7 @@ from benchmarks.groups import group
 from benchmarks.measure import Figures
 from benchmarks.report import figure as number
 from benchmarks.results import OURS, Clock, Result, Run, common_clock, size, sizes
+from vsbatch_core.extras import pip_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +76,7 @@ def require() -> None:
     try:
         import matplotlib as mpl  # noqa: F401, PLC0415 - an optional extra
     except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'vsbatch-core[plot]'") from error
+        raise ImportError(f"pictures need matplotlib: {pip_line('plot')}") from error
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from benchmarks.contenders.base import Contender, Missing
 from benchmarks.contenders.values import NOT_LISTS, STORE, Tallies
 from benchmarks.model import Counts, Listing, Query, Record
+from vsbatch_core.extras import pip_line
 
 _LISTS = "it is measured with its lists alone: its changes need a server with a model"
 
@@ -33,7 +34,7 @@ class Ogx(Contender):
                 mixin: Any = import_module("ogx.providers.utils.memory.openai_vector_store_mixin")
                 kvstore: Any = import_module("ogx.core.storage.kvstore.kvstore")
         except ImportError as error:
-            raise Missing(f"pip install 'vsbatch-core[bench-peers]' ({error})") from error
+            raise Missing(f"{pip_line('bench-peers')} ({error})") from error
         logging.disable(logging.INFO)
         # All that it leaves to a vector database is abstract, and is not called here.
         base = mixin.OpenAIVectorStoreMixin

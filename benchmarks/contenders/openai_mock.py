@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from benchmarks.contenders.base import Contender, Missing
 from benchmarks.contenders.values import NOT_LISTS, STORE, Tallies
 from benchmarks.model import Counts, Listing, Query, Record
+from vsbatch_core.extras import pip_line
 
 _LISTS = "it is measured with its lists alone: a mock, it has no processing"
 
@@ -28,7 +29,7 @@ class OpenAIResponses(Contender):
         try:
             module = import_module("openai_responses")
         except ImportError as error:
-            raise Missing("pip install 'vsbatch-core[bench-peers]', which brings openai 2") from error
+            raise Missing(f"{pip_line('bench-peers')}, which brings openai 2") from error
         types: Any = import_module("openai.types.vector_stores")
         self._make = types.VectorStoreFile
         self.files = module.OpenAIMock().state.vector_stores.files

@@ -21,6 +21,7 @@ from benchmarks.contenders.base import Missing
 from benchmarks.contenders.values import Found, Typed, made
 from benchmarks.model import STATUSES, Counts, Query
 from vsbatch_core import VectorStoreFile
+from vsbatch_core.extras import pip_line
 
 _PATIENCE = 10.0
 """Seconds after which a server that does not respond is given up."""
@@ -123,7 +124,7 @@ class Redis(Typed):
         try:
             redis: Any = import_module("redis")  # an optional extra
         except ImportError as error:
-            raise Missing("pip install 'vsbatch-core[bench-peers]'") from error
+            raise Missing(pip_line("bench-peers")) from error
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vsbatch-bench-"))
             socket = f"{folder}/socket"

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,11 @@ NODE_SCENARIOS = Path(__file__).parent / "node" / "scenarios.cjs"
 NODE_MODULES = "VSBATCH_NODE_MODULES"
 SLOW = ("--plan", "after-seconds:1e9")
 """A plan with which no file ends while a test lasts, however often its polling moves the time."""
+
+RUN = "import vsbatch_core.__main__"
+SLOWER = f"import sys; sys.modules.update(uvloop=None, httptools=None); {RUN}"
+"""Code that starts the server where uvloop and httptools cannot be imported: it then uses asyncio and h11."""
+BOTH = [pytest.param(None, id="as installed"), pytest.param(SLOWER, id="without uvloop and httptools")]
 
 
 class Server(NamedTuple):
@@ -674,14 +680,71 @@ def test_a_wrong_key_in_the_environment_is_told_by_the_variables_name(
     assert "two words" not in err
 
 
+# With uvloop and httptools, and without
+
+
+@pytest.mark.parametrize("start", ["", "import sys; sys.modules.update(uvloop=None, httptools=None)"])
+def test_it_uses_uvloop_and_httptools_where_they_are_installed_and_says_nothing(start: str) -> None:
+    installed = "uvloop httptools" if find_spec("uvloop") and find_spec("httptools") else ""
+    show = "import sys, atexit; atexit.register(lambda: print(*[n for n in used if sys.modules.get(n)]))"
+    with started(start=f"used = 'uvloop', 'httptools'; {show}\n{start}\n{RUN}") as server:
+        with openai.OpenAI(api_key="none-needed", base_url=server.url, max_retries=0) as client:
+            assert client.vector_stores.list().data == []
+        status, out, err = server.end()
+    assert (status, out.strip(), err) == (0, "" if start else installed, "")
+
+
+def exchanged(server: Server, sent: bytes, *, ends: bool) -> bytes:
+    """Send bytes over a connection of their own, ended there or kept open; return all that is received."""
+    with socket.create_connection(server.address, timeout=60) as connection:
+        connection.sendall(sent)
+        if ends:
+            connection.shutdown(socket.SHUT_WR)
+        received = bytearray()
+        while piece := connection.recv(65536):
+            received += piece
+        return bytes(received)
+
+
+@pytest.mark.parametrize("start", BOTH)
+def test_a_request_that_is_wrong_too_large_or_never_complete_leaves_the_server_as_it_was(
+    start: str | None,
+) -> None:
+    post = (
+        b"POST /v1/vector_stores HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    )
+    with (
+        started(start=start) as server,
+        openai.OpenAI(api_key="none-needed", base_url=server.url, max_retries=0) as client,
+    ):
+        for wrong in (b"NONSENSE\r\n\r\n", post + b"content-length: many\r\n\r\n"):
+            assert exchanged(server, wrong, ends=True).startswith(b"HTTP/1.1 400 ")
+        announced = exchanged(server, post + b"content-length: 99999999999\r\n\r\n{", ends=False)
+        head, _, body = announced.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 413 ")
+        assert json.loads(body)["error"]["code"] == "body_too_large"
+        for part in (b"POST /v1/vec", post, post + b"content-length: 100\r\n\r\n{"):
+            assert exchanged(server, part, ends=True) == b""
+        chunked = post + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+        assert exchanged(server, chunked, ends=False).startswith(b"HTTP/1.1 200 ")
+        assert len(client.vector_stores.list().data) == 1
+        status, out, err = server.end()
+    assert (status, out) == (0, "")
+    assert set(err.splitlines()) == {"WARNING:  Invalid HTTP request received."}
+
+
 # How it ends
 
 
 @posix
+@pytest.mark.parametrize("start", BOTH)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_quietly_once_the_request_in_flight_is_answered(number: int) -> None:
+def test_a_signal_ends_it_quietly_once_the_request_in_flight_is_answered(number: int, start: str | None) -> None:
     body = json.dumps({"file_ids": file_ids(2000)}).encode()
-    with started() as server, openai.OpenAI(api_key="none-needed", base_url=server.url, max_retries=0) as client:
+    with (
+        started(start=start) as server,
+        openai.OpenAI(api_key="none-needed", base_url=server.url, max_retries=0) as client,
+    ):
         store = client.vector_stores.create()
         with socket.create_connection(server.address) as connection:
             head = (

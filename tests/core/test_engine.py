@@ -148,7 +148,7 @@ def test_what_a_callback_raises_is_raised_and_kept_from_nobody_and_nothing() -> 
     cause = caught.value.__cause__
     assert isinstance(cause, ExceptionGroup)
     assert cause.exceptions == (one, other)
-    assert before == after == [events.FileCompleted(START, "vs_1", "file-a", 3, version=2, attachment=0)]
+    assert before == after == [events.FileCompleted(START, "vs_1", "file-a", 3, version=3, attachment=0)]
     assert engine.vector_stores.files.retrieve("file-a", vector_store_id="vs_1").status == "completed"
     engine.check()
     end()

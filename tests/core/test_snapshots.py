@@ -492,6 +492,7 @@ def test_a_snapshot_with_any_one_value_damaged_is_refused_or_sound(kind: str) ->
     assert unsound == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_journal_with_any_one_value_damaged_is_refused_or_gives_an_engine_that_can_be_saved(kind: str) -> None:
     unsound = {}

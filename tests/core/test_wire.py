@@ -378,6 +378,7 @@ def test_data_with_one_field_more_is_refused_with_its_place(value: Any) -> None:
             assert _refusal(more).param == _dotted((*path, "colour"))
 
 
+@pytest.mark.slow
 @each_value
 def test_data_with_any_one_value_replaced_is_refused_or_written_back_as_it_is(value: Any) -> None:
     """Nothing is coerced: what is read and written again is the same JSON, types included."""

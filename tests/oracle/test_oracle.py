@@ -66,6 +66,7 @@ def test_batches_may_be_cancelled_in_any_order(order: list[int], size: int) -> N
         comparison.step(cancel, (2,))
 
 
+@pytest.mark.slow
 def test_no_history_of_three_commands_about_expiry_tells_the_engine_from_the_oracle() -> None:
     born = call(
         "vector_stores.create", file_ids=["file-a"], expires_after={"anchor": "last_active_at", "days": 1}
@@ -381,7 +382,7 @@ def test_without_hypothesis_the_machine_says_what_to_install(room: str) -> None:
         "except ImportError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == f"vsbatch_core.testing.machine needs Hypothesis: {pip_line('testing')}\n"
+    assert done.stdout == f"vsbatch_core.testing.{room} needs Hypothesis: {pip_line('testing')}\n"
 
 
 # The example of a storage

@@ -1,13 +1,20 @@
 import doctest
 import importlib
+import inspect
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
+import openai
 import pytest
 
 import vsbatch_core
+from vsbatch_core import Engine
 from vsbatch_core.testing.conformance import LAWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,3 +54,59 @@ def test_the_generated_parts_of_the_documents_are_as_the_code_says() -> None:
     command = [sys.executable, str(ROOT / "docs" / "make.py"), "--check"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FACES = re.findall(r"^\| `engine\.(vector_stores\S*)` \| (.*) \| (.*) \|$", README, re.MULTILINE)
+"""By path, the methods that the README names of the client face, and those that it says are not there."""
+WRAPPERS = {"with_raw_response", "with_streaming_response"}
+OPTIONS = {"extra_headers", "extra_query", "extra_body", "timeout"}
+
+
+def methods_of(resource: Any) -> set[str]:
+    """Return the names of the public methods: not of the resources below it, and not of the wrappers."""
+    return {name for name, _ in inspect.getmembers(resource, inspect.ismethod) if not name.startswith("_")}
+
+
+def parameters_of(method: Any) -> set[str]:
+    return set(inspect.signature(method).parameters)
+
+
+def test_the_readme_says_which_methods_of_the_official_client_the_engine_has_and_which_not() -> None:
+    client = openai.OpenAI(api_key="none-needed")
+    assert [path for path, _, _ in FACES] == [
+        "vector_stores",
+        "vector_stores.files",
+        "vector_stores.file_batches",
+    ]
+    for path, there, not_there in FACES:
+        ours, theirs = attrgetter(path)(Engine()), attrgetter(path)(client)
+        assert methods_of(ours) == set(re.findall(r"`(\w+)`", there))
+        assert methods_of(theirs) - methods_of(ours) == set(re.findall(r"`(\w+)`", not_there))
+        assert methods_of(ours) <= methods_of(theirs)
+        for name in methods_of(ours):
+            named, known = parameters_of(getattr(ours, name)), parameters_of(getattr(theirs, name))
+            assert named == known - OPTIONS
+            assert known >= OPTIONS
+        assert all(hasattr(theirs, name) and not hasattr(ours, name) for name in WRAPPERS)
+    for name in ("files", "with_options", *WRAPPERS):
+        assert hasattr(client, name)
+        assert not hasattr(Engine(), name)
+    missing = re.search(r"Nothing else of the client is there: (.*?)\n\n", README, re.DOTALL)
+    assert missing is not None
+    assert {"files", "with_options", *WRAPPERS, *OPTIONS} <= set(re.findall(r"`(\w+)`", missing[1]))
+
+
+def test_no_document_and_no_message_installs_the_package_from_an_index_that_does_not_have_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    sources = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *Path(vsbatch_core.__file__).parent.rglob("*.py")]
+    named = set()
+    for path in sources:
+        text = path.read_text(encoding="utf-8")
+        assert re.findall(r"install[^\n]*vsbatch-core\b", text) == [], path
+        for listed in re.findall(r"pip install [^\n]*?'[./\w]*\[([\w,-]+)\]'", text):
+            named |= set(listed.split(","))
+        named |= set(re.findall(r"\bextra `([\w-]+)`", text))
+        named |= set(re.findall(r"pip_line\([\"'](\w+)", text))
+    assert {"bench", "check", "http", "openai", "plot", "pytest", "server", "test", "testing"} <= named
+    assert named <= set(project["optional-dependencies"])
