@@ -5,11 +5,10 @@ every test run of every project that has it installed, costs nothing.  Each modu
 package exports of it.
 """
 
+import typing as _typing
 from importlib import import_module as _import_module
-from typing import TYPE_CHECKING
-from typing import Any as _Any
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from vsbatch_core import errors as errors
     from vsbatch_core import events as events
     from vsbatch_core import wire as wire
@@ -24,14 +23,14 @@ __version__ = "0.1.0"
 _EXPORTING = ("clock", "engine", "errors", "ledger", "model")
 _PUBLIC_MODULES = ("errors", "events", "wire")
 
-if not TYPE_CHECKING:  # to a type checker, a name that is not imported above is a mistake
+if not _typing.TYPE_CHECKING:  # to a type checker, a name that is not imported above is a mistake
 
-    def __getattr__(name: str) -> _Any:
+    def __getattr__(name: str) -> _typing.Any:
         if name in _PUBLIC_MODULES:
             return _import_module(f"{__name__}.{name}")
         if name.startswith("_") and name != "__all__":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        exported: dict[str, _Any] = {}
+        exported: dict[str, _typing.Any] = {}
         for module in [_import_module(f"{__name__}.{each}") for each in _EXPORTING]:
             exported |= {each: getattr(module, each) for each in module.__all__}
         exported |= {each: _import_module(f"{__name__}.{each}") for each in _PUBLIC_MODULES}
