@@ -6,10 +6,10 @@ package exports of it.
 """
 
 from importlib import import_module as _import_module
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-if _TYPE_CHECKING:
+if TYPE_CHECKING:
     from vsbatch_core import errors as errors
     from vsbatch_core import events as events
     from vsbatch_core import wire as wire
@@ -24,21 +24,21 @@ __version__ = "0.1.0"
 _EXPORTING = ("clock", "engine", "errors", "ledger", "model")
 _PUBLIC_MODULES = ("errors", "events", "wire")
 
+if not TYPE_CHECKING:  # to a type checker, a name that is not imported above is a mistake
 
-def __getattr__(name: str) -> _Any:
-    if name in _PUBLIC_MODULES:
-        return _import_module(f"{__name__}.{name}")
-    if name.startswith("_") and name != "__all__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    exported: dict[str, _Any] = {}
-    for module in [_import_module(f"{__name__}.{each}") for each in _EXPORTING]:
-        exported |= {each: getattr(module, each) for each in module.__all__}
-    exported |= {each: _import_module(f"{__name__}.{each}") for each in _PUBLIC_MODULES}
-    globals().update(exported, __all__=sorted(exported))
-    if name not in globals():
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return globals()[name]
+    def __getattr__(name: str) -> _Any:
+        if name in _PUBLIC_MODULES:
+            return _import_module(f"{__name__}.{name}")
+        if name.startswith("_") and name != "__all__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        exported: dict[str, _Any] = {}
+        for module in [_import_module(f"{__name__}.{each}") for each in _EXPORTING]:
+            exported |= {each: getattr(module, each) for each in module.__all__}
+        exported |= {each: _import_module(f"{__name__}.{each}") for each in _PUBLIC_MODULES}
+        globals().update(exported, __all__=sorted(exported))
+        if name not in globals():
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals()[name]
 
-
-def __dir__() -> list[str]:
-    return [*__getattr__("__all__"), "__version__"]
+    def __dir__() -> list[str]:
+        return [*__getattr__("__all__"), "__version__"]

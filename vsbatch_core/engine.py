@@ -9,9 +9,9 @@ from vsbatch_core import snapshots
 from vsbatch_core.client import VectorStores
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
 from vsbatch_core.events import Event
-from vsbatch_core.ingest import Ingest
 from vsbatch_core.ledger import KnownFile, Ledger
 from vsbatch_core.model import Profile
+from vsbatch_core.processing import Processing
 
 __all__ = ["Engine"]
 
@@ -31,7 +31,7 @@ class Engine:
     >>> engine = Engine(ids=SequentialIds())
     >>> store = engine.vector_stores.create(name="docs")
     >>> batch = engine.vector_stores.file_batches.create(store.id, file_ids=["file-a", "file-b"])
-    >>> engine.ingest.complete(store.id, "file-a", usage_bytes=10).status
+    >>> engine.processing.complete(store.id, "file-a", usage_bytes=10).status
     'completed'
     >>> batch = engine.vector_stores.file_batches.cancel(batch.id, vector_store_id=store.id)
     >>> batch.status, batch.file_counts
@@ -48,7 +48,7 @@ class Engine:
     ) -> None:
         self._ledger = Ledger(clock or SystemClock(), ids, profile or Profile(), known_file)
         self.vector_stores = VectorStores(self._ledger)
-        self.ingest = Ingest(self._ledger)
+        self.processing = Processing(self._ledger)
 
     @property
     def clock(self) -> Clock:

@@ -240,7 +240,7 @@ class Store:
         return row
 
     def require_leasable(self, file_id: str) -> int:
-        """The row of a file in progress that is not leased; raise what ``Ingest.lease`` says."""
+        """The row of a file in progress that is not leased; raise what ``Processing.lease`` says."""
         row = self._attached(file_id, "lease")
         if self.rows[row].status != "in_progress":
             raise AlreadyFinished(file_id, self.id, self.rows[row].status, "lease")

@@ -38,7 +38,7 @@ class Ours(Contender):
 
     def complete(self, id: str, usage_bytes: int) -> VectorStoreFile:
         """See ``Contender``."""
-        return self.engine.ingest.complete(self.id, id, usage_bytes=usage_bytes)
+        return self.engine.processing.complete(self.id, id, usage_bytes=usage_bytes)
 
     def cancel(self, batch: int) -> object:
         """See ``Contender``."""

@@ -22,7 +22,7 @@ TAKES = {  # the calls that it can be given, and the keyword arguments that it h
     "vector_stores.file_batches.retrieve": ("vector_store_id",),
     "vector_stores.file_batches.cancel": ("vector_store_id",),
     "vector_stores.file_batches.list_files": ("vector_store_id", "limit", "order", "after", "before", "filter"),
-    "ingest.complete": ("usage_bytes",),
+    "processing.complete": ("usage_bytes",),
 }
 
 

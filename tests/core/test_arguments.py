@@ -54,9 +54,9 @@ VALID: dict[Any, Any] = {
     "order": "asc",
     "usage_bytes": 7,
     "vector_store_id": "vs_1",
-    ("ingest.complete_many", "file_ids"): ["file-a", "file-e"],
-    ("ingest.complete_many", "usage_bytes"): [7, 8],
-    ("ingest.fail_many", "file_ids"): ["file-a", "file-e"],
+    ("processing.complete_many", "file_ids"): ["file-a", "file-e"],
+    ("processing.complete_many", "usage_bytes"): [7, 8],
+    ("processing.fail_many", "file_ids"): ["file-a", "file-e"],
     ("vector_stores.list", "after"): "vs_1",
     ("vector_stores.list", "before"): "vs_3",
 }
@@ -81,7 +81,7 @@ def _methods(path: str, face: object) -> Iterator[str]:
 _ENGINE = populated()
 METHODS = [
     *_methods("vector_stores", _ENGINE.vector_stores),
-    *_methods("ingest", _ENGINE.ingest),
+    *_methods("processing", _ENGINE.processing),
 ]
 PARAMETERS = {path: inspect.signature(attrgetter(path)(_ENGINE)).parameters for path in METHODS}
 each_method = pytest.mark.parametrize("path", METHODS)
@@ -133,7 +133,7 @@ def _is_well_formed(path: str, error: VsbatchError) -> bool:
             *(errors.NotAttached, errors.AlreadyFinished, errors.AlreadyLeased),
             *(errors.StaleAttachment, errors.FilesRefused),
         )
-        return path.startswith("ingest.") and isinstance(error, host)
+        return path.startswith("processing.") and isinstance(error, host)
     if isinstance(error, errors.NotFound) and not isinstance(error, errors.UnknownFile):
         return (error.status, error.param) == (404, None)  # recorded
     root = re.match(r"\w+", error.param or "")
@@ -200,7 +200,7 @@ def _nearly_valid(draw: st.DrawFn, path: str) -> dict[str, Any]:
 
 
 def test_the_methods_of_both_faces_are_found() -> None:
-    assert {"vector_stores.create", "vector_stores.files.list", "ingest.pending"} <= set(METHODS)
+    assert {"vector_stores.create", "vector_stores.files.list", "processing.pending"} <= set(METHODS)
     assert {"vector_stores.file_batches.list_files", "vector_stores.file_batches.cancel"} <= set(METHODS)
 
 
@@ -388,7 +388,7 @@ def test_an_integer_among_attributes_is_refused_unless_json_carries_it_to_a_clie
 @pytest.mark.parametrize("bits", [63, 64, 20_000])
 def test_a_size_is_refused_unless_json_can_carry_it(bits: int) -> None:
     engine = populated()
-    _refusal(engine, "ingest.complete", {**_arguments("ingest.complete"), "usage_bytes": 2**bits})
+    _refusal(engine, "processing.complete", {**_arguments("processing.complete"), "usage_bytes": 2**bits})
     file = engine.vector_stores.files.retrieve("file-a", vector_store_id="vs_1")
     assert json.loads(json.dumps(wire.to_wire(file))) == wire.to_wire(file)
     assert json.loads(json.dumps(engine.snapshot())) == engine.snapshot()
@@ -492,7 +492,7 @@ def test_values_of_the_model_are_checked_as_dicts_are() -> None:
 
 def test_an_id_with_the_prefix_of_another_kind_is_refused_and_an_unknown_one_is_not_found() -> None:
     for path, names in PARAMETERS.items():
-        if path.startswith("ingest.") and "file_id" in names:
+        if path.startswith("processing.") and "file_id" in names:
             _expect(errors.NotAttached, "file_id", path, vector_store_id="vs_9")
         elif "vector_store_id" in names:
             _expect(errors.VectorStoreNotFound, None, path, vector_store_id="vs_9")
@@ -667,23 +667,23 @@ def test_the_host_is_asked_once_for_each_file_and_only_if_the_arguments_are_vali
 def test_a_file_of_no_bytes_is_known() -> None:
     engine = populated(known_file=lambda _: 0)
     engine.vector_stores.files.create("vs_1", file_id="file-x")
-    assert engine.ingest.complete("vs_1", "file-x").usage_bytes == 0
+    assert engine.processing.complete("vs_1", "file-x").usage_bytes == 0
 
 
 def test_a_completed_file_has_the_size_that_the_host_knows_unless_it_is_told() -> None:
     engine = populated(known_file=Size())
-    assert engine.ingest.complete("vs_1", "file-a").usage_bytes == 60
-    assert engine.ingest.complete("vs_1", "file-e", usage_bytes=0).usage_bytes == 0
+    assert engine.processing.complete("vs_1", "file-a").usage_bytes == 60
+    assert engine.processing.complete("vs_1", "file-e", usage_bytes=0).usage_bytes == 0
     assert engine.vector_stores.retrieve("vs_1").usage_bytes == 60 + 7
     plain = populated()
-    assert plain.ingest.complete("vs_1", "file-a").usage_bytes == 0
+    assert plain.processing.complete("vs_1", "file-a").usage_bytes == 0
 
 
 def test_a_file_that_the_host_has_forgotten_completes_with_no_bytes() -> None:
     size = Size()
     engine = populated(known_file=size)
     size.answer = lambda _: None
-    assert engine.ingest.complete("vs_1", "file-a").usage_bytes == 0
+    assert engine.processing.complete("vs_1", "file-a").usage_bytes == 0
 
 
 @pytest.mark.parametrize(
@@ -693,7 +693,7 @@ def test_a_file_that_the_host_has_forgotten_completes_with_no_bytes() -> None:
         (BATCH, ("files",)),
         ("vector_stores.files.create", ()),
         ("vector_stores.create", ("file_ids",)),
-        ("ingest.complete", ()),
+        ("processing.complete", ()),
     ],
 )
 def test_what_the_host_s_hook_raises_comes_through_and_changes_nothing(path: str, names: tuple[str, ...]) -> None:
@@ -702,7 +702,7 @@ def test_what_the_host_s_hook_raises_comes_through_and_changes_nothing(path: str
     before = engine.snapshot()
 
     def broken(file_id: str) -> int:
-        if file_id == "file-x" or path == "ingest.complete" or "files.create" in path:
+        if file_id == "file-x" or path == "processing.complete" or "files.create" in path:
             raise OSError("the disk is gone")
         return 1
 
@@ -718,24 +718,24 @@ def test_a_hook_that_answers_no_size_is_refused_and_nothing_changes(answer: Any)
     size = Size()
     engine = populated(known_file=size)
     size.answer = lambda _: answer
-    assert _refusal(engine, "ingest.complete", {"vector_store_id": "vs_1", "file_id": "file-a"}) is not None
+    assert _refusal(engine, "processing.complete", {"vector_store_id": "vs_1", "file_id": "file-a"}) is not None
 
 
 @pytest.mark.parametrize("code", ["", "unknown", "INVALID_FILE"])
 def test_a_failure_has_one_of_the_documented_codes(code: str) -> None:
-    _expect(errors.InvalidValue, "code", "ingest.fail", code=code)
+    _expect(errors.InvalidValue, "code", "processing.fail", code=code)
 
 
 def test_usage_is_a_number_of_bytes() -> None:
     for value, error in ((-1, errors.IntegerTooSmall), (1.0, errors.InvalidType), (True, errors.InvalidType)):
-        _expect(error, "usage_bytes", "ingest.complete", usage_bytes=value)
+        _expect(error, "usage_bytes", "processing.complete", usage_bytes=value)
 
 
 def test_pending_takes_any_limit_from_1() -> None:
     for limit in (1, 101, 10**30):
-        _expect(None, None, "ingest.pending", limit=limit)
-    _expect(errors.IntegerTooSmall, "limit", "ingest.pending", limit=0)
-    _expect(errors.InvalidType, "limit", "ingest.pending", limit=None)
+        _expect(None, None, "processing.pending", limit=limit)
+    _expect(errors.IntegerTooSmall, "limit", "processing.pending", limit=0)
+    _expect(errors.InvalidType, "limit", "processing.pending", limit=None)
 
 
 def test_a_size_in_a_replayed_event_is_checked_as_a_reported_one_is() -> None:

@@ -149,7 +149,7 @@ def test_what_the_commands_answer_is_what_is_read_next(world: World) -> None:
     batch = world.api.file_batches.create(record.id, file_ids=[file_id(n) for n in (0, 1, 0)])
     assert batch == world.api.file_batches.retrieve(batch.id, vector_store_id=record.id)
     assert (batch.status, batch.file_counts) == ("in_progress", FileCounts(in_progress=2))
-    file = world.engine.ingest.complete(record.id, file_id(0), usage_bytes=5)
+    file = world.engine.processing.complete(record.id, file_id(0), usage_bytes=5)
     assert file == world.api.files.retrieve(file_id(0), vector_store_id=record.id)
     cancelled = world.api.file_batches.cancel(batch.id, vector_store_id=record.id)
     assert cancelled == world.api.file_batches.retrieve(batch.id, vector_store_id=record.id)
@@ -187,9 +187,9 @@ def test_the_profile_says_the_word_for_a_batch_of_which_all_files_failed(all_fai
     store = engine.vector_stores.create()
     batches = engine.vector_stores.file_batches
     batch = batches.create(store.id, file_ids=["file-a", "file-b"])
-    engine.ingest.fail(store.id, "file-a")
+    engine.processing.fail(store.id, "file-a")
     assert batches.retrieve(batch.id, vector_store_id=store.id).status == "in_progress"
-    engine.ingest.fail(store.id, "file-b")
+    engine.processing.fail(store.id, "file-b")
     assert batches.retrieve(batch.id, vector_store_id=store.id).status == all_failed
 
 

@@ -72,7 +72,7 @@ def test_commands_from_a_callback_are_told_to_all_after_the_event_at_hand() -> N
         first.append(event.kind)
         if isinstance(event, events.FileBatchCreated):
             for file in event.files:
-                done = engine.ingest.complete(event.vector_store_id, file.id)
+                done = engine.processing.complete(event.vector_store_id, file.id)
                 assert done.status == "completed"  # it is applied at once, though told later
             assert first[-1] == event.kind
         if isinstance(event, events.FileCompleted) and event.file_id == "file-b":
@@ -144,16 +144,16 @@ def test_what_a_callback_raises_is_raised_and_kept_from_nobody_and_nothing() -> 
     engine.subscribe(raiser(other))
     engine.subscribe(after.append)
     with pytest.raises(SubscriberError, match=r"^2 call\(s\) of subscribers raised") as caught:
-        engine.ingest.complete("vs_1", "file-a", usage_bytes=3)
+        engine.processing.complete("vs_1", "file-a", usage_bytes=3)
     cause = caught.value.__cause__
     assert isinstance(cause, ExceptionGroup)
     assert cause.exceptions == (one, other)
-    assert before == after == [events.FileCompleted(START, "vs_1", "file-a", 3, version=2, attachment=0)]
+    assert before == after == [events.FileCompleted(START, "vs_1", "file-a", 3, version=3, attachment=0)]
     assert engine.vector_stores.files.retrieve("file-a", vector_store_id="vs_1").status == "completed"
     engine.check()
     end()
     with pytest.raises(SubscriberError, match=r"^1 call\(s\)"):
-        engine.ingest.complete("vs_1", "file-b")
+        engine.processing.complete("vs_1", "file-b")
     assert len(before) == len(after) == 2
 
 
@@ -163,13 +163,13 @@ def test_what_a_callback_raises_does_not_keep_later_events_from_the_others() -> 
 
     def work(event: events.Event) -> None:
         if isinstance(event, events.FileCompleted):
-            engine.ingest.fail("vs_1", "file-b")
+            engine.processing.fail("vs_1", "file-b")
             raise Oops
 
     engine.subscribe(work)
     engine.subscribe(lambda event: told.append(event.kind))
     with pytest.raises(SubscriberError):
-        engine.ingest.complete("vs_1", "file-a")
+        engine.processing.complete("vs_1", "file-a")
     assert told == ["vector_store.file.completed", "vector_store.file.failed"]
     engine.vector_stores.create()
     assert told[2:] == ["vector_store.created"]
@@ -178,9 +178,9 @@ def test_what_a_callback_raises_does_not_keep_later_events_from_the_others() -> 
 
 def test_a_refused_command_of_a_callback_is_a_subscribers_error() -> None:
     engine = engine_with()
-    engine.subscribe(lambda _: engine.ingest.complete("vs_1", "file-z"))
+    engine.subscribe(lambda _: engine.processing.complete("vs_1", "file-z"))
     with pytest.raises(SubscriberError) as caught:
-        engine.ingest.complete("vs_1", "file-a")
+        engine.processing.complete("vs_1", "file-a")
     assert isinstance(caught.value.__cause__, ExceptionGroup)
     assert [type(error) for error in caught.value.__cause__.exceptions] == [NotAttached]
 
@@ -194,13 +194,13 @@ def test_an_interrupt_in_a_callback_comes_through_as_itself_and_corrupts_nothing
     ends = [engine.subscribe(raiser(Oops())), engine.subscribe(raiser(interrupt))]
     engine.subscribe(told.append)
     with pytest.raises(type(interrupt)) as caught:
-        engine.ingest.complete("vs_1", "file-a")
+        engine.processing.complete("vs_1", "file-a")
     assert caught.value is interrupt
     assert len(told) == 1
     engine.check()
     for end in ends:
         end()
-    engine.ingest.complete("vs_1", "file-b")
+    engine.processing.complete("vs_1", "file-b")
     assert len(told) == 2
 
 
@@ -227,8 +227,8 @@ def rich_engine() -> Engine:
     engine.vector_stores.create()
     engine.vector_stores.delete("vs_2")
     engine.vector_stores.create(file_ids=["file-a"])
-    engine.ingest.complete("vs_1", "file-a", usage_bytes=7)
-    engine.ingest.fail("vs_1", "file-b")
+    engine.processing.complete("vs_1", "file-a", usage_bytes=7)
+    engine.processing.fail("vs_1", "file-b")
     engine.vector_stores.files.delete("file-b", vector_store_id="vs_1")
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-c", "file-e", "file-f"])
     engine.vector_stores.retrieve("vs_1")
@@ -350,13 +350,13 @@ def test_a_batch_is_called_by_the_word_of_the_profile(word: Any) -> None:
 def test_a_batch_whose_files_all_failed_is_what_the_profile_says(word: Any) -> None:
     engine = engine_with("file-a", "file-b", profile=Profile(all_failed=word))
     batches = engine.vector_stores.file_batches
-    engine.ingest.fail("vs_1", "file-a")
+    engine.processing.fail("vs_1", "file-a")
     assert batches.retrieve("vsfb_1", vector_store_id="vs_1").status == "in_progress"
-    engine.ingest.fail("vs_1", "file-b")
+    engine.processing.fail("vs_1", "file-b")
     assert batches.retrieve("vsfb_1", vector_store_id="vs_1").status == word
     batches.create("vs_1", file_ids=["file-a", "file-b"])
-    engine.ingest.fail("vs_1", "file-a")
-    engine.ingest.complete("vs_1", "file-b")
+    engine.processing.fail("vs_1", "file-a")
+    engine.processing.complete("vs_1", "file-b")
     assert batches.retrieve("vsfb_2", vector_store_id="vs_1").status == "completed"
 
 
@@ -368,9 +368,9 @@ def test_a_cancel_of_a_finished_batch_changes_nothing_and_is_answered_as_the_pro
     engine = engine_with("file-a", profile=Profile(cancel_finished=policy))
     batches = engine.vector_stores.file_batches
     if state == "completed":
-        engine.ingest.complete("vs_1", "file-a")
+        engine.processing.complete("vs_1", "file-a")
     elif state == "failed":
-        engine.ingest.fail("vs_1", "file-a")
+        engine.processing.fail("vs_1", "file-a")
     else:
         batches.cancel("vsfb_1", vector_store_id="vs_1")
     before = engine.snapshot()

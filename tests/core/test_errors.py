@@ -100,7 +100,7 @@ def _attached_again() -> Engine:
 
 def _leasing() -> Engine:
     made = populated()
-    made.ingest.lease("vs_1", "file-a")
+    made.processing.lease("vs_1", "file-a")
     return made
 
 
@@ -326,7 +326,7 @@ CASES = [
         "Cannot complete file 'file-c' in vector store 'vs_1': it is already 'failed'. "
         "Only a file that is 'in_progress' can be finished; drop this result.",
         ("complete", "'file-c'", "'vs_1'", "'failed'", "'in_progress'"),
-        lambda e: e.ingest.complete("vs_1", "file-c"),
+        lambda e: e.processing.complete("vs_1", "file-c"),
     ),
     Case(
         errors.AlreadyLeased,
@@ -337,7 +337,7 @@ CASES = [
         "Cannot lease file 'file-a' in vector store 'vs_1': it is already leased. "
         "A lease ends when the file does; take another.",
         ("lease", "'file-a'", "'vs_1'"),
-        lambda e: e.ingest.lease("vs_1", "file-a"),
+        lambda e: e.processing.lease("vs_1", "file-a"),
         engine=_leasing,
     ),
     Case(
@@ -349,7 +349,7 @@ CASES = [
         "Cannot fail file 'file-z' in vector store 'vs_1': it is not attached. "
         "Drop this result, or attach the file first.",
         ("fail", "'file-z'", "'vs_1'"),
-        lambda e: e.ingest.fail("vs_1", "file-z"),
+        lambda e: e.processing.fail("vs_1", "file-z"),
     ),
     Case(
         errors.StaleAttachment,
@@ -360,7 +360,7 @@ CASES = [
         "Cannot complete attachment 0 of file 'file-a' in vector store 'vs_1': the file is attachment 6 now. "
         "Drop this result; it is of another attachment.",
         ("0", "'file-a'", "'vs_1'", "6"),
-        lambda e: e.ingest.complete("vs_1", "file-a", attachment=0),
+        lambda e: e.processing.complete("vs_1", "file-a", attachment=0),
         engine=_attached_again,
     ),
     Case(
@@ -372,7 +372,7 @@ CASES = [
         "Cannot complete 3 files in vector store 'vs_1': 2 of them cannot be: 'file-b' is 'completed' already; "
         "'file-z' is not attached. Nothing changed; drop these and give the others again.",
         ("'vs_1'", "'file-b'", "'file-z'", "3", "2"),
-        lambda e: e.ingest.complete_many("vs_1", ["file-a", "file-b", "file-z"]),
+        lambda e: e.processing.complete_many("vs_1", ["file-a", "file-b", "file-z"]),
     ),
     Case(
         errors.IdTaken,
@@ -595,7 +595,7 @@ def test_a_result_for_a_file_that_is_not_attached_says_what_became_of_it(
 ) -> None:
     engine = populated()
     with pytest.raises(errors.NotAttached) as caught:
-        getattr(engine.ingest, tried)(store_id, file_id)
+        getattr(engine.processing, tried)(store_id, file_id)
     error = caught.value
     assert (error.file_id, error.vector_store_id, error.state, error.tried) == (file_id, store_id, state, tried)
     assert f"it is {state}." in error.message
@@ -608,7 +608,7 @@ def test_a_result_for_a_file_that_is_not_attached_says_what_became_of_it(
 def test_a_result_for_a_finished_file_says_in_which_status_it_is(tried: str, file_id: str, state: str) -> None:
     engine = populated()
     with pytest.raises(errors.AlreadyFinished) as caught:
-        getattr(engine.ingest, tried)("vs_1", file_id)
+        getattr(engine.processing, tried)("vs_1", file_id)
     error = caught.value
     assert (error.file_id, error.vector_store_id, error.state, error.tried) == (file_id, "vs_1", state, tried)
     assert f"'{state}'" in error.message

@@ -50,7 +50,7 @@ def telling(engine: Engine) -> list[Any]:
 def test_a_lease_answers_the_file_still_in_progress_and_is_told() -> None:
     engine = engine_of()
     told = telling(engine)
-    file = engine.ingest.lease("vs_1", "file-b")
+    file = engine.processing.lease("vs_1", "file-b")
     assert file == engine.vector_stores.files.retrieve("file-b", vector_store_id="vs_1")
     assert file.status == "in_progress"
     assert told == [events.FileLeased(START, "vs_1", "file-b", version=3, attachment=1)]
@@ -61,30 +61,30 @@ def test_a_lease_answers_the_file_still_in_progress_and_is_told() -> None:
 def test_a_lease_counts_as_activity_of_the_store() -> None:
     engine = engine_of()
     engine.clock.advance(5)  # type: ignore[attr-defined]
-    engine.ingest.lease("vs_1", "file-a")
+    engine.processing.lease("vs_1", "file-a")
     assert engine.vector_stores.retrieve("vs_1").last_active_at == START + 5
 
 
 def test_a_lease_is_not_needed_to_finish_a_file_and_pending_answers_leased_ones_too() -> None:
     engine = engine_of()
-    engine.ingest.lease("vs_1", "file-a")
-    assert [file.id for file in engine.ingest.pending("vs_1")] == list(FILES)
-    engine.ingest.complete("vs_1", "file-a")
-    engine.ingest.complete("vs_1", "file-b")
+    engine.processing.lease("vs_1", "file-a")
+    assert [file.id for file in engine.processing.pending("vs_1")] == list(FILES)
+    engine.processing.complete("vs_1", "file-a")
+    engine.processing.complete("vs_1", "file-b")
     assert statuses(engine) == {"file-a": "completed", "file-b": "completed", "file-c": "in_progress"}
 
 
 def test_a_cancel_that_drains_ends_at_once_what_nobody_leased_and_waits_for_the_rest() -> None:
     engine = engine_of()
     told = telling(engine)
-    engine.ingest.lease("vs_1", "file-a")
-    engine.ingest.lease("vs_1", "file-c")
+    engine.processing.lease("vs_1", "file-a")
+    engine.processing.lease("vs_1", "file-c")
     answer = cancel(engine)
     assert (answer.status, answer.file_counts) == ("in_progress", FileCounts(in_progress=2, cancelled=1))
     assert statuses(engine) == {"file-a": "in_progress", "file-b": "cancelled", "file-c": "in_progress"}
-    engine.ingest.complete("vs_1", "file-a")
+    engine.processing.complete("vs_1", "file-a")
     assert batch_of(engine).status == "in_progress"
-    engine.ingest.fail("vs_1", "file-c")
+    engine.processing.fail("vs_1", "file-c")
     answer = batch_of(engine)
     assert (answer.status, answer.file_counts) == ("cancelled", FileCounts(completed=1, failed=1, cancelled=1))
     assert [event.kind for event in told if isinstance(event, events.FileBatchCancelled)] == [told[2].kind]
@@ -94,7 +94,7 @@ def test_a_cancel_that_drains_ends_at_once_what_nobody_leased_and_waits_for_the_
 def test_cancelling_again_while_a_batch_drains_changes_nothing_and_is_no_event() -> None:
     for cancel_finished in ("ignore", "refuse"):
         engine = engine_of(Profile(cancel="drain", cancel_finished=cancel_finished))
-        engine.ingest.lease("vs_1", "file-a")
+        engine.processing.lease("vs_1", "file-a")
         first = cancel(engine)
         before, told = engine.snapshot(), telling(engine)
         engine.clock.advance(9)  # type: ignore[attr-defined]
@@ -110,14 +110,14 @@ def test_a_drain_of_a_batch_of_which_nothing_is_leased_ends_it_at_once() -> None
 
 def test_an_immediate_cancel_ends_leased_files_too() -> None:
     engine = engine_of(Profile())
-    engine.ingest.lease("vs_1", "file-a")
+    engine.processing.lease("vs_1", "file-a")
     assert cancel(engine).file_counts == FileCounts(cancelled=3)
     assert engine.snapshot()["vector_stores"][0]["leased"] == []
 
 
 def test_a_draining_batch_restored_under_another_profile_can_be_cancelled_at_once() -> None:
     engine = engine_of()
-    engine.ingest.lease("vs_1", "file-a")
+    engine.processing.lease("vs_1", "file-a")
     cancel(engine)
     twin = Engine.restore(engine.snapshot(), clock=VirtualClock(START), profile=Profile())
     assert cancel(twin).status == "cancelled"
@@ -127,14 +127,14 @@ def test_a_draining_batch_restored_under_another_profile_can_be_cancelled_at_onc
 def test_another_batchs_leases_are_none_of_its_business() -> None:
     engine = engine_of()
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-x"])
-    engine.ingest.lease("vs_1", "file-x")
+    engine.processing.lease("vs_1", "file-x")
     assert cancel(engine).status == "cancelled"
     assert engine.snapshot()["vector_stores"][0]["leased"] == [3]
 
 
 ENDS: dict[str, Callable[[Engine], Any]] = {
-    "complete": lambda e: e.ingest.complete("vs_1", "file-a"),
-    "fail": lambda e: e.ingest.fail("vs_1", "file-a"),
+    "complete": lambda e: e.processing.complete("vs_1", "file-a"),
+    "fail": lambda e: e.processing.fail("vs_1", "file-a"),
     "delete": lambda e: e.vector_stores.files.delete("file-a", vector_store_id="vs_1"),
     "attach again": lambda e: e.vector_stores.files.create("vs_1", file_id="file-a"),
 }
@@ -144,7 +144,7 @@ ENDS: dict[str, Callable[[Engine], Any]] = {
 @pytest.mark.parametrize("draining", [False, True])
 def test_a_lease_ends_when_its_file_does_however_it_does(end: str, draining: bool) -> None:
     engine = engine_of()
-    engine.ingest.lease("vs_1", "file-a")
+    engine.processing.lease("vs_1", "file-a")
     if draining:
         cancel(engine)
     ENDS[end](engine)
@@ -153,12 +153,12 @@ def test_a_lease_ends_when_its_file_does_however_it_does(end: str, draining: boo
     if draining:
         assert batch_of(engine).status == "cancelled"
     if end == "attach again":
-        engine.ingest.lease("vs_1", "file-a")  # it is a new attachment
+        engine.processing.lease("vs_1", "file-a")  # it is a new attachment
         assert engine.snapshot()["vector_stores"][0]["leased"] == [3]
 
 
 REFUSALS: dict[str, tuple[type[errors.VsbatchError], str, Callable[[Engine], Any]]] = {
-    "leased": (errors.AlreadyLeased, "already leased", lambda e: e.ingest.lease("vs_1", "file-a")),
+    "leased": (errors.AlreadyLeased, "already leased", lambda e: e.processing.lease("vs_1", "file-a")),
     "completed": (errors.AlreadyFinished, "already 'completed'", ENDS["complete"]),
     "failed": (errors.AlreadyFinished, "already 'failed'", ENDS["fail"]),
     "cancelled": (errors.AlreadyFinished, "already 'cancelled'", cancel),
@@ -174,7 +174,7 @@ def test_what_cannot_be_leased_is_refused_and_nothing_changes(state: str) -> Non
     bring_about(engine)
     before, told = engine.snapshot(), telling(engine)
     with pytest.raises(error, match=said) as caught:
-        engine.ingest.lease("vs_1", "file-a")
+        engine.processing.lease("vs_1", "file-a")
     assert "Cannot lease file 'file-a'" in caught.value.message
     assert "drop this result" not in caught.value.message.lower()
     assert (engine.snapshot(), told) == (before, [])
@@ -183,13 +183,13 @@ def test_what_cannot_be_leased_is_refused_and_nothing_changes(state: str) -> Non
 
 def test_a_file_that_was_never_there_is_not_leased() -> None:
     with pytest.raises(errors.NotAttached, match=r"is not attached\. Take another, or attach the file first"):
-        engine_of().ingest.lease("vs_1", "file-z")
+        engine_of().processing.lease("vs_1", "file-z")
 
 
 @pytest.mark.parametrize("file_id", [None, 5, "", ["file-a"]])
 def test_what_is_no_file_id_is_refused_as_everywhere(file_id: Any) -> None:
     with pytest.raises(errors.RequestError) as caught:
-        engine_of().ingest.lease("vs_1", file_id)
+        engine_of().processing.lease("vs_1", file_id)
     assert caught.value.param == "file_id"
 
 
@@ -199,9 +199,9 @@ def test_every_small_history_of_leases_and_ends_drains_as_it_must() -> None:
         engine = engine_of()
         for id, is_leased, is_done in zip(FILES, leased, done, strict=True):
             if is_leased:
-                engine.ingest.lease("vs_1", id)
+                engine.processing.lease("vs_1", id)
             if is_done:
-                engine.ingest.complete("vs_1", id)
+                engine.processing.complete("vs_1", id)
         cancel(engine)
         for id, is_leased, is_done in zip(FILES, leased, done, strict=True):
             expected = "completed" if is_done else "in_progress" if is_leased else "cancelled"
@@ -224,8 +224,8 @@ def test_events_and_snapshots_carry_the_leases_whatever_the_profile_of_who_reads
     copy = Engine.restore(engine.snapshot(), clock=VirtualClock(START), ids=CountingIds())
     assert copy.snapshot() == engine.snapshot()
     # No batch is stuck: once every leased file has ended, no batch that was cancelled is in progress.
-    for file in copy.ingest.pending(limit=10**6):
-        copy.ingest.complete(file.vector_store_id, file.id)
+    for file in copy.processing.pending(limit=10**6):
+        copy.processing.complete(file.vector_store_id, file.id)
     assert all(store["leased"] == [] for store in copy.snapshot()["vector_stores"] if "leased" in store)
     copy.check()
 

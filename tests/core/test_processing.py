@@ -1,254 +1,228 @@
-"""Results of processing: of the attachment that they are about, and of many files in one step."""
+"""What the host asks and says through ``ingest``: which files are pending, and what became of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsbatch_core import Engine, Profile, events
+from vsbatch_core import Engine, FileCounts, LastError, SequentialIds
 from vsbatch_core.errors import (
-    ArrayTooShort,
-    FilesRefused,
-    IntegerTooLarge,
+    AlreadyFinished,
     IntegerTooSmall,
+    InvalidId,
     InvalidType,
+    InvalidValue,
     NotAttached,
-    ReplayError,
-    StaleAttachment,
     StringTooShort,
     VectorStoreNotFound,
 )
 
 from ..helpers.brief import examples
-from ..helpers.strategies import STORES, Command, filled, histories, in_json, new_engine
+from ..helpers.strategies import (
+    engine_with,
+    filled,
+    histories,
+    new_engine,
+    refused,
+)
+
+# Pending
 
 
-def delivered(engine: Engine) -> list[events.Event]:
-    found: list[events.Event] = []
-    engine.subscribe(found.append)
-    return found
-
-
-def of_store(n: int = 6) -> Engine:
-    """A store with a batch of ``file-0`` and following."""
-    engine = new_engine()
-    engine.vector_stores.create()
-    engine.vector_stores.file_batches.create("vs_1", file_ids=[f"file-{i}" for i in range(n)])
-    return engine
-
-
-# Attachments
-
-
-@given(histories)
+@given(histories, st.integers(1, 12))
 @settings(max_examples=examples(60))
-def test_every_file_in_progress_is_handed_out_with_the_number_that_finishes_it(history: list[Command]) -> None:
+def test_pending_is_the_oldest_files_in_progress_of_one_store_or_of_all(history: list[Any], limit: int) -> None:
     engine, _, _ = filled(history)
-    for file in engine.ingest.pending(limit=1000):
-        assert file.attachment is not None
-        ended = engine.ingest.complete(file.vector_store_id, file.id, attachment=file.attachment)
-        assert (ended.status, ended.attachment) == ("completed", file.attachment)
-    assert engine.ingest.pending() == []
-    engine.check()
+    everything = []
+    for age, store in enumerate(engine.vector_stores.list(order="asc", limit=100)):
+        files = list(engine.vector_stores.files.list(store.id, order="asc", filter="in_progress", limit=100))
+        assert engine.processing.pending(store.id, limit=limit) == files[:limit]
+        everything += [(file.created_at, age, place, file) for place, file in enumerate(files)]
+    everything.sort(key=lambda entry: entry[:3])
+    assert engine.processing.pending(limit=limit) == [entry[3] for entry in everything[:limit]]
 
 
-@pytest.mark.parametrize("gone", [False, True], ids=["attached again", "deleted"])
-@pytest.mark.parametrize("finish", ["complete", "fail"])
-def test_a_result_of_a_past_attachment_is_refused_and_changes_nothing(finish: str, gone: bool) -> None:
-    engine = of_store()
-    (old,) = [file for file in engine.ingest.pending() if file.id == "file-3"]
-    engine.vector_stores.files.delete("file-3", vector_store_id="vs_1")
-    if not gone:
-        engine.vector_stores.files.create("vs_1", file_id="file-3")
-    before, found = engine.snapshot(), delivered(engine)
-    with pytest.raises(StaleAttachment):
-        getattr(engine.ingest, finish)("vs_1", "file-3", attachment=old.attachment)
-    with pytest.raises(FilesRefused) as caught:
-        getattr(engine.ingest, f"{finish}_many")("vs_1", ["file-2", "file-3"], attachments=[2, old.attachment])
-    assert list(caught.value.refused) == ["file-3"]
-    assert engine.snapshot() == before
-    assert found == []
-    if not gone:  # without a number the id means the present attachment
-        assert getattr(engine.ingest, finish)("vs_1", "file-3").attachment == 6
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=40), st.integers(1, 45))
+def test_pending_goes_to_and_fro_between_stores_by_age_and_ties_go_to_the_older_store(
+    arrivals: list[tuple[int, int]], limit: int
+) -> None:
+    engine = new_engine()
+    stores = [engine.vector_stores.create().id for _ in range(4)]
+    waiting = []
+    for i, (store, pause) in enumerate(arrivals):
+        engine.clock.advance(pause)  # type: ignore[attr-defined]
+        file = engine.vector_stores.files.create(stores[store], file_id=f"file-{i}")
+        waiting.append((file.created_at, store, i, file))
+    waiting.sort(key=lambda entry: entry[:3])
+    assert engine.processing.pending(limit=limit) == [entry[3] for entry in waiting[:limit]]
 
 
-@pytest.mark.parametrize("attachment", [-1, 5, 99, True, "3", 3.0])
-def test_a_number_of_another_file_or_of_none_is_refused(attachment: Any) -> None:
-    with pytest.raises(StaleAttachment):
-        of_store().ingest.complete("vs_1", "file-3", attachment=attachment)
+def test_pending_leases_nothing_and_answers_a_hundred_if_not_told() -> None:
+    engine = engine_with(*(f"file-{i}" for i in range(150)))
+    assert [file.id for file in engine.processing.pending()] == [f"file-{i}" for i in range(100)]
+    assert engine.processing.pending() == engine.processing.pending("vs_1")
 
 
-def test_a_file_that_was_never_attached_has_no_attachment_to_be_stale() -> None:
-    with pytest.raises(StaleAttachment, match="the file is not attached now"):
-        of_store().ingest.complete("vs_1", "file-z", attachment=0)
-    with pytest.raises(NotAttached):
-        of_store().ingest.complete("vs_1", "file-z")
-
-
-def test_a_number_is_never_used_again() -> None:
-    engine = of_store(1)
-    seen = [0]
-    for _ in range(5):
-        engine.vector_stores.files.delete("file-0", vector_store_id="vs_1")
-        seen.append(engine.vector_stores.files.create("vs_1", file_id="file-0").attachment or 0)
-    assert seen == [0, 1, 2, 3, 4, 5]
-
-
-# Many at once
-
-
-@given(histories, st.data())
-@settings(max_examples=examples(100))
-def test_many_in_one_step_leave_what_one_by_one_leave(history: list[Command], data: st.DataObject) -> None:
-    profile = data.draw(st.sampled_from((Profile(), Profile(cancel="drain"), Profile(all_failed="completed"))))
-    many, _, _ = filled(history, profile)
-    single, _, _ = filled(history, profile)
-    for store in STORES:
-        ids = [file.id for file in many.ingest.pending(limit=1000) if file.vector_store_id == store]
-        chosen = data.draw(st.permutations(ids))[: data.draw(st.integers(0, len(ids)))]
-        if not chosen:
-            continue
-        sizes = data.draw(st.lists(st.integers(0, 99), min_size=len(chosen), max_size=len(chosen)))
-        if data.draw(st.booleans()):
-            many.ingest.complete_many(store, chosen, usage_bytes=sizes)
-            for file_id, size in zip(chosen, sizes, strict=True):
-                single.ingest.complete(store, file_id, usage_bytes=size)
-        else:
-            many.ingest.fail_many(store, chosen, code="invalid_file")
-            for file_id in chosen:
-                single.ingest.fail(store, file_id, code="invalid_file")
-        many.check()
-    assert without_versions(many.snapshot()) == without_versions(single.snapshot())
-
-
-def without_versions(snapshot: dict[str, Any]) -> dict[str, Any]:
-    for store in snapshot["vector_stores"]:
-        store.pop("version", None)
-    return snapshot
-
-
-@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 0, 3], [2]], ids=str)
-def test_one_event_names_them_all_in_the_order_given(order: list[int]) -> None:
-    engine = of_store()
-    found = delivered(engine)
-    ids = [f"file-{i}" for i in order]
-    assert engine.ingest.complete_many("vs_1", ids, usage_bytes=4) is None
-    (event,) = found
-    assert isinstance(event, events.FilesCompleted)
-    assert (event.file_ids, event.attachments) == (tuple(ids), tuple(order))
-    assert event.usage_bytes_each == (4,) * len(order)
-    assert engine.vector_stores.retrieve("vs_1").usage_bytes == 4 * len(order)
-
-
-def test_no_files_are_no_step() -> None:
-    engine = of_store()
-    before, found = engine.snapshot(), delivered(engine)
-    engine.ingest.complete_many("vs_1", [])
-    engine.ingest.fail_many("vs_1", (), attachments=[])
-    assert (engine.snapshot(), found) == (before, [])
-
-
-def test_all_offenders_are_named_with_their_reasons_and_nothing_changes() -> None:
-    engine = of_store(30)
-    engine.ingest.complete("vs_1", "file-1")
-    engine.vector_stores.files.delete("file-2", vector_store_id="vs_1")
-    before, found = engine.snapshot(), delivered(engine)
-    with pytest.raises(FilesRefused) as caught:
-        engine.ingest.fail_many("vs_1", ["file-0", "file-1", "file-2", "file-x", "file-3", "file-3"])
-    assert caught.value.refused == {
-        "file-1": "'completed' already",
-        "file-2": "not attached",
-        "file-x": "not attached",
-        "file-3": "named twice",
-    }
-    with pytest.raises(FilesRefused, match="; and 10 more") as caught:
-        engine.ingest.complete_many("vs_1", [f"none-{i}" for i in range(20)])
-    assert len(caught.value.refused) == 20
-    assert (engine.snapshot(), found) == (before, [])
+def test_pending_of_a_store_that_is_gone_holds_none_of_its_files() -> None:
+    engine = engine_with()
+    engine.vector_stores.delete("vs_1")
+    assert engine.processing.pending() == []
+    with pytest.raises(VectorStoreNotFound):
+        engine.processing.pending("vs_1")
 
 
 @pytest.mark.parametrize(
-    ("error", "given"),
+    ("arguments", "error"),
     [
-        (InvalidType, {"file_ids": "file-0"}),
-        (InvalidType, {"file_ids": ["file-0", 1]}),
-        (StringTooShort, {"file_ids": [""]}),
-        (ArrayTooShort, {"attachments": []}),
-        (InvalidType, {"attachments": ["0"]}),
-        (IntegerTooSmall, {"attachments": [-1]}),
-        (ArrayTooShort, {"usage_bytes": []}),
-        (IntegerTooSmall, {"usage_bytes": [-1]}),
-        (IntegerTooLarge, {"usage_bytes": 2**63}),
-        (InvalidType, {"usage_bytes": [True]}),
-        (VectorStoreNotFound, {"vector_store_id": "vs_9"}),
+        ({"limit": 0}, IntegerTooSmall),
+        ({"limit": -1}, IntegerTooSmall),
+        ({"limit": True}, InvalidType),
+        ({"limit": 1.0}, InvalidType),
+        ({"limit": None}, InvalidType),
+        ({"vector_store_id": "vsfb_1"}, InvalidId),
+        ({"vector_store_id": ["vs_1"]}, InvalidType),
     ],
-    ids=str,
 )
-def test_a_wrong_argument_is_refused(error: type[Exception], given: dict[str, Any]) -> None:
+def test_pending_refuses_what_it_can_not_answer(arguments: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
-        of_store().ingest.complete_many(**{"vector_store_id": "vs_1", "file_ids": ["file-0"], **given})
+        engine_with().processing.pending(**arguments)
 
 
-# Numbers
+# Complete and fail
 
 
-@given(histories, st.data())
-@settings(max_examples=examples(100))
-def test_a_follower_notices_a_missing_doubled_or_moved_event(history: list[Command], data: st.DataObject) -> None:
-    _, journal, _ = filled(history)
-    if not journal:
-        return
-    i = data.draw(st.integers(0, len(journal) - 1))
-    later = [event for event in journal[i + 1 :] if follows(journal[i], event)]
-    doubled = [*journal[: i + 1], *journal[i:]]
-    refused(doubled, None)
-    if later:
-        refused([*journal[:i], *journal[i + 1 :]], None)
-        j = journal.index(later[0])
-        refused([*journal[:i], *journal[i + 1 : j + 1], journal[i], *journal[j + 1 :]], None)
+def test_a_completed_file_takes_up_its_bytes_in_its_store() -> None:
+    engine = engine_with()
+    done = engine.processing.complete("vs_1", "file-b", usage_bytes=70)
+    assert (done.status, done.usage_bytes, done.last_error) == ("completed", 70, None)
+    assert engine.vector_stores.files.retrieve("file-b", vector_store_id="vs_1") is done
+    assert engine.vector_stores.retrieve("vs_1").usage_bytes == 70
+    batch = engine.vector_stores.file_batches.retrieve("vsfb_1", vector_store_id="vs_1")
+    assert batch.file_counts == FileCounts(in_progress=2, completed=1)
 
 
-def follows(event: events.Event, other: events.Event) -> bool:
-    """Whether the other event is numbered after this one: both of one store, or both of the list of stores."""
-    both = all(isinstance(e, (events.VectorStoreCreated, events.VectorStoreDeleted)) for e in (event, other))
-    return both or event.vector_store_id == other.vector_store_id
+def test_the_bytes_of_a_completed_file_are_those_that_the_host_knows_or_none() -> None:
+    sizes = {"file-a": 11, "file-b": 22, "file-c": 33}
+    engine = Engine(ids=SequentialIds(), known_file=sizes.get)
+    engine.vector_stores.create(file_ids=list(sizes))
+    assert engine.processing.complete("vs_1", "file-a").usage_bytes == 11
+    assert engine.processing.complete("vs_1", "file-b", usage_bytes=0).usage_bytes == 0
+    del sizes["file-c"]  # it was deleted where it had been uploaded, after it was attached here
+    assert engine.processing.complete("vs_1", "file-c").usage_bytes == 0
+    assert engine_with().processing.complete("vs_1", "file-a").usage_bytes == 0
 
 
-def refused(journal: list[events.Event], match: str | None) -> None:
-    engine = new_engine()
-    with pytest.raises(ReplayError, match=match):
-        engine.replay(journal)
-    engine.check()
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("server_error", "An internal error occurred."),
+        ("unsupported_file", "The file type is not supported."),
+        ("invalid_file", "The file could not be parsed."),
+    ],
+)
+def test_a_failed_file_says_why_in_the_words_of_the_api(code: Any, message: str) -> None:
+    engine = engine_with()
+    failed = engine.processing.fail("vs_1", "file-a", code=code)
+    assert (failed.status, failed.usage_bytes, failed.last_error) == ("failed", 0, LastError(code, message))
+    own = engine.processing.fail("vs_1", "file-b", code=code, message="It is too large.")
+    assert own.last_error == LastError(code, "It is too large.")
+    assert engine.vector_stores.file_batches.retrieve("vsfb_1", vector_store_id="vs_1").file_counts == FileCounts(
+        in_progress=1, failed=2
+    )
 
 
-@given(histories)
-@settings(max_examples=examples(60))
-def test_versions_count_the_events_of_each_store_and_of_the_list(history: list[Command]) -> None:
-    engine, journal, _ = filled(history)
-    of_list = [
-        event for event in journal if isinstance(event, events.VectorStoreCreated | events.VectorStoreDeleted)
-    ]
-    assert [event.stores_version for event in of_list] == list(range(1, len(of_list) + 1))
-    assert engine.version() == len(of_list)
-    for store in STORES:
-        versions = [event.version for event in journal if event.vector_store_id == store]
-        assert versions == list(range(1, len(versions) + 1))
-        if store in {each.id for each in engine.vector_stores.list(limit=100)}:
-            assert engine.version(store) == len(versions)
-    with pytest.raises(VectorStoreNotFound):
-        engine.version("vs_none")
+def test_a_file_fails_as_a_server_error_if_no_code_is_given() -> None:
+    assert engine_with().processing.fail("vs_1", "file-a").last_error == LastError(
+        "server_error", "An internal error occurred."
+    )
 
 
-def test_an_event_says_how_many_are_missing_before_it() -> None:
-    engine = of_store()
-    found = delivered(engine)
-    for i in range(4):
-        engine.ingest.complete("vs_1", f"file-{i}")
-    follower = Engine.restore(of_store().snapshot())
-    with pytest.raises(ReplayError, match="event 6 does not follow event 2: 3 in between are missing"):
-        follower.replay([found[3]])
-    follower.replay(found)
-    assert in_json(follower.snapshot()) == in_json(engine.snapshot())
+Finish = Callable[[Engine, Any, Any], Any]
+FINISHES: dict[str, Finish] = {
+    "complete": lambda engine, store, file: engine.processing.complete(store, file),
+    "fail": lambda engine, store, file: engine.processing.fail(store, file),
+}
+
+
+@pytest.mark.parametrize("tried", FINISHES)
+@pytest.mark.parametrize("state", ["completed", "failed", "cancelled"])
+def test_a_file_that_has_ended_is_not_finished_again(state: str, tried: str) -> None:
+    engine = engine_with()
+    if state == "completed":
+        engine.processing.complete("vs_1", "file-a", usage_bytes=5)
+    elif state == "failed":
+        engine.processing.fail("vs_1", "file-a")
+    else:
+        engine.vector_stores.file_batches.cancel("vsfb_1", vector_store_id="vs_1")
+    error = refused(engine, AlreadyFinished, lambda: FINISHES[tried](engine, "vs_1", "file-a"))
+    assert (error.file_id, error.vector_store_id, error.state, error.tried) == ("file-a", "vs_1", state, tried)
+    assert error.message == (
+        f"Cannot {tried} file 'file-a' in vector store 'vs_1': it is already '{state}'. "
+        "Only a file that is 'in_progress' can be finished; drop this result."
+    )
+    assert error.status == 409
+
+
+@pytest.mark.parametrize("tried", FINISHES)
+@pytest.mark.parametrize(
+    ("store", "file", "state"),
+    [
+        ("vs_1", "file-z", "not attached"),
+        ("vs_1", "file-b", "no longer attached"),
+        ("vs_9", "file-a", "not there: there is no such store"),
+        ("vs_2", "file-a", "not there: there is no such store"),
+    ],
+)
+def test_a_file_that_is_not_attached_is_not_finished(store: str, file: str, state: str, tried: str) -> None:
+    engine = engine_with()
+    engine.vector_stores.files.delete("file-b", vector_store_id="vs_1")
+    engine.vector_stores.create(file_ids=["file-a"])
+    engine.vector_stores.delete("vs_2")
+    error = refused(engine, NotAttached, lambda: FINISHES[tried](engine, store, file))
+    assert (error.file_id, error.vector_store_id, error.state, error.tried) == (file, store, state, tried)
+    assert error.message == (
+        f"Cannot {tried} file '{file}' in vector store '{store}': it is {state}. "
+        "Drop this result, or attach the file first."
+    )
+    assert error.status == 404
+    assert error.__suppress_context__ or error.__context__ is None
+
+
+@pytest.mark.parametrize("tried", FINISHES)
+@pytest.mark.parametrize(
+    ("store", "file", "error"),
+    [
+        ("vsfb_1", "file-a", InvalidId),
+        (None, "file-a", InvalidType),
+        ({}, "file-a", InvalidType),
+        ("vs_1", "", StringTooShort),
+        ("vs_1", None, InvalidType),
+        ("vs_1", ["file-a"], InvalidType),
+        ("vs_9", 7, InvalidType),
+    ],
+)
+def test_a_result_for_no_id_at_all_is_refused(store: Any, file: Any, error: type[Exception], tried: str) -> None:
+    engine = engine_with()
+    refused(engine, error, lambda: FINISHES[tried](engine, store, file))
+
+
+@pytest.mark.parametrize(
+    ("error", "deed"),
+    [
+        (IntegerTooSmall, lambda i: i.complete("vs_1", "file-a", usage_bytes=-1)),
+        (InvalidType, lambda i: i.complete("vs_1", "file-a", usage_bytes=True)),
+        (InvalidType, lambda i: i.complete("vs_1", "file-a", usage_bytes=1.5)),
+        (InvalidValue, lambda i: i.fail("vs_1", "file-a", code="broken")),
+        (InvalidType, lambda i: i.fail("vs_1", "file-a", code=None)),
+        (InvalidType, lambda i: i.fail("vs_1", "file-a", message=5)),
+    ],
+)
+def test_a_result_that_the_api_could_not_show_is_refused(
+    error: type[Exception], deed: Callable[..., Any]
+) -> None:
+    engine = engine_with()
+    refused(engine, error, lambda: deed(engine.processing))

@@ -188,12 +188,12 @@ def base() -> Engine:
     engine = new_engine()
     engine.vector_stores.create()
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-a", "file-b"])
-    engine.ingest.complete("vs_1", "file-a", usage_bytes=1)
-    engine.ingest.fail("vs_1", "file-b")
+    engine.processing.complete("vs_1", "file-a", usage_bytes=1)
+    engine.processing.fail("vs_1", "file-b")
     engine.vector_stores.files.delete("file-b", vector_store_id="vs_1")
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-c"])
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-l"])
-    engine.ingest.lease("vs_1", "file-l")
+    engine.processing.lease("vs_1", "file-l")
     engine.replay([numbered(engine, events.FileBatchCancelled, START, "vs_1", "vsfb_3", drain=True)])
     engine.vector_stores.create(expires_after={"anchor": "last_active_at", "days": 1})
     engine.vector_stores.create()
@@ -387,13 +387,13 @@ def journal_of_everything() -> list[dict[str, Any]]:
     stores.files.create("vs_1", file_id="file-s", attributes={"k": 1.5})
     stores.files.update("file-s", vector_store_id="vs_1", attributes={"k": True})
     stores.file_batches.create("vs_1", file_ids=["file-a", "file-b", "file-c", "file-d"])
-    engine.ingest.lease("vs_1", "file-a")
-    engine.ingest.complete("vs_1", "file-a", usage_bytes=7)
-    engine.ingest.fail("vs_1", "file-b")
+    engine.processing.lease("vs_1", "file-a")
+    engine.processing.complete("vs_1", "file-a", usage_bytes=7)
+    engine.processing.fail("vs_1", "file-b")
     stores.files.delete("file-c", vector_store_id="vs_1")
     stores.file_batches.create("vs_1", file_ids=["file-w", "file-x", "file-y", "file-z"])
-    engine.ingest.complete_many("vs_1", ["file-w", "file-x"], usage_bytes=[1, 2])
-    engine.ingest.fail_many("vs_1", ["file-y", "file-z"])
+    engine.processing.complete_many("vs_1", ["file-w", "file-x"], usage_bytes=[1, 2])
+    engine.processing.fail_many("vs_1", ["file-y", "file-z"])
     stores.file_batches.cancel("vsfb_1", vector_store_id="vs_1")
     stores.delete("vs_2")
     assert {type(event) for event in delivered} == set(events.EVENT_TYPES)
@@ -492,6 +492,7 @@ def test_a_snapshot_with_any_one_value_damaged_is_refused_or_sound(kind: str) ->
     assert unsound == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_journal_with_any_one_value_damaged_is_refused_or_gives_an_engine_that_can_be_saved(kind: str) -> None:
     unsound = {}
@@ -597,7 +598,7 @@ def test_a_snapshot_shares_nothing_with_the_engine() -> None:
     engine = base()
     first = engine.snapshot()
     kept = through_json(first)
-    engine.ingest.complete("vs_1", "file-c", usage_bytes=5)
+    engine.processing.complete("vs_1", "file-c", usage_bytes=5)
     engine.vector_stores.update("vs_1", metadata={"k": "v"})
     assert first == kept
     first["vector_stores"][0]["files"].clear()

@@ -74,9 +74,9 @@ def test_of_many_that_finish_the_same_file_exactly_one_does_and_the_totals_are_e
         for i, file_id in enumerate(file_ids):
             try:
                 if (number + i) % 3:
-                    file = engine.ingest.complete("vs_1", file_id, usage_bytes=number + i)
+                    file = engine.processing.complete("vs_1", file_id, usage_bytes=number + i)
                 else:
-                    file = engine.ingest.fail("vs_1", file_id)
+                    file = engine.processing.fail("vs_1", file_id)
             except AlreadyFinished:
                 lost[number] += 1
             else:
@@ -120,7 +120,7 @@ def test_creations_from_many_threads_are_all_there_with_ids_of_their_own() -> No
         *(id for id in everything if id.startswith("vs_")),
     }
     assert engine.vector_stores.retrieve("vs_1").file_counts.in_progress == THREADS * 60
-    assert len(engine.ingest.pending(limit=10**6)) == THREADS * 120
+    assert len(engine.processing.pending(limit=10**6)) == THREADS * 120
     engine.check()
 
 
@@ -150,10 +150,10 @@ def any_command(random: Random) -> Command:
             call(f"{batches}.retrieve", batch, vector_store_id=store),
             call(f"{batches}.cancel", batch, vector_store_id=store),
             call(f"{batches}.list_files", batch, vector_store_id=store, **page),
-            call("ingest.pending", limit=5),
-            call("ingest.pending", store),
-            call("ingest.complete", store, file, usage_bytes=random.randint(0, 99)),
-            call("ingest.fail", store, file, code=random.choice(ERROR_CODES)),
+            call("processing.pending", limit=5),
+            call("processing.pending", store),
+            call("processing.complete", store, file, usage_bytes=random.randint(0, 99)),
+            call("processing.fail", store, file, code=random.choice(ERROR_CODES)),
             call("snapshot"),
             call("snapshot", store),
             call("check"),

@@ -124,7 +124,7 @@ def _engines(draw: st.DrawFn) -> tuple[Engine, list[Any]]:
     if draw(st.booleans()):
         message = draw(st.none() | any_text)
         code = draw(st.sampled_from(ERROR_CODES))
-        engine.ingest.fail(store.id, files[0]["file_id"], code=code, message=message)
+        engine.processing.fail(store.id, files[0]["file_id"], code=code, message=message)
     return engine, told
 
 
@@ -205,12 +205,12 @@ def _examples(profile: Profile | None = None) -> tuple[list[Any], list[Any]]:
     engine.vector_stores.files.create("vs_1", file_id="file-n", attributes={"n": 1})
     engine.vector_stores.files.update("file-n", vector_store_id="vs_1", attributes={"n": 2.5})
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-o", "file-p"])
-    engine.ingest.lease("vs_1", "file-o")
-    engine.ingest.complete("vs_1", "file-o", usage_bytes=1)
-    engine.ingest.fail("vs_1", "file-n", code="invalid_file")
+    engine.processing.lease("vs_1", "file-o")
+    engine.processing.complete("vs_1", "file-o", usage_bytes=1)
+    engine.processing.fail("vs_1", "file-n", code="invalid_file")
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-r", "file-s", "file-t"])
-    engine.ingest.complete_many("vs_1", ["file-r", "file-s"], usage_bytes=[1, 2])
-    engine.ingest.fail_many("vs_1", ["file-t"], code="invalid_file")
+    engine.processing.complete_many("vs_1", ["file-r", "file-s"], usage_bytes=[1, 2])
+    engine.processing.fail_many("vs_1", ["file-t"], code="invalid_file")
     engine.vector_stores.file_batches.cancel("vsfb_5", vector_store_id="vs_1")
     # Pages and lists answer many values more than once.
     return list({repr(value): value for value in _values(engine)}.values()), told
@@ -378,6 +378,7 @@ def test_data_with_one_field_more_is_refused_with_its_place(value: Any) -> None:
             assert _refusal(more).param == _dotted((*path, "colour"))
 
 
+@pytest.mark.slow
 @each_value
 def test_data_with_any_one_value_replaced_is_refused_or_written_back_as_it_is(value: Any) -> None:
     """Nothing is coerced: what is read and written again is the same JSON, types included."""

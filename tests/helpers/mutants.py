@@ -247,7 +247,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the last of duplicates wins", "validation.py", "new.setdefault(file_id, file)", "new[file_id] = file"
     ),
-    Mutant("bytes are not kept", "ingest.py", "file_id, usage_bytes or 0)", "file_id, 0)"),
+    Mutant(
+        "bytes are not kept",
+        "processing.py",
+        "file_id, usage_bytes or 0, store.version",
+        "file_id, 0, store.version",
+    ),
     # Cancel
     Mutant(
         "a cancel leaves the last file",
@@ -265,7 +270,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "elif ledger.profile.cancel_finished == 'refuse':",
         "else:",
     ),
-    Mutant("a cancel never drains", "client.py", "store.id, batch.id, drain)", "store.id, batch.id, False)"),
+    Mutant(
+        "a cancel never drains",
+        "client.py",
+        "store.id, batch.id, drain, version",
+        "store.id, batch.id, False, version",
+    ),
     Mutant(
         "a cancel that drains is told twice",
         "client.py",
@@ -303,8 +313,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "time goes back",
         "ledger.py",
-        "return max(self.clock.time(), self.at if store is None else store.at)",
-        "return self.clock.time()",
+        "return max(validation.time('clock.time()', self.clock.time()), self.at if store is None else store.at)",
+        "return validation.time('clock.time()', self.clock.time())",
     ),
     # Order of what is pending
     Mutant(
@@ -323,25 +333,23 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a snapshot forgets the cancel",
         "snapshots.py",
-        "batch.cancel_asked = bool(cancel_asked)",
+        "batch.cancel_asked = validation.boolean(f'{where}.cancel_asked', cancel_asked)",
         "batch.cancel_asked = False",
         RESTORED,
     ),
-    Mutant(
-        "a snapshot forgets the leases", "snapshots.py", "leased=map(int, data['leased'])", "leased=()", RESTORED
-    ),
+    Mutant("a snapshot forgets the leases", "snapshots.py", "leased=leased", "leased=()", RESTORED),
     Mutant(
         "a snapshot forgets when the store was active",
         "snapshots.py",
-        "last_active_at=int(data['last_active_at'])",
-        "last_active_at=int(data['created_at'])",
+        "last_active_at=last_active_at",
+        "last_active_at=created_at",
         RESTORED,
     ),
     Mutant(
         "a snapshot forgets the attributes",
         "snapshots.py",
-        "arguments.attributes(attributes, limits)",
-        "arguments.attributes(None, limits)",
+        "_object(f'{where}.attributes', attributes), limits",
+        "{}, limits",
         RESTORED,
     ),
     Mutant(
@@ -362,15 +370,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a replay refuses events of the same moment",
         "ledger.py",
-        "if event.at < latest:",
-        "if event.at <= latest:",
+        "if at < latest:",
+        "if at <= latest:",
         REPLAYED,
     ),
     Mutant(
         "a replay refuses to delete what is done",
         "store.py",
-        "self.require_file(event.file_id)",
-        "self.require_leasable(event.file_id)",
+        "case ev.FileDeleted():\n                self._require_present(event)",
+        "case ev.FileDeleted():\n                self.require_leasable(event.file_id)",
         REPLAYED,
     ),
     Mutant(

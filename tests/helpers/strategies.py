@@ -145,9 +145,9 @@ batch_creations = st.one_of(
         ),
     ),
 )
-completions = _calls("ingest.complete", stores, file_ids, usage_bytes=st.integers(0, 9))
-failures = _calls("ingest.fail", stores, file_ids, code=st.sampled_from(ERROR_CODES))
-leases = _calls("ingest.lease", stores, file_ids)
+completions = _calls("processing.complete", stores, file_ids, usage_bytes=st.integers(0, 9))
+failures = _calls("processing.fail", stores, file_ids, code=st.sampled_from(ERROR_CODES))
+leases = _calls("processing.lease", stores, file_ids)
 commands = st.one_of(
     creations,
     leases,
@@ -179,10 +179,10 @@ def every_page(path: str, *args: str, cursors: tuple[str, ...], filters: tuple[A
 def all_reads(vector_store_ids: tuple[str, ...] = STORES, batch_ids: tuple[str, ...] = BATCHES) -> list[Command]:
     """Every read of these stores and batches, of all files, and of whatever is there at large."""
     filters = (None, *FILE_STATUSES)
-    reads = [call("ingest.pending"), call("ingest.pending", limit=2)]
+    reads = [call("processing.pending"), call("processing.pending", limit=2)]
     reads += every_page("vector_stores.list", cursors=vector_store_ids, filters=(None,))
     for store in vector_store_ids:
-        reads += [call("vector_stores.retrieve", store), call("ingest.pending", store, limit=3)]
+        reads += [call("vector_stores.retrieve", store), call("processing.pending", store, limit=3)]
         reads += [call("vector_stores.files.retrieve", file, vector_store_id=store) for file in FILES]
         reads += every_page("vector_stores.files.list", store, cursors=FILES, filters=filters)
         for batch in batch_ids:
@@ -240,16 +240,16 @@ def populated(profile: Profile | None = None, **options: Any) -> Engine:
     ]
     made.file_batches.create("vs_1", files=files)
     clock.advance(0.25)
-    engine.ingest.complete("vs_1", "file-b", usage_bytes=7)
-    engine.ingest.fail("vs_1", "file-c", code="unsupported_file")
+    engine.processing.complete("vs_1", "file-b", usage_bytes=7)
+    engine.processing.fail("vs_1", "file-c", code="unsupported_file")
     made.files.delete("file-d", vector_store_id="vs_1")
     made.file_batches.create("vs_1", file_ids=["file-f"])
     made.file_batches.cancel("vsfb_2", vector_store_id="vs_1")
     made.file_batches.create("vs_2", file_ids=["file-a", "file-b", "file-c"])
     for file_id, code in zip(("file-a", "file-b", "file-c"), ERROR_CODES, strict=True):
-        engine.ingest.fail("vs_2", file_id, code=code)
+        engine.processing.fail("vs_2", file_id, code=code)
     made.file_batches.create("vs_2", file_ids=["file-d"])
-    engine.ingest.complete("vs_2", "file-d", usage_bytes=3)
+    engine.processing.complete("vs_2", "file-d", usage_bytes=3)
     return engine
 
 
@@ -656,7 +656,7 @@ class Complete(Finish):
 
     def do(self, world: World) -> None:
         id = file_id(self.file)
-        world.engine.ingest.complete(world.store_id(self.store), id, usage_bytes=self.usage_bytes)
+        world.engine.processing.complete(world.store_id(self.store), id, usage_bytes=self.usage_bytes)
         with world.active(self.store) as store:
             file = store.find(id)
             file.status, file.usage_bytes = "completed", self.usage_bytes
@@ -665,7 +665,7 @@ class Complete(Finish):
 @frozen
 class Fail(Finish):
     def do(self, world: World) -> None:
-        world.engine.ingest.fail(world.store_id(self.store), file_id(self.file))
+        world.engine.processing.fail(world.store_id(self.store), file_id(self.file))
         with world.active(self.store) as store:
             store.find(file_id(self.file)).status = "failed"
 

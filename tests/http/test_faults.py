@@ -176,7 +176,7 @@ def test_a_file_that_a_worker_took_and_forgot_was_picked_up() -> None:
 
 def test_without_a_simulation_a_file_is_picked_up_when_it_is_leased() -> None:
     api = api_of(Faults(created_at_zero=True))
-    api.engine.ingest.lease("vs_1", "file-a")
+    api.engine.processing.lease("vs_1", "file-a")
     files = got(api.dispatch(sent("GET", f"{STORE}/files")))["data"]
     assert {file["id"]: bool(file["created_at"]) for file in files} == {"file-a": True, "file-b": False}
 
@@ -185,7 +185,7 @@ def test_a_stuck_batch_shows_all_in_progress_until_it_is_cancelled() -> None:
     api = api_of(Faults(stuck=True))
     begun = api.dispatch(sent("GET", BATCH))
     for id in ("file-a", "file-b"):
-        api.engine.ingest.complete("vs_1", id)
+        api.engine.processing.complete("vs_1", id)
     assert api.dispatch(sent("GET", BATCH)) == begun
     assert got(api.dispatch(sent("POST", f"{BATCH}/cancel")))["status"] == "completed"
     assert got(api.dispatch(sent("GET", BATCH)))["status"] == "completed"
@@ -193,7 +193,7 @@ def test_a_stuck_batch_shows_all_in_progress_until_it_is_cancelled() -> None:
 
 def test_a_stuck_batch_that_runs_keeps_the_header_that_it_has() -> None:
     api = api_of(Faults(stuck=True))
-    api.engine.ingest.complete("vs_1", "file-a")
+    api.engine.processing.complete("vs_1", "file-a")
     response = api.dispatch(sent("GET", BATCH))
     assert got(response)["file_counts"]["in_progress"] == 2
     assert [name for name, _ in response.headers].count("openai-poll-after-ms") == 1
@@ -263,7 +263,7 @@ def test_what_is_drawn_for_a_thing_is_the_same_whatever_else_is_asked(seed: int,
         api.dispatch(sent("POST", "/v1/vector_stores", {}))
         for i in range(8):
             api.dispatch(sent("POST", f"{STORE}/file_batches", {"file_ids": [f"file-{i}"]}))
-            api.engine.ingest.complete("vs_1", f"file-{i}")
+            api.engine.processing.complete("vs_1", f"file-{i}")
         found = []
         for i in range(8):
             for path in others:
@@ -371,8 +371,8 @@ def test_no_fault_alters_what_the_engine_holds(
         clock.advance_to(faulty.engine.clock.time())
         if ends:
             for engine in (faulty.engine, plain.engine):
-                for file in engine.ingest.pending(limit=1):
-                    engine.ingest.complete(file.vector_store_id, file.id, usage_bytes=5)
+                for file in engine.processing.pending(limit=1):
+                    engine.processing.complete(file.vector_store_id, file.id, usage_bytes=5)
     assert faulty.engine.snapshot() == plain.engine.snapshot()
     faulty.engine.check()
 

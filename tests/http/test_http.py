@@ -858,7 +858,7 @@ def test_a_poll_answers_what_was_before_the_time_passed() -> None:
 
     class Ends:
         def advance(self, _seconds: float) -> None:
-            engine.ingest.complete("vs_1", "file-e")
+            engine.processing.complete("vs_1", "file-e")
 
     api = Api(engine, driver=Ends())
     first, second = (said(api.dispatch(sent("GET", POLLED[0], headers=HELPER))) for _ in range(2))

@@ -373,7 +373,7 @@ def test_without_a_driver_a_poll_waits_as_long_as_the_header_says(mode: Mode, sl
 
     def finish(dispatch: Dispatch, request: Request) -> Response:
         if len(sleeps) == 3 and request.method == "GET":
-            engine.ingest.complete(store, "file-a", usage_bytes=1)
+            engine.processing.complete(store, "file-a", usage_bytes=1)
         return dispatch(request)
 
     face = client_of(mode, tapped(Api(engine), finish))

@@ -329,7 +329,7 @@ def test_an_id_that_was_never_uploaded_is_accepted_unless_told_otherwise() -> No
     kept = fresh()
     engine = Engine(known_file=kept.known_file)
     store = engine.vector_stores.create(file_ids=["file-elsewhere", put(kept, b"hello").id])
-    done = [engine.ingest.complete(store.id, id).usage_bytes for id in ("file-elsewhere", "file-1")]
+    done = [engine.processing.complete(store.id, id).usage_bytes for id in ("file-elsewhere", "file-1")]
     assert done == [0, 5]
 
 
@@ -354,7 +354,7 @@ def test_an_id_that_was_never_uploaded_or_was_deleted_is_refused_if_that_is_want
     assert api.dispatch(sent("POST", "/v1/vector_stores", {"file_ids": ["file-1"]})).status == 404
     # Where it is attached it stays so.
     assert api.engine.vector_stores.files.retrieve("file-1", vector_store_id=made["id"]).status == "in_progress"
-    assert api.engine.ingest.complete(made["id"], "file-1").usage_bytes == 0
+    assert api.engine.processing.complete(made["id"], "file-1").usage_bytes == 0
 
 
 # Lists

@@ -107,7 +107,7 @@ TWO_WORKERS = Plan(workers=2, service=3.0, by_id={BAD: "server_error"})
             {"plan": IMMEDIATE, "tick": 0.001}, RUNNING, id="immediate on a clock that moves", marks=slow
         ),
         pytest.param({"plan": SLOW}, set(), id="slow with failures", marks=slow),
-        pytest.param({"plan": TWO_WORKERS, **DRAIN}, set(), id="drain on cancel"),
+        pytest.param({"plan": TWO_WORKERS, **DRAIN}, set(), id="drain on cancel", marks=slow),
         pytest.param({"plan": SLOW, **RECORDED_WORD}, set(), id="the recordings' word for a batch", marks=slow),
     ],
 )
@@ -616,11 +616,11 @@ def processing() -> FastAPI:
 
     async def work() -> None:
         while True:
-            for file in engine.ingest.pending(limit=2):
+            for file in engine.processing.pending(limit=2):
                 if file.id == BAD:
-                    engine.ingest.fail(file.vector_store_id, file.id)
+                    engine.processing.fail(file.vector_store_id, file.id)
                 else:
-                    engine.ingest.complete(file.vector_store_id, file.id)
+                    engine.processing.complete(file.vector_store_id, file.id)
             await asyncio.sleep(0.005)
 
     async def lifespan(_app: FastAPI) -> Any:

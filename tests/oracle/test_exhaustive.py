@@ -71,10 +71,10 @@ def commands(oracle: Oracle, most_stores: int, leases: bool) -> Iterator[Call]:
         for id in nameable:
             yield call("vector_stores.files.create", store.id, file_id=id)
             yield call("vector_stores.files.delete", id, vector_store_id=store.id)
-            yield call("ingest.complete", store.id, id, usage_bytes=1)
-            yield call("ingest.fail", store.id, id)
+            yield call("processing.complete", store.id, id, usage_bytes=1)
+            yield call("processing.fail", store.id, id)
             if leases:
-                yield call("ingest.lease", store.id, id)
+                yield call("processing.lease", store.id, id)
         for batch in made:
             yield call(f"{BATCHES}.cancel", batch.id, vector_store_id=store.id)
     if stores:
@@ -170,11 +170,11 @@ class Explorer:
 
 def lookups(oracle: Oracle) -> Iterator[Call]:
     """Every store, batch and file by its id, and what is pending."""
-    yield call("ingest.pending")
+    yield call("processing.pending")
     for store in oracle.stores:
         yield call("vector_stores.retrieve", store.id)
         if store.here:
-            yield call("ingest.pending", store.id, limit=1)
+            yield call("processing.pending", store.id, limit=1)
             for batch in store.batches:
                 yield call(f"{BATCHES}.retrieve", batch.id, vector_store_id=store.id)
             for id in FILES:

@@ -74,6 +74,7 @@ def test_a_trial_leaves_nothing_behind_for_the_next(trials: Trials) -> None:
 # Where a bug is planted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [60, 200])
 def test_each_planted_bug_finds_its_place_though_the_package_is_formatted_anew(
     width: int, tmp_path: Path

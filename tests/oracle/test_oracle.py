@@ -67,6 +67,7 @@ def test_batches_may_be_cancelled_in_any_order(order: list[int], size: int) -> N
         comparison.step(cancel, (2,))
 
 
+@pytest.mark.slow
 def test_no_history_of_three_commands_about_expiry_tells_the_engine_from_the_oracle() -> None:
     born = call(
         "vector_stores.create", file_ids=["file-a"], expires_after={"anchor": "last_active_at", "days": 1}
@@ -81,7 +82,7 @@ def test_no_history_of_three_commands_about_expiry_tells_the_engine_from_the_ora
         call("vector_stores.files.create", "vs_1", file_id="file-b"),
         call("vector_stores.file_batches.create", "vs_1", file_ids=["file-b"]),
         call("vector_stores.files.delete", "file-a", vector_store_id="vs_1"),
-        call("ingest.complete", "vs_1", "file-a", usage_bytes=1),
+        call("processing.complete", "vs_1", "file-a", usage_bytes=1),
     )
     world = World()
     expired = 0
@@ -171,9 +172,9 @@ def test_the_oracle_tells_the_story_of_the_readme() -> None:
     seen = [
         file.id for file in batches.list_files(batch.id, vector_store_id=store.id, limit=100, order="asc").data
     ]
-    for file in oracle.ingest.pending(store.id, limit=150):
-        oracle.ingest.complete(store.id, file.id, usage_bytes=1_000)
-    oracle.ingest.fail(store.id, "file-200", code="unsupported_file")
+    for file in oracle.processing.pending(store.id, limit=150):
+        oracle.processing.complete(store.id, file.id, usage_bytes=1_000)
+    oracle.processing.fail(store.id, "file-200", code="unsupported_file")
     batch = batches.cancel(batch.id, vector_store_id=store.id)
     counts = batch.file_counts
     assert batch.status == "cancelled"
@@ -262,7 +263,7 @@ class Stirs(Subject):
     looks = 0
 
     def ask(self, call: Call) -> Any:
-        self.looks += call.path == "ingest.pending"
+        self.looks += call.path == "processing.pending"
         return super().ask(call)
 
     def state(self) -> Any:

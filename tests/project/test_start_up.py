@@ -13,6 +13,8 @@ from vsbatch_core.cli import COMMANDS
 
 from ..helpers.processes import SEARCH
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 NEVER = {"asyncio", "http", "http.client", "openai", "socket", "sqlite3", "ssl", "urllib.request"}
 """What the engine does without: databases, HTTP, event loops."""
 

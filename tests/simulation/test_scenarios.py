@@ -66,7 +66,7 @@ def test_the_command_prints_the_report(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_engine_is_consistent_and_no_file_is_left_behind(name: str) -> None:
     made = run_of(name)
     made.engine.check()
-    assert made.engine.ingest.pending() == []
+    assert made.engine.processing.pending() == []
     assert {run.batch.status for run in made.runs} <= {"completed", "cancelled"}
 
 

@@ -348,7 +348,7 @@ ACTS: dict[str, Callable[[Engine], Any]] = {
     "cancel": lambda engine: engine.vector_stores.file_batches.cancel("vsfb_1", vector_store_id="vs_1"),
     "delete": lambda engine: engine.vector_stores.files.delete("1", vector_store_id="vs_1"),
     "attach again": lambda engine: engine.vector_stores.files.create("vs_1", file_id="1"),
-    "complete": lambda engine: engine.ingest.complete("vs_1", "1"),
+    "complete": lambda engine: engine.processing.complete("vs_1", "1"),
     "delete store": lambda engine: engine.vector_stores.delete("vs_1"),
     "nothing": lambda _: None,
 }
@@ -403,7 +403,7 @@ def test_a_deleted_file_frees_its_worker_at_once(halfway: Halfway) -> None:
 
 def test_a_file_finished_by_somebody_else_frees_its_worker_at_once(halfway: Halfway) -> None:
     engine, simulation, ended = halfway
-    engine.ingest.fail("vs_1", "0")
+    engine.processing.fail("vs_1", "0")
     simulation.run()
     assert ended == [(1, "0"), (4, "1"), (7, "2")]
 

@@ -278,7 +278,7 @@ def test_whatever_the_order_what_has_ended_or_gone_is_passed_over(by: Any) -> No
     other = stores.create(file_ids=list("xyz"))
     for id in "af":
         stores.files.delete(id, vector_store_id=store)
-    simulation.engine.ingest.complete(store, "c")
+    simulation.engine.processing.complete(store, "c")
     stores.files.create(store, file_id="d")
     simulation.at(0.5, lambda: stores.delete(other.id))
     served = [id for _, id, _ in ends(simulation) if id not in "xyz"]
@@ -332,7 +332,7 @@ def test_files_of_an_engine_that_was_there_before_are_taken_oldest_first() -> No
     stores.create(file_ids=["c"])
     engine.clock.advance(1)  # type: ignore[attr-defined]
     stores.files.create(one.id, file_id="d")
-    engine.ingest.complete(one.id, "a")
+    engine.processing.complete(one.id, "a")
     assert order(Simulation(engine, plan=Plan(workers=1))) == "bcd"
 
 

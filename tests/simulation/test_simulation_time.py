@@ -388,7 +388,7 @@ def test_after_seconds_every_file_takes_that_long_however_many_there_are() -> No
 def test_by_hand_nothing_happens_to_files_but_what_the_host_does() -> None:
     simulation = simulation_of(Plan.manual())
     store = simulation.engine.vector_stores.list().data[0].id
-    simulation.at(4, lambda: simulation.engine.ingest.complete(store, "1"))
+    simulation.at(4, lambda: simulation.engine.processing.complete(store, "1"))
     assert simulation.run() == 4
     simulation.advance(1000)
     assert batch_of(simulation).file_counts.in_progress == 2

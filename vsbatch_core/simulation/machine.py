@@ -129,7 +129,7 @@ class Machine:
             if event.vector_store_id in self._rows:
                 self._rows[event.vector_store_id] -= len(ev.attached(event))
         waiting: list[tuple[Store, int, int]] = []
-        for file in self.engine.ingest.pending(limit=2**62):
+        for file in self.engine.processing.pending(limit=2**62):
             store = self._ledger.stores[file.vector_store_id]
             row = store.latest[file.id]
             if row >= self._rows[store.id]:
@@ -248,7 +248,7 @@ class Machine:
     def _lease(self, key: _Key) -> None:
         # Leased by the worker of another host or simulation: this one takes the file over.
         with suppress(AlreadyLeased):
-            self.engine.ingest.lease(*key)
+            self.engine.processing.lease(*key)
 
     def _finish(self, job: Job, now: float) -> None:
         """A worker is done with a file, and free whatever comes of telling so."""
@@ -275,9 +275,9 @@ class Machine:
 
     def _end(self, vector_store_id: str, file_id: str, outcome: Outcome | None) -> None:
         if isinstance(outcome, Completed):
-            self.engine.ingest.complete(vector_store_id, file_id, usage_bytes=outcome.usage_bytes)
+            self.engine.processing.complete(vector_store_id, file_id, usage_bytes=outcome.usage_bytes)
         elif isinstance(outcome, Failed):
-            self.engine.ingest.fail(vector_store_id, file_id, code=outcome.code, message=outcome.message)
+            self.engine.processing.fail(vector_store_id, file_id, code=outcome.code, message=outcome.message)
 
     # What the engine tells
 

@@ -263,7 +263,7 @@ class Plan:
 
     @classmethod
     def manual(cls, **more: Any) -> Plan:
-        """Files end when the host says so, through ``engine.ingest``, and the simulation keeps time alone."""
+        """Files end when the host says so, through ``engine.processing``, and the simulation keeps time alone."""
         return cls(**{"by_hand": True, **more})
 
     @property

@@ -133,13 +133,13 @@ def all_reads(oracle: Oracle, file_ids: Sequence[str], limits: Iterable[int | No
     there, one read of each kind.
     """
     sizes = tuple(limits)
-    yield call("ingest.pending")
+    yield call("processing.pending")
     for limit in sizes:
-        yield call("ingest.pending", limit=limit or 1)
+        yield call("processing.pending", limit=limit or 1)
         yield from pages("vector_stores.list", (), tuple(store.id for store in oracle.stores), (None,), limit)
     for store in oracle.stores:
         yield call("vector_stores.retrieve", store.id)
-        yield call("ingest.pending", store.id)
+        yield call("processing.pending", store.id)
         for file_id in (*file_ids, NOWHERE):
             yield call("vector_stores.files.retrieve", file_id, vector_store_id=store.id)
         for other in oracle.stores:
@@ -151,7 +151,7 @@ def all_reads(oracle: Oracle, file_ids: Sequence[str], limits: Iterable[int | No
         ids = tuple(dict.fromkeys(file.file_id for file in store.files))
         for limit in sizes:
             yield from pages("vector_stores.files.list", (store.id,), ids, FILTERS, limit)
-            yield call("ingest.pending", store.id, limit=limit or 1)
+            yield call("processing.pending", store.id, limit=limit or 1)
         for batch in store.batches:
             ids = tuple(file.file_id for file in batch.files)
             for limit in sizes:

@@ -78,7 +78,7 @@ class Oracle:
         self.at = 0.0
         """The latest time at which a store was made or deleted."""
         self.vector_stores = VectorStores(self)
-        self.ingest = Ingest(self)
+        self.processing = Processing(self)
 
     def now(self, store: Store | None = None) -> float:
         """The clock's time; where that has stepped back, the latest that was seen (choice)."""
@@ -377,8 +377,8 @@ class VectorStores:
         return VectorStoreDeleted(store.id)
 
 
-class Ingest:
-    """``oracle.ingest``."""
+class Processing:
+    """``oracle.processing``."""
 
     def __init__(self, oracle: Oracle) -> None:
         self.oracle = oracle

@@ -127,10 +127,10 @@ attachments = st.builds(
 )
 file_updates = named("vector_stores.files.update", file_ids, vector_store_id=stores, attributes=attributes)
 file_deletions = named("vector_stores.files.delete", file_ids, vector_store_id=stores)
-leases = named("ingest.lease", stores, file_ids)
-completions = calls("ingest.complete", stores, file_ids, usage_bytes=st.integers(0, 9))
+leases = named("processing.lease", stores, file_ids)
+completions = calls("processing.complete", stores, file_ids, usage_bytes=st.integers(0, 9))
 failures = calls(
-    "ingest.fail",
+    "processing.fail",
     stores,
     file_ids,
     code=st.sampled_from(ERROR_CODES),
@@ -156,7 +156,7 @@ def aimed(call: Call, oracle: Oracle, aim: int) -> Call:
             for batch in store.batches
             if aim > 6 or any(file in running for file in batch.files)
         ]
-    elif call.path.startswith("ingest."):
+    elif call.path.startswith("processing."):
         attached = ((store.id, file) for store in there for file in store.attached())
         targets = [(id, file.file_id) for id, file in attached if file.status == "in_progress"]
     else:
@@ -324,14 +324,14 @@ _MISUSES: tuple[tuple[Call, Bad], ...] = (
         call(f"{_BATCHES}.list_files", "vsfb_1", **_OF_STORE),
         {0: BAD_BATCHES, "vector_store_id": BAD_STORES, "filter": BAD_FILTERS, **BAD_PAGES},
     ),
-    (call("ingest.pending", "vs_1"), {0: BAD_STORES[1:], "limit": (*NO_WHOLES, None, 0, -1)}),
-    (call("ingest.lease", "vs_1", "file-a"), {0: BAD_STORES, 1: BAD_FILES}),
+    (call("processing.pending", "vs_1"), {0: BAD_STORES[1:], "limit": (*NO_WHOLES, None, 0, -1)}),
+    (call("processing.lease", "vs_1", "file-a"), {0: BAD_STORES, 1: BAD_FILES}),
     (
-        call("ingest.complete", "vs_1", "file-a"),
+        call("processing.complete", "vs_1", "file-a"),
         {0: BAD_STORES, 1: BAD_FILES, "usage_bytes": (*NO_WHOLES, -1, 2**63)},
     ),
     (
-        call("ingest.fail", "vs_1", "file-a"),
+        call("processing.fail", "vs_1", "file-a"),
         {0: BAD_STORES, 1: BAD_FILES, "code": (None, 7, "other"), "message": (7, [])},
     ),
 )

@@ -38,8 +38,8 @@ def _file_ids(value: Any) -> tuple[str, ...]:
     return ids
 
 
-class Ingest:
-    """``engine.ingest``: what waits to be processed, and what became of it."""
+class Processing:
+    """``engine.processing``: what waits to be processed, and what became of it."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
