@@ -16,7 +16,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from vsbatch_core import Engine, Limits, Profile, VsbatchError
+from vsbatch_core import Engine, Limits, Page, Profile, VectorStoreFile, VsbatchError
+from vsbatch_core.errors import FileBatchNotFound
 from vsbatch_core.extras import pip_line
 from vsbatch_core.testing import oracle as oracle_module
 from vsbatch_core.testing import strategies as us
@@ -24,7 +25,7 @@ from vsbatch_core.testing.calls import Call, Refusal, UnsteadyClock, answer, cal
 from vsbatch_core.testing.machine import Comparison, Divergence, Lockstep
 from vsbatch_core.testing.oracle import Oracle
 from vsbatch_core.testing.remote import Dispatched, Official, Remote
-from vsbatch_core.testing.subjects import Replayed, Restored, Subject, World
+from vsbatch_core.testing.subjects import Replayed, Restored, Spoken, Subject, World
 
 from ..helpers.brief import examples
 
@@ -445,3 +446,34 @@ def test_a_storage_that_is_wrong_in_one_line_is_told_from_the_oracle_by_a_progra
         exec(program, {})  # noqa: S102 - it is what is under test
     example(monkeypatch)
     exec(program, {})  # noqa: S102 - as above
+
+
+def test_a_subject_can_be_called_by_the_names_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = example(monkeypatch).Storage(World())
+    engine = Spoken(subject)
+    store = engine.vector_stores.create(name="a")
+    batches = engine.vector_stores.file_batches
+    batch = batches.create(store.id, file_ids=["file-a", "file-b", "file-c"])
+    page = batches.list_files(batch.id, vector_store_id=store.id, limit=1, order="asc")
+    assert [file.id for file in page] == ["file-a", "file-b", "file-c"]
+    with pytest.raises(VsbatchError) as caught:
+        batches.retrieve("vsfb_9", vector_store_id=store.id)
+    expected = Refusal.of(FileBatchNotFound("vsfb_9", store.id))
+    assert (caught.value.status, caught.value.to_wire()) == (expected.status, expected.body)
+    assert engine.check() is None
+    subject.db.execute("INSERT INTO files (batch, store, id) VALUES ('vsfb_9', 'vs_1', 'file-a')")
+    with pytest.raises(ValueError, match="rows that refer to nothing"):
+        engine.check()
+
+
+class Circles(Subject):
+    """Its pages are of one file, and say that more follow; the last is followed by the first."""
+
+    def ask(self, call: Call) -> Any:
+        following = {None: "file-a", "file-a": "file-b", "file-b": "file-a"}
+        return Page((VectorStoreFile(following[call.kwargs.get("after")], 0, "vs_1"),), has_more=True)
+
+
+def test_a_walk_that_would_never_end_ends_where_a_cursor_comes_again() -> None:
+    walked = Circles(World()).walk(call("vector_stores.files.list", "vs_1"))
+    assert [file.id for file in walked] == ["file-a", "file-b", "file-a"]
