@@ -8,6 +8,11 @@ package exports of it.
 import typing as _typing
 from importlib import import_module as _import_module
 
+__version__ = "0.1.0"
+
+_EXPORTING = ("clock", "engine", "errors", "ledger", "model")
+_PUBLIC_MODULES = ("errors", "events", "wire")
+
 if _typing.TYPE_CHECKING:
     from vsbatch_core import errors as errors
     from vsbatch_core import events as events
@@ -17,13 +22,7 @@ if _typing.TYPE_CHECKING:
     from vsbatch_core.errors import *
     from vsbatch_core.ledger import *
     from vsbatch_core.model import *
-
-__version__ = "0.1.0"
-
-_EXPORTING = ("clock", "engine", "errors", "ledger", "model")
-_PUBLIC_MODULES = ("errors", "events", "wire")
-
-if not _typing.TYPE_CHECKING:  # to a type checker, a name that is not imported above is a mistake
+else:  # To a type checker, a name that is not imported above is a mistake.
 
     def __getattr__(name: str) -> _typing.Any:
         if name in _PUBLIC_MODULES:

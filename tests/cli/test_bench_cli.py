@@ -296,7 +296,7 @@ def test_batches_that_do_not_end_in_time_are_told_with_the_option_that_gives_the
         )
     assert (status, err) == (0, "")
     # A slow machine has not even looked at all of them when the time is over.
-    assert "not known: how 6 batches end: " in out
+    assert re.search(r"^not known: how \d batches end: ", out, re.MULTILINE)
     assert out.endswith("\nto know it, give more seconds than --settle 0.2\n")
 
 

@@ -254,6 +254,23 @@ def test_files_that_cannot_be_read_or_written_are_one_clear_line(
     assert (status, err) == (2, f"vsbatch: {said}\n")
 
 
+def test_a_report_whose_folder_is_gone_when_the_check_has_ended_is_told_in_one_line(
+    checked: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def remove(request: Any, ask: Any) -> Any:
+        if folder.exists():
+            folder.rmdir()
+        return ask(request)
+
+    with listening(remove) as url:
+        status, out, err = checked("--base-url", url, "--junit", str(folder / "x.xml"), *only("after-create"))
+    reason = "No such file or directory. Give a path that can be written"
+    assert (status, out, err) == (2, "", f"vsbatch: cannot write '{folder / 'x.xml'}': {reason}\n")
+
+
 @pytest.mark.parametrize("hidden", ["openai", "hypothesis"])
 def test_a_missing_extra_is_one_line_that_can_be_pasted(hidden: str) -> None:
     code = f"import sys; sys.modules[{hidden!r}] = None; import vsbatch_core.__main__"

@@ -325,6 +325,27 @@ def test_the_timeline_the_events_and_the_picture_are_written(run: Any, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("option", "name"), [("--timeline", "t.csv"), ("--timeline", "t.json"), ("--plot", "p.png")]
+)
+def test_a_folder_that_is_gone_when_the_scenario_has_run_is_told_in_one_line(
+    option: str, name: str, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def remove(*arguments: Any, **options: Any) -> Any:
+        folder.rmdir()
+        return play(*arguments, **options)
+
+    monkeypatch.setattr(simulate, "play", remove)
+    status, out, err = run(SMALL, option, folder / name)
+    line = (
+        f"vsbatch: cannot write '{folder / name}': No such file or directory. Give a path that can be written\n"
+    )
+    assert (status, out, err) == (2, "", line)
+
+
 def test_the_events_are_the_same_in_every_process(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         command = [sys.executable, "-m", "vsbatch_core", "simulate", "quirks-2025-11"]
