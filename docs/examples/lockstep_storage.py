@@ -118,7 +118,7 @@ class Storage(Subject):
         page = [self.value(row) for row in found[:size]]
         return Page(tuple(reversed(page) if backwards else page), len(found) > size)
 
-    def ingest_complete(self, store, file, usage_bytes=None):
+    def processing_complete(self, store, file, usage_bytes=None):
         latest = "SELECT * FROM files WHERE store = ? AND id = ? ORDER BY n DESC LIMIT 1"
         found = self.rows(latest, store, file)
         if not found:
