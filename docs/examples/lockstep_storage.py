@@ -37,6 +37,9 @@ class Storage(Subject):
         self.db.row_factory = sqlite3.Row
         self.db.executescript(TABLES)
 
+    def __del__(self):  # each history is given a storage of its own
+        self.db.close()
+
     def trimmed(self, call):
         known = TAKES.get(call.path, ())
         return Call(call.path, call.args, {name: value for name, value in call.kwargs.items() if name in known})
