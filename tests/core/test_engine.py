@@ -251,6 +251,14 @@ def _swap(mapping: dict[Any, Any]) -> None:
     mapping.update(reversed(pairs))
 
 
+def _followed(store: Any, left: tuple[int, int]) -> None:
+    """Let these rows alone have left, and all that follows from the rows follow from that."""
+    store.gone = type(store.gone)()
+    store.gone.add(*left)
+    store._derive()
+    store._value = None
+
+
 # The rows of vs_1: 0 a completed, 1 b failed and gone, 2 c cancelled and gone, 3 d; in vsfb_2: 4 c, 5 e, 6 f.
 SABOTAGE: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "a count of the store": (lambda _, s: s.tally.add("failed"), "file_counts of vector store 'vs_1'"),
@@ -292,6 +300,12 @@ SABOTAGE: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "a file's latest row": (lambda _, s: s.latest.update({"file-c": 2}), "the rows by file id"),
     "a file without its row": (lambda _, s: s.latest.pop("file-d"), "the rows by file id"),
     "a file's earlier rows": (lambda _, s: s.earlier.clear(), "the earlier rows by file id"),
+    "an earlier attachment that has not left": (
+        lambda _, s: _followed(s, (1, 2)),
+        "row 2 of vector store 'vs_1'",
+    ),
+    "a file in progress that left": (lambda _, s: _followed(s, (1, 4)), "files in progress that left"),
+    "a row of a later time": (lambda ledger, _: _row(ledger, 0, created_at=2**40), "the order of times"),
     "a row that is lost": (lambda _, s: s.rows.pop(), "vector store 'vs_1'"),
     "a batch in no order": (lambda _, s: s.ordered.pop(), "the order of the batches"),
     "a batch in another place": (lambda _, s: _swap(s.batches), "the order of the batches"),

@@ -13,6 +13,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from vsbatch_core import Engine, FileCounts, Profile, VirtualClock, errors, events, wire
+from vsbatch_core.testing.oracle import Oracle
 
 from ..helpers.strategies import START, CountingIds, filled, histories, new_engine
 
@@ -238,3 +239,13 @@ def test_random_histories_lease_and_drain() -> None:
 
     look = settings(max_examples=5_000, database=None, phases=[Phase.generate])  # the first will do
     assert find(histories, drains, settings=look, random=Random(0))
+
+
+def test_a_cancel_that_drains_leaves_the_oracle_its_leased_files_alone() -> None:
+    oracle = Oracle(clock=VirtualClock(START), ids=CountingIds(), profile=Profile(cancel="drain"))
+    stores = oracle.vector_stores
+    stores.create()
+    stores.file_batches.create("vs_1", file_ids=["file-a", "file-b"])
+    oracle.processing.lease("vs_1", "file-a")
+    counts = stores.file_batches.cancel("vsfb_1", vector_store_id="vs_1").file_counts
+    assert (counts.in_progress, counts.cancelled) == (1, 1)

@@ -19,6 +19,7 @@ from vsbatch_core import (
     LastError,
     Limits,
     Profile,
+    StaticFileChunkingStrategyObject,
     VectorStoreFile,
     VirtualClock,
     events,
@@ -298,6 +299,20 @@ IMPOSSIBLE: dict[str, Any] = {
     "a cancel of another store's batch": Made(events.FileBatchCancelled, START, "vs_2", "vsfb_2"),
     "a cancel of a finished batch": Made(events.FileBatchCancelled, START, "vs_1", "vsfb_1"),
     "a cancel in the past": Made(events.FileBatchCancelled, START - 1, "vs_1", "vsfb_2"),
+    "a file that is its JSON": Made(events.FileAttached, START, "vs_1", wire.to_wire(new())),
+    "a chunking strategy that is its JSON": Made(
+        events.FileAttached, START, "vs_1", new(chunking_strategy={"type": "auto"})
+    ),
+    "chunk sizes that are a pair": Made(
+        events.FileAttached, START, "vs_1", new(chunking_strategy=StaticFileChunkingStrategyObject((800, 400)))
+    ),
+    "attributes that can change": Made(events.FileUpdated, START, "vs_1", "file-a", {}),
+    "an expiry that is its JSON": Made(events.VectorStoreUpdated, START, "vs_1", "", {"days": 1}, NO),
+    "a last_error that is its JSON": Made(events.FileFailed, START, "vs_1", "file-c", {"code": "server_error"}),
+    "a file that is completed twice in one step": Made(
+        events.FilesCompleted, START, "vs_1", ("file-c", "file-c"), (2, 2), (1, 1)
+    ),
+    "fewer sizes than files": Made(events.FilesCompleted, START, "vs_1", ("file-c",), (2,), ()),
     "no event at all": "vector_store.deleted",
     "an event that was not read from its JSON": {"kind": "vector_store.deleted", "vector_store_id": "vs_1"},
 }

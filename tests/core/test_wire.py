@@ -420,6 +420,23 @@ def test_the_refusal_of_an_unknown_object_lists_the_known_ones() -> None:
         assert f"'{kind}'" in caught.value.message
 
 
+def test_a_store_that_cannot_expire_is_not_read_as_expired() -> None:
+    store = next(v for v in VALUES if type(v) is VectorStore and v.expires_after is None)
+    assert _refusal({**to_wire(store), "status": "expired"}).param == "status"
+
+
+def test_a_page_of_stores_and_files_is_refused() -> None:
+    items = [to_wire(next(v for v in VALUES if type(v) is cls)) for cls in (VectorStore, VectorStoreFile)]
+    page = {
+        "object": "list",
+        "data": items,
+        "first_id": items[0]["id"],
+        "last_id": items[1]["id"],
+        "has_more": False,
+    }
+    assert _refusal(page).param == "data"
+
+
 @pytest.mark.parametrize("off", [-1, 1])
 @pytest.mark.parametrize(
     "value", [v for v in VALUES if hasattr(v, "file_counts")], ids=lambda v: type(v).__name__

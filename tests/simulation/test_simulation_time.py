@@ -528,3 +528,17 @@ def test_the_report_says_how_long_files_waited_and_were_served() -> None:
     assert (report.ended, report.makespan, report.throughput, report.utilisation) == (10, 20, 0.5, 1)
     assert report.wait == Spread(count=10, mean=9, p50=8, p90=16, p99=18, most=18)
     assert report.service == Spread(count=10, mean=2, p50=2, p90=2, p99=2, most=2)
+
+
+@pytest.mark.parametrize("finish", ["complete_many", "fail_many"])
+def test_files_that_the_host_ends_in_one_step_free_their_workers_and_are_in_the_timeline(finish: str) -> None:
+    simulation = simulation_of(Plan(workers=2, service=10), 4, record=True)
+    simulation.advance(3)
+    store = simulation.engine.vector_stores.list().data[0]
+    getattr(simulation.engine.processing, finish)(store.id, ["0", "1", "3"])
+    simulation.run_until_idle()
+    counts = batch_of(simulation).file_counts
+    ended = {"complete_many": (4, 0), "fail_many": (1, 3)}[finish]
+    assert (counts.in_progress, counts.completed, counts.failed) == (0, *ended)
+    assert simulation.now == 13  # the one that is left begins at 3, when a worker is free
+    assert simulation.timeline.rows[-2].in_progress == 1
