@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -36,6 +38,22 @@ def pytest_configure(config: pytest.Config) -> None:
             deadline=None,  # on a loaded machine any example may take any time, of which no law speaks
             suppress_health_check=(*profile.suppress_health_check, HealthCheck.too_slow),  # as the deadline
         )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Give Matplotlib a cache of fonts that is this checkout's, and fill it before workers start.
+
+    The user's own may be of an environment that is gone, or be made only now: either is told on standard error,
+    which tests of commands that draw compare.
+    """
+    config = session.config
+    cache = getattr(config, "cache", None)
+    if cache is None or hasattr(config, "workerinput") or config.option.markexpr == "not slow":
+        return
+    os.environ.setdefault("MPLCONFIGDIR", str(cache.mkdir("matplotlib")))
+    # Where Matplotlib is not installed, the tests that need it say so.
+    subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], capture_output=True, check=False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
