@@ -20,6 +20,7 @@ from vsbatch_core.cli import main, server
 from vsbatch_core.extras import pip_line
 
 from ..helpers import planted_servers as planted
+from ..helpers.brief import searching
 from ..helpers.processes import SEARCH, Outputs, entry, finished, free_port, listening, serving
 
 pytestmark = pytest.mark.slow  # servers and processes of their own
@@ -52,6 +53,7 @@ def checked(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outputs]:
 # On our own server
 
 
+@searching
 @pytest.mark.parametrize(
     "plan",
     [

@@ -18,6 +18,8 @@ from __future__ import annotations
 import os
 import sys
 
+import pytest
+
 EFFORTS = ("brief", "usual", "long")
 
 coverage = sys.modules.get("coverage")
@@ -26,6 +28,9 @@ TRACED = coverage is not None and coverage.Coverage.current() is not None
 EFFORT = os.environ.get("VSBATCH_EFFORT", "brief" if TRACED else "usual")
 if EFFORT not in EFFORTS:
     raise ValueError(f"VSBATCH_EFFORT: expected one of {', '.join(EFFORTS)}, but got {EFFORT!r}")
+
+searching = pytest.mark.skipif(TRACED, reason="every line that it runs is run by other tests too")
+"""A mark of tests that take long and search: where coverage is measured they add nothing."""
 
 BRIEF = EFFORT == "brief"
 """Whether planted bugs are left out, and long searches cut short."""

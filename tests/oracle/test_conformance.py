@@ -40,6 +40,7 @@ from vsbatch_core.testing.conformance.tracing import (
 )
 
 from ..helpers import planted_servers as planted
+from ..helpers.brief import searching
 from ..helpers.planted_servers import BAD, SLOW, Server, World
 
 HTTP: Any = sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
@@ -206,6 +207,7 @@ def test_a_correct_server_that_differs_from_ours_is_accused_of_nothing(
 
 
 @slow
+@searching
 @pytest.mark.parametrize("server", FAULTS, ids=lambda server: server.__name__)
 def test_a_fault_is_shown_by_programs_that_fail_on_its_server_and_run_to_their_end_on_ours(
     server: Callable[[], Server], monkeypatch: pytest.MonkeyPatch

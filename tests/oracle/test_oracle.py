@@ -27,7 +27,7 @@ from vsbatch_core.testing.oracle import Oracle
 from vsbatch_core.testing.remote import Dispatched, Official, Remote
 from vsbatch_core.testing.subjects import Replayed, Restored, Spoken, Subject, World
 
-from ..helpers.brief import examples
+from ..helpers.brief import examples, searching
 
 LIMITS = (1, 2, 3, None)
 BUDGET = settings(max_examples=examples(15), stateful_step_count=20)
@@ -42,7 +42,11 @@ def machine(factory: type[Subject]) -> type[Lockstep]:
 
 @pytest.mark.parametrize(
     "factory",
-    [Subject, Restored, *(pytest.param(factory, marks=pytest.mark.slow) for factory in (Replayed, Dispatched))],
+    [
+        Subject,
+        Restored,
+        *(pytest.param(factory, marks=[pytest.mark.slow, searching]) for factory in (Replayed, Dispatched)),
+    ],
 )
 def test_no_random_history_tells_it_from_the_oracle(factory: type[Subject]) -> None:
     run_state_machine_as_test(machine(factory), settings=BUDGET)

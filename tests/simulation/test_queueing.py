@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from vsbatch_core import VectorStoreFile, events
 from vsbatch_core.simulation import Exponential, Failed, Plan, Retries, Simulation
 
+from ..helpers.brief import searching
+
 T_999 = 3.883
 """Student's t, two-sided 99.9 %, 19 degrees of freedom: of twenty batch means."""
 
@@ -77,6 +79,7 @@ def bounds(values: list[float]) -> tuple[float, float]:
 
 
 @pytest.mark.slow
+@searching
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("load", [0.5, 0.7])
 def test_an_m_m_c_queue_waits_and_works_as_erlang_says(workers: int, load: float) -> None:

@@ -14,11 +14,14 @@ from vsbatch_core.cli.play import Played, play
 from vsbatch_core.cli.scenario import load, shipped
 from vsbatch_core.cli.simulate import lines
 
+from ..helpers.brief import searching
+
 GOLDEN = Path(__file__).parent / "golden"
 README = Path(__file__).resolve().parents[2] / "README.md"
 NAMES = ("bulk-load", "cancel-race", "clean", "half-failed", "quirks-2025-11", "stuck")
 each_scenario = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "bulk-load" else name for name in NAMES]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow, searching]) if name == "bulk-load" else name for name in NAMES],
 )
 played: dict[str, Played] = {}
 
@@ -90,6 +93,7 @@ def test_a_cancel_ends_what_waits_and_what_was_taken_up_finishes() -> None:
 
 
 @pytest.mark.slow
+@searching
 def test_a_bulk_load_gets_in_in_the_end_and_never_past_the_limit() -> None:
     made = run_of("bulk-load")
     assert len(made.runs) == 50
