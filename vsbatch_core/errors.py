@@ -357,7 +357,7 @@ class FileBatchNotFound(NotFound):
 
 
 class UnknownFile(NotFound):
-    """The host's ``known_file`` does not know a file that was to be attached (choice)."""
+    """The host's ``file_size`` does not know a file that was to be attached (choice)."""
 
     def __init__(self, param: str, file_id: str) -> None:
         super().__init__(f"No such File object: {shown(file_id)}. Upload it first.", param=param)
@@ -470,13 +470,13 @@ class IdTaken(HostError):
 
 
 class InvalidSize(HostError):
-    """The host's ``known_file`` answered something that is no size; nothing changed."""
+    """The host's ``file_size`` answered something that is no size; nothing changed."""
 
     code = "invalid_size"
 
     def __init__(self, file_id: str, value: object) -> None:
         super().__init__(
-            f"known_file answered {shown(value)} for file {shown(file_id)}. "
+            f"file_size answered {shown(value)} for file {shown(file_id)}. "
             "Answer its size in bytes, an integer of 0 or more, or None if there is no such file."
         )
 
@@ -521,6 +521,18 @@ class Inconsistent(HostError):
         super().__init__(
             f"{what} differs: kept {kept!r}, recomputed {recomputed!r}. "
             "This is a fault of vsbatch-core, or its inside was changed; please report it."
+        )
+
+
+class NestedCommand(HostError):
+    """A command was given in the middle of another one, by the same thread; nothing changed."""
+
+    code = "nested_command"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A command was given in the middle of another one, in the same thread: by a signal handler, or by "
+            "the clock or the id source. Give it from a subscriber, from another thread, or after the command."
         )
 
 

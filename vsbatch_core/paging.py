@@ -18,25 +18,26 @@ for ``before`` alone, else towards its end.  O(log n + limit), and no item is to
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Sequence
 
-from vsbatch_core.index import EVERYTHING, Index
+from vsbatch_core.columns import ByteColumn
 from vsbatch_core.model import Order
-
-T = TypeVar("T")
 
 
 def page(
-    index: Index,
-    rows: list[T],
+    column: ByteColumn,
+    byte: int,
     low: int,
     high: int,
     order: Order,
     limit: int,
     after: int | None,
     before: int | None,
-) -> tuple[tuple[T, ...], bool]:
-    """One page of the list that is ``index`` within ``low <= number < high``, and ``has_more``."""
+) -> tuple[Sequence[int], bool]:
+    """Return the numbers of one page of the list of those that hold ``byte``, and ``has_more``.
+
+    The list lies within ``low <= number < high``; byte 0 means any byte but 0.
+    """
     if order == "asc":
         left, right = after, before
     else:
@@ -47,19 +48,8 @@ def page(
         high = right
     backward = before is not None and after is None
     falling = (order == "desc") is not backward
-    if index is EVERYTHING:
-        more = high - low > limit
-        if more and falling:
-            low = high - limit
-        elif more:
-            high = low + limit
-        data = rows[low:high]
-        if order == "desc":
-            data.reverse()
-        return tuple(data), more
-    numbers = (index.descending if falling else index.ascending)(low, high, limit + 1)
+    numbers = (column.descending if falling else column.ascending)(byte, low, high, limit + 1)
     more = len(numbers) > limit
-    data = [rows[number] for number in numbers[:limit]]
-    if backward:
-        data.reverse()
-    return tuple(data), more
+    if more:
+        numbers = numbers[:limit]
+    return numbers[::-1] if backward else numbers, more

@@ -53,7 +53,6 @@ from vsbatch_core.model import (
     Order,
     StaticFileChunkingStrategy,
     StaticFileChunkingStrategyObject,
-    VectorStoreFile,
 )
 
 MOST_BYTES = 2**63 - 1
@@ -67,8 +66,11 @@ UNLIMITED = Limits(
 )
 """The limits of a value whose profile is not known: what remains is its form."""
 
-NewFile = tuple[str, StaticFileChunkingStrategyObject, Attributes]
-"""One file of a request to attach files, checked and complete."""
+NewFiles = tuple[tuple[str, ...], tuple[StaticFileChunkingStrategyObject, ...], tuple[Attributes, ...]]
+"""The files of a request to attach files, checked and complete: ids, chunking strategies and attributes.
+
+The latter two hold one value for all files or one for each, as in an event.
+"""
 
 
 def string(param: str, value: Any, *, least: Literal[0, 1] = 0) -> str:
@@ -149,14 +151,14 @@ def boolean(param: str, value: Any) -> bool:
 
 def time(param: str, value: Any) -> float:
     """Return a time, in seconds since the Unix epoch; raise ``InvalidTime``."""
-    if type(value) not in (float, int) or not -MOST_SECONDS <= value <= MOST_SECONDS:
+    if type(value) not in (float, int) or not -MOST_SECONDS <= value <= MOST_SECONDS or float(value) != value:
         raise InvalidTime(param, value)
     return cast("float", value)
 
 
 def whole_seconds(param: str, value: Any) -> int:
     """Return a time as the API gives it, in whole seconds since the Unix epoch."""
-    if type(value) is not int or not -MOST_SECONDS <= value <= MOST_SECONDS:
+    if type(value) is not int or not -MOST_SECONDS <= value <= MOST_SECONDS or float(value) != value:
         raise InvalidTime(param, value, "an integer")
     return value
 
@@ -337,36 +339,45 @@ def file_ids(
     *,
     least: int,
     most: int,
-) -> list[NewFile]:
-    """Files by id, all with the same attributes and chunking; of duplicates the first wins (choice)."""
-    ids = array("file_ids", value, least, most)
-    for i, file_id in enumerate(ids):
-        # The common case first: a batch has up to 2,000 of them.
-        if type(file_id) is not str or not file_id:
-            string(f"file_ids[{i}]", file_id, least=1)
-    return [(file_id, chunking, shared) for file_id in dict.fromkeys(ids)]
+) -> NewFiles:
+    """Return files by id, all with the same attributes and chunking; of duplicates the first wins (choice)."""
+    ids = string_ids("file_ids", array("file_ids", value, least, most))
+    unique = tuple(dict.fromkeys(ids))
+    return (unique, (chunking,), (shared,)) if unique else ((), (), ())
 
 
-def files(value: Any, limits: Limits) -> list[NewFile]:
-    """Files as objects ``{file_id, attributes?, chunking_strategy?}``; of duplicates the first wins (choice)."""
-    new: dict[str, NewFile] = {}
+def string_ids(param: str, ids: list[Any]) -> list[str]:
+    """Return ids that are strings of at least one character."""
+    # The common case first: a batch has up to 2,000 of them.
+    if set(map(type, ids)) - {str} or not all(ids):
+        for i, file_id in enumerate(ids):
+            string(f"{param}[{i}]", file_id, least=1)
+    return ids
+
+
+def files(value: Any, limits: Limits) -> NewFiles:
+    """Return files given as ``{file_id, attributes?, chunking_strategy?}``.
+
+    Of duplicates the first wins (choice).
+    """
+    new: dict[str, tuple[StaticFileChunkingStrategyObject, Attributes]] = {}
     for i, item in enumerate(array("files", value, 1, limits.batch_files)):
         param = f"files[{i}]"
         pairs = mapping(param, item, ("file_id", "attributes", "chunking_strategy"))
         file_id = string(f"{param}.file_id", member(param, pairs, "file_id"), least=1)
         file = (
-            file_id,
             chunking_strategy(pairs.get("chunking_strategy"), limits, f"{param}.chunking_strategy"),
             attributes(pairs.get("attributes"), limits, f"{param}.attributes"),
         )
         new.setdefault(file_id, file)
-    return list(new.values())
+    chunkings, pairs_each = zip(*new.values(), strict=True)
+    return tuple(new), chunkings, pairs_each
 
 
 def batch_files(
     file_ids_value: Any, files_value: Any, attributes_value: Any, chunking_value: Any, limits: Limits
-) -> list[NewFile]:
-    """The files of a new batch: exactly one of ``file_ids`` and ``files`` (documented).
+) -> NewFiles:
+    """Return the files of a new batch: exactly one of ``file_ids`` and ``files`` (documented).
 
     With ``files`` the request's own attributes and chunking are checked, and ignored (documented).
     """
@@ -381,33 +392,20 @@ def batch_files(
     return file_ids(file_ids_value, shared, chunking, least=1, most=limits.batch_files)
 
 
-def require_new_files(
-    param: str, files: Any, vector_store_id: str, at: float, limits: Limits, *, least: int, most: int
-) -> None:
-    """Refuse files that an event cannot attach to this store, together, at that time.  O(files)."""
-    ids: set[str] = set()
-    for i, file in enumerate(array(param, files, least, most)):
-        require_new_file(f"{param}[{i}]", file, vector_store_id, at, limits)
-        if file.id in ids:
-            raise Contradiction(f"{param}[{i}].id", f"file {shown(file.id)} is in it twice")
-        ids.add(file.id)
-
-
-def require_new_file(param: str, file: Any, vector_store_id: str, at: float, limits: Limits) -> None:
-    """Refuse a file that an event cannot attach to this store at that time; none of its fields may have moved."""
-    if type(file) is not VectorStoreFile:
-        raise InvalidType(param, "a VectorStoreFile", file)
-    string(f"{param}.id", file.id, least=1)
-    for name, expected in (
-        ("created_at", int(at)),
-        ("vector_store_id", vector_store_id),
-        ("status", "in_progress"),
-        ("usage_bytes", 0),
-        ("last_error", None),
-    ):
-        exactly(f"{param}.{name}", getattr(file, name), expected)
-    require_chunking(f"{param}.chunking_strategy", file.chunking_strategy, limits)
-    require_attributes(f"{param}.attributes", file.attributes, limits)
+def require_new_files(event: Any, limits: Limits, *, least: int, most: int) -> None:
+    """Refuse the files of an event that attaches many, together, to a store.  O(files)."""
+    ids = array("file_ids", event.file_ids, least, most)
+    for i, file_id in enumerate(ids):
+        string(f"file_ids[{i}]", file_id, least=1)
+    if len(set(ids)) < len(ids):
+        twice = next(i for i, file_id in enumerate(ids) if file_id in ids[:i])
+        raise Contradiction(f"file_ids[{twice}]", f"file {shown(ids[twice])} is in it twice")
+    for name, require in (("chunking_strategies", require_chunking), ("attributes_each", require_attributes)):
+        values = array(name, getattr(event, name), min(1, len(ids)), len(ids))
+        if len(values) not in (1, len(ids)):
+            raise Contradiction(name, f"{len(values)} values for {len(ids)} files: give one, or one each")
+        for i, value in enumerate(values):
+            require(f"{name}[{i}]", value, limits)
 
 
 def require_chunking(param: str, value: Any, limits: Limits) -> None:

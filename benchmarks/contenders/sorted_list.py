@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import ClassVar
 
+from attrs import evolve
+
 from benchmarks.contenders.values import Found, Tallies, Typed, made
 from benchmarks.model import Counts, Query
 from vsbatch_core import VectorStoreFile
-from vsbatch_core.model import ended
 
 _CREATED_AT = attrgetter("created_at")
 
@@ -43,7 +44,7 @@ class SortedOnEveryPage(Typed):
 
     def complete(self, id: str, usage_bytes: int) -> VectorStoreFile:
         """See ``Contender``."""
-        file = self.files[id] = ended(self.files[id], "completed", usage_bytes)
+        file = self.files[id] = evolve(self.files[id], status="completed", usage_bytes=usage_bytes)
         self.tallies.move(self.batch_of[id], "completed")
         return file
 
@@ -52,7 +53,7 @@ class SortedOnEveryPage(Typed):
         files = self.files
         moved = [id for id in self.batches[batch] if id in files and files[id].status == "in_progress"]
         for id in moved:
-            files[id] = ended(files[id], "cancelled")
+            files[id] = evolve(files[id], status="cancelled")
         self.tallies.move(batch, "cancelled", len(moved))
 
     def delete(self, id: str) -> object:

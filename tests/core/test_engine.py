@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 from hypothesis import given, settings
+from vsbatch_core.index import Ranking
 
 from vsbatch_core import Engine, FileCounts, Profile, SequentialIds, VirtualClock, events
 from vsbatch_core.errors import (
@@ -18,7 +19,6 @@ from vsbatch_core.errors import (
     NotAttached,
     SubscriberError,
 )
-from vsbatch_core.index import Ranking
 
 from ..helpers.brief import examples
 from ..helpers.strategies import (

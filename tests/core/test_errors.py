@@ -28,7 +28,7 @@ from ..helpers.strategies import json_values, numbered, populated
 
 
 def _hook_answers_a_string() -> Engine:
-    engine = Engine(ids=SequentialIds(), known_file=lambda _: "12")
+    engine = Engine(ids=SequentialIds(), file_size=lambda _: "12")
     engine.vector_stores.create()
     return engine
 
@@ -111,7 +111,7 @@ def _refusing() -> Engine:
 def _knowing() -> Engine:
     """An engine whose host knows no file any more."""
     gone: list[str] = []
-    engine = populated(known_file=lambda file_id: None if gone else len(file_id))
+    engine = populated(file_size=lambda file_id: None if gone else len(file_id))
     gone.append("all")
     return engine
 
@@ -392,7 +392,7 @@ CASES = [
         "server_error",
         "invalid_size",
         None,
-        "known_file answered '12' for file 'file-new'. "
+        "file_size answered '12' for file 'file-new'. "
         "Answer its size in bytes, an integer of 0 or more, or None if there is no such file.",
         ("'12'", "'file-new'", "0"),
         lambda e: e.vector_stores.files.create("vs_1", file_id="file-new"),

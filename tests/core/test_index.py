@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from vsbatch_core.index import EVERYTHING, Gaps, Index, Merged, Ranking, Sparse, Tally
 
 from vsbatch_core import paging
 from vsbatch_core.errors import Inconsistent
-from vsbatch_core.index import EVERYTHING, Gaps, Index, Merged, Ranking, Sparse, Tally
 from vsbatch_core.model import FILE_STATUSES, FileCounts, Order
 
 from ..helpers.brief import examples

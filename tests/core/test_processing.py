@@ -107,7 +107,7 @@ def test_a_completed_file_takes_up_its_bytes_in_its_store() -> None:
 
 def test_the_bytes_of_a_completed_file_are_those_that_the_host_knows_or_none() -> None:
     sizes = {"file-a": 11, "file-b": 22, "file-c": 33}
-    engine = Engine(ids=SequentialIds(), known_file=sizes.get)
+    engine = Engine(ids=SequentialIds(), file_size=sizes.get)
     engine.vector_stores.create(file_ids=list(sizes))
     assert engine.processing.complete("vs_1", "file-a").usage_bytes == 11
     assert engine.processing.complete("vs_1", "file-b", usage_bytes=0).usage_bytes == 0
