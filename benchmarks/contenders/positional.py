@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from attrs import evolve
 from sortedcontainers import SortedList
 
-from benchmarks.contenders.values import Found, Tallies, Typed, made
+from benchmarks.contenders.values import Found, Tallies, Typed, ended, made
 from benchmarks.model import STATUSES, Counts, Query
 from vsbatch_core import VectorStoreFile
 from vsbatch_core.model import FileStatus
@@ -46,7 +45,7 @@ class Positional(Typed):
         self.tallies.begin(batch, len(ids))
 
     def _end(self, number: int, status: FileStatus, usage_bytes: int) -> VectorStoreFile:
-        file = self.files[number] = evolve(self.files[number], status=status, usage_bytes=usage_bytes)
+        file = self.files[number] = ended(self.files[number], status, usage_bytes)
         self.by_status["in_progress"].remove(number)
         self.by_status[status].add(number)
         return file

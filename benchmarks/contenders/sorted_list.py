@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import ClassVar
 
-from attrs import evolve
-
-from benchmarks.contenders.values import Found, Tallies, Typed, made
+from benchmarks.contenders.values import Found, Tallies, Typed, ended, made
 from benchmarks.model import Counts, Query
 from vsbatch_core import VectorStoreFile
 
@@ -44,7 +42,7 @@ class SortedOnEveryPage(Typed):
 
     def complete(self, id: str, usage_bytes: int) -> VectorStoreFile:
         """See ``Contender``."""
-        file = self.files[id] = evolve(self.files[id], status="completed", usage_bytes=usage_bytes)
+        file = self.files[id] = ended(self.files[id], "completed", usage_bytes)
         self.tallies.move(self.batch_of[id], "completed")
         return file
 
@@ -53,7 +51,7 @@ class SortedOnEveryPage(Typed):
         files = self.files
         moved = [id for id in self.batches[batch] if id in files and files[id].status == "in_progress"]
         for id in moved:
-            files[id] = evolve(files[id], status="cancelled")
+            files[id] = ended(files[id], "cancelled")
         self.tallies.move(batch, "cancelled", len(moved))
 
     def delete(self, id: str) -> object:
