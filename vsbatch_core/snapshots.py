@@ -153,7 +153,7 @@ def load(registry: Registry, snapshot: dict[str, Any]) -> None:
         if deleted or len(departed) > saved_under.departed:
             raise Contradiction("departed", f"it does not name the {len(departed) + len(deleted)} deleted stores")
         here, gone = len(stores) - len(departed), version - len(stores) - len(departed)
-        if gone < 0 or gone % 2 or (gone and len(departed) < saved_under.departed):
+        if gone < 0 or gone % 2:  # each store that is forgotten was made and deleted
             raise Contradiction(
                 "version", f"{version} events do not lead to {here} stores, {len(departed)} deleted"
             )
@@ -221,7 +221,7 @@ class _Loader:
         self.where = {row: i for i, row in enumerate(self.numbers)}
         rows = self.rows(id, created_at, int(at))
         leased = self.leased()
-        batches = self.batches(rows.times(), set(leased))
+        batches = self.batches(set(leased))
         departed = self.departed()
         self.require_reachable(set(departed), batches)
         store = Store(event, self.profile, 0)
@@ -297,9 +297,7 @@ class _Loader:
         attributes = self.attributes()
         self.left = bytearray(n)
         for first, stop in self.intervals("left", 0, self.next):
-            if first not in self.where or stop - 1 not in self.where:
-                raise self.refuse("left", f"attachments {first} to {stop - 1} are not all among 'attachments'")
-            start, end = self.where[first], self.where[stop - 1] + 1
+            start, end = self.span(self.at("left"), first, stop)
             self.left[start:end] = b"\1" * (end - start)
         rows = Rows(id)
         rows.restore(
@@ -315,6 +313,13 @@ class _Loader:
             attributes=attributes,
         )
         return rows
+
+    def span(self, place: str, first: int, stop: int) -> tuple[int, int]:
+        """Return where the attachments of an interval stand in the columns; refuse one that has a gap."""
+        start, last = self.where.get(first), self.where.get(stop - 1)
+        if start is None or last is None or last - start != stop - 1 - first:
+            raise Contradiction(place, f"attachments {first} to {stop - 1} are not all among 'attachments'")
+        return start, last + 1
 
     def name(self, i: int) -> Any:
         """Return the status of the attachment in this place."""
@@ -398,7 +403,7 @@ class _Loader:
             )
         return departed
 
-    def batches(self, _times: Iterator[int], leased: set[int]) -> list[Batch]:
+    def batches(self, leased: set[int]) -> list[Batch]:
         """Return the batches."""
         batches: dict[str, Batch] = {}
         least = 0
@@ -411,9 +416,7 @@ class _Loader:
             validation.integer(f"{where}.first", first, least, self.next - 1)
             validation.integer(f"{where}.stop", stop, first + 1, min(self.next, first + self.limits.batch_files))
             validation.whole_seconds(f"{where}.created_at", created_at)
-            start, end = self.where.get(first, 0), self.where.get(stop - 1, -1) + 1
-            if end - start != stop - first:
-                raise Contradiction(where, f"attachments {first} to {stop - 1} are not all among 'attachments'")
+            start, end = self.span(where, first, stop)
             if len(set(self.ids[start:end])) < end - start:
                 raise Contradiction(where, "a file is in it twice")
             if {self.created[start], self.created[end - 1]} != {created_at}:
@@ -445,7 +448,6 @@ class _Loader:
                     f"file_ids[{i}]", f"file {shown(self.ids[i])} was attached before, and has not left"
                 )
             return
-        full = len(departed) == self.saved_under.departed
         later: set[str] = set()
         for i in range(len(self.numbers) - 1, -1, -1):
             row, id, status = self.numbers[i], self.ids[i], self.name(i)
@@ -456,8 +458,6 @@ class _Loader:
                     raise self.refuse("departed", f"file {shown(id)} was attached again after attachment {row}")
                 if row not in departed and not listed[i]:
                     raise self.refuse("departed", f"attachment {row} is in no list and is not forgotten")
-                if row not in departed and id not in later and not full:
-                    raise self.refuse("departed", f"attachment {row} has left and is not in it")
             else:
                 if id in later:
                     raise self.refuse(

@@ -64,7 +64,7 @@ def _request(
 
 
 def _broken(engine: Engine) -> None:
-    engine._ledger.stores["vs_1"].usage_bytes += 1
+    engine._registry.stores["vs_1"].usage_bytes += 1
     engine.check()
 
 
@@ -79,7 +79,7 @@ def _unheard(engine: Engine) -> None:
 def _fixed_id(prefix: str) -> Callable[[], Engine]:
     def engine() -> Engine:
         made = populated()
-        made._ledger.ids = lambda _prefix: f"{prefix}1"
+        made._registry.ids = lambda _prefix: f"{prefix}1"
         return made
 
     return engine
@@ -90,6 +90,25 @@ class _Broken:
 
     def time(self) -> float:
         return nan
+
+
+class _Hasty:
+    """A clock that makes a store whenever it is asked for the time, once it has an engine."""
+
+    engine: Engine | None = None
+
+    def time(self) -> float:
+        if self.engine is not None:
+            self.engine.vector_stores.create()
+        return 1.8e9
+
+
+def _hasty() -> Engine:
+    clock = _Hasty()
+    engine = Engine(clock=clock, ids=SequentialIds())
+    engine.vector_stores.create()
+    clock.engine = engine
+    return engine
 
 
 def _attached_again() -> Engine:
@@ -439,9 +458,9 @@ CASES = [
         "server_error",
         "snapshot_error",
         "format",
-        "Cannot read the snapshot: its 'format' must be 'vsbatch-core snapshot 2', and 'another' is given. "
+        "Cannot read the snapshot: its 'format' must be 'vsbatch-core snapshot 3', and 'another' is given. "
         "Give what Engine.snapshot() returned, or restore it with the version of vsbatch-core that wrote it.",
-        ("'format'", "'vsbatch-core snapshot 2'", "'another'"),
+        ("'format'", "'vsbatch-core snapshot 3'", "'another'"),
         lambda e: e.restore({**e.snapshot(), "format": "another"}),
     ),
     Case(
@@ -454,6 +473,18 @@ CASES = [
         "This is a fault of vsbatch-core, or its inside was changed; please report it.",
         ("'vs_1'", "8", "7"),
         _broken,
+    ),
+    Case(
+        errors.NestedCommand,
+        500,
+        "server_error",
+        "nested_command",
+        None,
+        "A command was given in the middle of another one, in the same thread: by a signal handler, or by "
+        "the clock or the id source. Give it from a subscriber, from another thread, or after the command.",
+        ("a signal handler", "the clock", "the id source"),
+        lambda e: e.vector_stores.delete("vs_1"),
+        engine=_hasty,
     ),
     Case(
         errors.SubscriberError,
