@@ -734,6 +734,11 @@ class Store:
         """Recompute every count and index; raise ``Inconsistent`` naming the first that differs.  O(n)."""
         where = f"vector store '{self.id}'"
         self.rows.check(where)
+        stop = 0
+        for id, batch in self.batches.items():
+            if not stop <= batch.first < batch.stop <= self.rows.next:
+                raise Inconsistent(f"the rows of file batch '{id}'", (batch.first, batch.stop), f"from {stop}")
+            stop = batch.stop
         fresh = Store.__new__(Store)
         fresh.rows, fresh.departed = self.rows, self.departed
         fresh.batches = {id: copy(batch) for id, batch in self.batches.items()}
@@ -745,6 +750,7 @@ class Store:
                 raise Inconsistent(f"the kept value of {where}", self._value, (fresh_counts, fresh.usage_bytes))
             value, self._value = self._value, None
             again = self.value(inf if value.status == "expired" else -inf)
+            self._value = value
             if value != again:
                 raise Inconsistent(f"the kept value of {where}", value, again)
         times = [self.created_at, *self.rows.times(), int(self.at)]
@@ -753,8 +759,9 @@ class Store:
                 raise Inconsistent(f"the order of times in {where}", (earlier, later), (later, earlier))
         in_progress = {row for row in self.leased if self.rows.present[row] == IN_PROGRESS}
         departed = [id for id in self.departed if self.numbers.get(id) is None or self.find(id) is not None]
-        kept = [row for row, _, present in self.rows.ids() if not present and self.batch_of(row) is None]
-        cursors = sorted(self.numbers[id] for id in self.departed if self.batch_of(self.numbers[id]) is None)
+        kept = [row for row, _, present in self.rows.ids() if not present and fresh.batch_of(row) is None]
+        cursors = sorted(fresh.numbers[id] for id in self.departed if id in fresh.numbers)
+        cursors = [row for row in cursors if fresh.batch_of(row) is None]
         for what, found, recomputed in (
             ("the attachments by file id", self.numbers, fresh.numbers),
             ("the attachments that batches alone list", self.listed, fresh.listed),
@@ -771,14 +778,10 @@ class Store:
         if len(self.departed) > self.profile.limits.departed:
             limit = self.profile.limits.departed
             raise Inconsistent(f"how many left {where} and are cursors", len(self.departed), limit)
-        stop = 0
         for id, batch in self.batches.items():
             if batch.counts != fresh.batches[id].counts:
                 raise Inconsistent(f"file_counts of file batch '{id}'", batch.counts, fresh.batches[id].counts)
             batch.check()
-            if not stop <= batch.first < batch.stop <= self.rows.next:
-                raise Inconsistent(f"the rows of file batch '{id}'", (batch.first, batch.stop), f"from {stop}")
-            stop = batch.stop
 
 
 _PLANS: dict[type[ev.Event], Callable[[Store, Any], Put]] = {
