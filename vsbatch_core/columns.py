@@ -158,6 +158,8 @@ class ByteColumn:
 
         Byte 0 means any byte but 0.  O(log b + n).
         """
+        if high <= low:
+            return ()
         key = low >> SHIFT
         found = self._rising(key, byte, low, high, n)
         while len(found) < n:
