@@ -200,8 +200,8 @@ def lists_of(store: Store, saved: dict[str, Any]) -> Iterator[tuple[str, Iterato
     arrangement = (
         sorted(range(len(names)), key=names.__getitem__),
         [(names.index(file.file_id), file.status, file.here) for file in store.files],
-        [(names.index(name), status) for name, _, status, *_ in saved["files"]],
-        saved["gone"],
+        [*map(names.index, saved["file_ids"])],
+        [saved[key] for key in ("statuses", "attachments", "left", "departed")],
     )
     yield repr(arrangement), pages_of("vector_stores.files.list", (store.id,), store.files)
     places = {id(file): place for place, file in enumerate(store.files)}

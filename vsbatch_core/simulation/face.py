@@ -109,7 +109,7 @@ class Face(Machine):
         key = (vector_store_id, file_id)
         attachment = self._view.attachments(vector_store_id, file_id)[-1]
         picked_up = (
-            key in self._in_service or key in self._retried or (vector_store_id, attachment) in self._forgotten
+            key in self._in_service or key in self._retried or attachment in self._let_go.get(vector_store_id, ())
         )
         return not picked_up and not self._view.leased(vector_store_id, attachment)
 

@@ -90,8 +90,10 @@ class Machine:
         self._stuck = 0
         """The jobs that will never end of themselves."""
         self._retried: dict[_Key, Retried] = {}
-        self._forgotten: set[tuple[str, int]] = set()
-        """By store and attachment, the files that workers took and let go without an end."""
+        self._let_go: dict[str, set[int]] = {}
+        """By store, the attachments of files that workers took and let go without an end."""
+        self._seen_ended: dict[str, set[str | int]] = {}
+        """By store, what was polled and seen to have ended: a batch by id, a file by attachment."""
         self._figures = Figures()
         self._timeline = Timeline(self._view, self.start, lambda: len(self._in_service)) if record else None
         # One random source for each purpose: another order does not change what becomes of the files.
@@ -123,14 +125,9 @@ class Machine:
         view = self._view
         self._attached = {id: view.next_attachment(id) for id in view.vector_store_ids()}
         """By store, the number of its next attachment among those that events have named."""
-        for event in view.undelivered():  # made inside a subscriber: what comes by itself is not taken on twice
-            if event.vector_store_id in self._attached:
-                self._attached[event.vector_store_id] -= len(ev.attached(event))
         waiting: list[tuple[str, int, int]] = []
         for file in self.engine.processing.pending(limit=2**62):
             store, row = file.vector_store_id, cast("int", file.attachment)
-            if row >= self._attached[store]:
-                continue
             if waiting and waiting[-1][0] == store and waiting[-1][2] == row:
                 waiting[-1] = (store, waiting[-1][1], row + 1)
             else:
@@ -233,7 +230,7 @@ class Machine:
             self._stuck += 1
         else:
             del self._in_service[key]
-            self._forgotten.add((store, attachment))
+            self._let_go.setdefault(store, set()).add(attachment)
         return True
 
     def _sized(self, decide: Decider, file: VectorStoreFile, tried: int) -> Outcome:
@@ -341,7 +338,8 @@ class Machine:
         self._release_all(event.vector_store_id)
 
     def _store_deleted(self, event: ev.VectorStoreDeleted) -> None:
-        self._attached.pop(event.vector_store_id, None)
+        for remembered in (self._attached, self._let_go, self._figures.polls, self._seen_ended):
+            remembered.pop(event.vector_store_id, None)
         self._figures.last = event.at
         self._release_all(event.vector_store_id)
 

@@ -116,8 +116,6 @@ class Simulation(Face):
         super().__init__(engine, clock, plan, seed, record=record)
         self.seed = seed
         self.faults = as_faults(faults)
-        self._seen_ended: set[tuple[str, str | int]] = set()
-        """What was polled and seen to have ended: a batch by store and id, a file by store and row."""
 
     def __repr__(self) -> str:
         workers = "any number" if self.workers is None else self.workers
@@ -300,14 +298,14 @@ class Simulation(Face):
         self._advance_to(self.clock.time())
         fresh = self._fresh(looked_at)
         view, store = self._view, fresh.vector_store_id
-        what: tuple[str, int | str]
+        what: int | str
         if isinstance(fresh, VectorStoreFile):
             first = cast("int", fresh.attachment)
-            attachments, what = range(first, first + 1), (store, first)
+            attachments, what = range(first, first + 1), first
         else:
-            attachments, what = view.batch_attachments(store, fresh.id), (store, fresh.id)
-        polls = self._figures.polls
-        if what not in self._seen_ended:
+            attachments, what = view.batch_attachments(store, fresh.id), fresh.id
+        polls = self._figures.polls.setdefault(store, {})
+        if what not in self._seen_ended.get(store, ()):
             polls[what] = polls.get(what, 0) + 1
         if self._plan.polls is not None and polls[what] >= self._plan.polls:
             for row in view.in_progress(store, attachments.start, attachments.stop, len(attachments)):
@@ -317,7 +315,7 @@ class Simulation(Face):
                     self._end(store, file.id, outcome)
             fresh = self._fresh(looked_at)
         if fresh.status != "in_progress":
-            self._seen_ended.add(what)
+            self._seen_ended.setdefault(store, set()).add(what)
         return fresh
 
     @overload

@@ -162,9 +162,20 @@ class Timeline:
         for attachment in ev.ended_attachments(event):
             self.touched(store, attachment, event.at)
         for file_id in ev.attached(event):
-            # The attachment that this one has replaced.
+            # The attachment that this one has replaced, or one before that, of which nothing has changed.
             for attachment in view.attachments(store, file_id)[-2:-1]:
-                self.touched(store, attachment, event.at)
+                batch_id = view.batch_of(store, attachment)
+                if batch_id is not None and self._counted_otherwise(store, batch_id):
+                    self.changed(store, batch_id, event.at)
+
+    def _counted_otherwise(self, vector_store_id: str, batch_id: str) -> bool:
+        """Return whether the counts of a batch are not those of its latest row."""
+        last, counts = self._last.get(batch_id), self._view.file_counts(vector_store_id, batch_id)
+        if last is None or counts is None:
+            return True
+        row = self._rows[last]
+        then = (row.in_progress, row.completed, row.failed, row.cancelled)
+        return then != (counts.in_progress, counts.completed, counts.failed, counts.cancelled)
 
     def touched(self, vector_store_id: str, attachment: int, at: float) -> None:
         """Note that something changed for the batch that lists this attachment, if one does."""
