@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsbatch_core import Engine, Profile, events
+from vsbatch_core import Engine, FileCounts, Profile, events
 from vsbatch_core.errors import (
     ArrayTooShort,
     FilesRefused,
@@ -124,6 +124,24 @@ def test_many_in_one_step_leave_what_one_by_one_leave(history: list[Command], da
                 single.processing.fail(store, file_id, code="invalid_file")
         many.check()
     assert without_versions(many.snapshot()) == without_versions(single.snapshot())
+
+
+def test_many_that_no_batch_of_several_and_no_batch_at_all_lists_are_counted_where_they_are() -> None:
+    engine = new_engine()
+    stores = engine.vector_stores
+    stores.create(file_ids=["file-0"])  # before every batch
+    stores.file_batches.create("vs_1", file_ids=["file-1", "file-2"])
+    stores.files.create("vs_1", file_id="file-3")  # between two
+    stores.file_batches.create("vs_1", file_ids=["file-4", "file-5"])
+    stores.files.create("vs_1", file_id="file-6")  # after all
+    engine.processing.complete_many("vs_1", ["file-6", "file-3", "file-1", "file-0", "file-4"], usage_bytes=2)
+    engine.check()
+    engine.processing.fail_many("vs_1", ["file-2"])
+    engine.check()
+    counts = [stores.file_batches.retrieve(id, vector_store_id="vs_1").file_counts for id in ("vsfb_1", "vsfb_2")]
+    assert counts == [FileCounts(completed=1, failed=1), FileCounts(completed=1, in_progress=1)]
+    assert stores.retrieve("vs_1").file_counts == FileCounts(completed=5, failed=1, in_progress=1)
+    assert stores.retrieve("vs_1").usage_bytes == 10
 
 
 def without_versions(snapshot: dict[str, Any]) -> dict[str, Any]:

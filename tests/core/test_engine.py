@@ -234,9 +234,9 @@ def test_reading_changes_and_tells_nothing(history: list[Any]) -> None:
 # Proof
 
 
-def rich_engine() -> Engine:
+def rich_engine(profile: Profile | None = None) -> Engine:
     """Two stores, one deleted between them, with everything that can be in a store."""
-    engine = engine_with("file-a", "file-b", "file-c", "file-d")
+    engine = engine_with("file-a", "file-b", "file-c", "file-d", profile=profile)
     stores, processing = engine.vector_stores, engine.processing
     stores.create()
     stores.delete("vs_2")
@@ -680,6 +680,48 @@ def test_a_command_that_was_interrupted_once_it_was_decided_is_finished_by_whoev
     engine.check()
 
 
+EVENTFUL: dict[str, Callable[[Engine], object]] = {
+    "a store is updated": lambda e: e.vector_stores.update("vs_1", name="x"),
+    "a file comes": lambda e: e.vector_stores.files.create("vs_1", file_id="file-x", attributes={"k": 2}),
+    "a file of a batch comes again": lambda e: e.vector_stores.files.create("vs_1", file_id="file-d"),
+    "a file of no batch comes again": lambda e: e.vector_stores.files.create("vs_1", file_id="file-h"),
+    "a file that left comes again": lambda e: e.vector_stores.files.create("vs_1", file_id="file-b"),
+    "a batch comes": lambda e: e.vector_stores.file_batches.create(
+        "vs_1", file_ids=["file-x", "file-f", "file-h"]
+    ),
+    "a batch is cancelled": lambda e: e.vector_stores.file_batches.cancel("vsfb_1", vector_store_id="vs_1"),
+    "a file is deleted": lambda e: e.vector_stores.files.delete("file-f", vector_store_id="vs_1"),
+    "a file has other attributes": lambda e: e.vector_stores.files.update(
+        "file-h", vector_store_id="vs_1", attributes={"k": 3}
+    ),
+    "a file is leased": lambda e: e.processing.lease("vs_1", "file-f"),
+    "a file completes": lambda e: e.processing.complete("vs_1", "file-d", usage_bytes=5),
+    "a file fails": lambda e: e.processing.fail("vs_1", "file-h"),
+    "files complete": lambda e: e.processing.complete_many("vs_1", ["file-h", "file-d"], usage_bytes=[1, 2]),
+    "files fail": lambda e: e.processing.fail_many("vs_1", ["file-d", "file-f"]),
+}
+
+
+@pytest.mark.parametrize("kind", EVENTFUL)
+@pytest.mark.parametrize("departed", [2, 10_000])
+def test_what_an_interrupted_command_leaves_is_what_it_does_once_however_far_it_had_come(
+    kind: str, departed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = Profile(limits=Limits(departed=departed))
+    engine, twin = rich_engine(profile), rich_engine(profile)
+    told: tuple[list[events.Event], list[events.Event]] = ([], [])
+    engine.subscribe(told[0].append)
+    twin.subscribe(told[1].append)
+    EVENTFUL[kind](twin)
+    Cut(monkeypatch, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        EVENTFUL[kind](engine)
+    engine.check()
+    assert engine.snapshot() == twin.snapshot()
+    assert told[0] == told[1]
+    assert len(told[0]) == 1
+
+
 def test_what_happened_and_was_not_told_yet_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_with()
     seen: list[tuple[events.Event, ...]] = []
@@ -792,6 +834,16 @@ def test_a_cancel_of_a_finished_batch_changes_nothing_and_is_answered_as_the_pro
             batches.cancel("vsfb_1", vector_store_id="vs_1")
     assert engine.snapshot() == before
     assert told == []
+
+
+# Files that the host knows
+
+
+def test_a_size_is_what_the_host_says_and_none_without_a_host() -> None:
+    sizes = {"file-a": 5, "file-b": 0}
+    assert Engine().view.size("file-a") is None
+    view = Engine(file_size=sizes.get).view
+    assert [view.size(file_id) for file_id in ("file-a", "file-b", "file-c")] == [5, 0, None]
 
 
 # Ids

@@ -1175,6 +1175,67 @@ def test_an_interval_around_a_gap_is_refused_however_its_ends_are_counted() -> N
         assert_refused_or_sound(data)
 
 
+class Word(str):
+    """A string of a class of its own."""
+
+    __slots__ = ()
+
+
+class Number(int):
+    """An integer of a class of its own."""
+
+
+def test_strings_and_integers_of_other_classes_are_read_as_what_they_are() -> None:
+    data = deepcopy(WHOLE)
+    store = data["vector_stores"][0]
+    store["file_ids"] = list(map(Word, store["file_ids"]))
+    store["usage_bytes"] = list(map(Number, store["usage_bytes"]))
+    engine = Engine.restore(data)
+    engine.check()
+    assert in_json(engine.snapshot()) == in_json(WHOLE)
+
+
+LARGE = Profile(limits=Limits(store_files=20_000, departed=1))
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        range(0),
+        range(4097),
+        range(4090, 4100),
+        range(4000, 8192),
+        range(5000, 9000),
+        range(8190, 9000),
+        range(9000),
+        range(1, 9000, 2),
+    ],
+    ids=lambda gone: f"{gone.start} to {gone.stop} by {gone.step}",
+)
+def test_a_store_of_several_blocks_comes_back_whatever_of_it_was_forgotten(gone: range) -> None:
+    ids = CountingIds()
+    engine = new_engine(LARGE, ids)
+    files = engine.vector_stores.files
+    engine.vector_stores.create(file_ids=[f"file-{i}" for i in range(9000)])
+    for i in gone:
+        files.delete(f"file-{i}", vector_store_id="vs_1")
+    twin = restored(engine, ids)
+    for made in (engine, twin):
+        made.vector_stores.file_batches.create("vs_1", file_ids=[f"file-{i}" for i in range(4000, 4200)])
+        made.processing.complete_many("vs_1", [f"file-{i}" for i in range(4050, 4150)], usage_bytes=2)
+        made.check()
+    assert twin.snapshot() == engine.snapshot()
+    again = restored(engine, ids)
+    again.check()
+    for order in ("asc", "desc"):
+        walks = [
+            list(made.vector_stores.files.list("vs_1", limit=100, order=order)) for made in (engine, twin, again)
+        ]
+        assert walks[0] == walks[1] == walks[2]
+        attachments = [[file.attachment for file in walk] for walk in walks]
+        assert attachments[0] == attachments[1] == attachments[2]
+
+
 @pytest.mark.parametrize("data", [None, 5, "snapshot", [], {}, {"format": "x"}, json.dumps(WHOLE)], ids=repr)
 def test_what_is_no_snapshot_at_all_is_refused(data: Any) -> None:
     with pytest.raises(SnapshotError, match="format"):
