@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsbatch_core import Engine, FileCounts, Profile, events
+from vsbatch_core import Engine, FileCounts, LastError, Profile, events
 from vsbatch_core.errors import (
     ArrayTooShort,
     FilesRefused,
@@ -161,6 +161,32 @@ def test_one_event_names_them_all_in_the_order_given(order: list[int]) -> None:
     assert (event.file_ids, event.attachments) == (tuple(ids), tuple(order))
     assert event.usage_bytes_each == (4,) * len(order)
     assert engine.vector_stores.retrieve("vs_1").usage_bytes == 4 * len(order)
+
+
+def test_files_that_fail_together_in_a_fresh_store_have_each_the_same_error() -> None:
+    engine = of_store()
+    engine.processing.fail_many("vs_1", [f"file-{i}" for i in range(1, 5)], code="invalid_file", message="bad")
+    files = list(engine.vector_stores.files.list("vs_1", order="asc"))
+    error = LastError("invalid_file", "bad")
+    assert [file.last_error for file in files] == [None, error, error, error, error, None]
+    assert [file.status for file in files] == ["in_progress", *["failed"] * 4, "in_progress"]
+    engine.check()
+
+
+@pytest.mark.parametrize("apart", [1, 7, 100, 600])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_few_results_are_found_among_many_files_however_far_they_lie_apart(apart: int, order: Any) -> None:
+    engine = of_store(2000)
+    files = engine.vector_stores.files
+    assert len(list(files.list("vs_1", limit=100))) == 2000  # which keeps a value of each
+    done = [f"file-{i}" for i in range(0, 2000, apart)]
+    engine.processing.complete_many("vs_1", done)
+    expected = done if order == "asc" else done[::-1]
+    for limit in (1, 2, 3, 50):
+        page = files.list("vs_1", limit=limit, order=order, filter="completed")
+        assert [file.id for file in page.data] == expected[:limit]
+        assert page.has_more is (len(done) > limit)
+    assert [file.id for file in files.list("vs_1", limit=2, order=order, filter="completed")] == expected
 
 
 def test_no_files_are_no_step() -> None:

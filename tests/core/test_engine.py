@@ -722,6 +722,37 @@ def test_what_an_interrupted_command_leaves_is_what_it_does_once_however_far_it_
     assert len(told[0]) == 1
 
 
+@pytest.mark.parametrize(
+    ("gone", "last"),
+    [
+        (4096, lambda engine: engine.vector_stores.files.delete("file-4096", vector_store_id="vs_1")),
+        (4095, lambda engine: engine.vector_stores.files.create("vs_1", file_id="file-4095")),
+    ],
+    ids=["deleted", "attached again"],
+)
+def test_an_interrupted_command_that_gave_the_memory_of_a_block_back_has_given_it_back_once(
+    gone: int, last: Callable[[Engine], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = []
+    for _ in range(2):
+        engine = new_engine(Profile(limits=Limits(store_files=5000, departed=1)))
+        engine.vector_stores.create(file_ids=[f"file-{i}" for i in range(5000)])
+        for i in range(gone):
+            engine.vector_stores.files.delete(f"file-{i}", vector_store_id="vs_1")
+        if gone < 4096:  # what left last is no cursor any more
+            engine.vector_stores.files.delete("file-4999", vector_store_id="vs_1")
+        engines.append(engine)
+    engine, twin = engines
+    assert list(engine._registry.stores["vs_1"].rows.status.blocks) == [0, 1]
+    last(twin)
+    Cut(monkeypatch, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        last(engine)
+    assert engine.snapshot() == twin.snapshot()
+    assert list(engine._registry.stores["vs_1"].rows.status.blocks) == [1]
+    engine.check()
+
+
 def test_what_happened_and_was_not_told_yet_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_with()
     seen: list[tuple[events.Event, ...]] = []

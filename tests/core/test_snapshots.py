@@ -300,6 +300,24 @@ def gone_engine(departed: int) -> Engine:
     return engine
 
 
+def test_a_file_that_a_batch_lists_and_that_came_again_and_left_is_a_cursor_of_both_lists() -> None:
+    engine = new_engine()
+    stores = engine.vector_stores
+    stores.create()
+    stores.file_batches.create("vs_1", file_ids=["file-a", "file-b", "file-c"])
+    stores.files.create("vs_1", file_id="file-b")
+    stores.files.create("vs_1", file_id="file-d")
+    stores.files.delete("file-b", vector_store_id="vs_1")
+    twin = Engine.restore(through_json(engine.snapshot()), clock=VirtualClock(START))
+    twin.check()
+    assert twin.snapshot() == engine.snapshot()
+    for made in (engine, twin):
+        stores = made.vector_stores
+        listed = stores.file_batches.list_files("vsfb_1", vector_store_id="vs_1", after="file-b", order="asc")
+        assert [file.id for file in listed.data] == ["file-c"]
+        assert [file.id for file in stores.files.list("vs_1", after="file-b", order="asc").data] == ["file-d"]
+
+
 def test_restoring_under_a_profile_with_fewer_departed_forgets_the_first_that_left() -> None:
     snapshot = through_json(gone_engine(3).snapshot())
     for departed, stores, files in (
