@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vsbatch_core import decisions, paging, validation
+from vsbatch_core import decisions, validation
 from vsbatch_core import events as ev
 from vsbatch_core.errors import FileNotFound, MissingParameter, UnknownCursor
 from vsbatch_core.model import (
@@ -115,18 +115,11 @@ class FileBatches:
         limits = self._limits
         if type(limit) is not int or not 0 < limit <= limits.page or order not in ORDERS:
             limit, order, filter, before, after = validation.page(limit, order, filter, before, after, limits)
-        return self._registry.view(self._list, batch_id, vector_store_id, limit, order, before, filter, after)
+        request = (self._following, batch_id, vector_store_id, limit, order, before, filter)
+        return self._registry.view(self._list, request, after)
 
-    def _list(
-        self,
-        batch_id: str,
-        vector_store_id: str,
-        limit: int,
-        order: Order,
-        before: str | None,
-        filter: FileStatus | None,
-        after: str | None,
-    ) -> Page[VectorStoreFile]:
+    def _list(self, request: tuple[Any, ...], after: str | None) -> Page[VectorStoreFile]:
+        _, batch_id, vector_store_id, limit, order, before, filter = request
         try:
             store = self._registry.stores[vector_store_id]
             batch = store.batches[batch_id]
@@ -138,21 +131,12 @@ class FileBatches:
             decisions.batch(self._registry.store(vector_store_id), batch_id)
             raise
         rows = store.rows
-        numbers, more = paging.page(rows.status, byte, batch.first, batch.stop, order, limit, above, below)
-        request = (self._following, batch_id, vector_store_id, limit, order, before, filter)
-        return new_page(tuple(rows.values(numbers)), more, request)
+        data, more = rows.page(rows.status, byte, batch.first, batch.stop, order, limit, above, below)
+        return new_page(data, more, request)
 
-    def _following(
-        self,
-        batch_id: str,
-        vector_store_id: str,
-        limit: int,
-        order: Order,
-        before: str | None,
-        filter: FileStatus | None,
-        after: str,
-    ) -> Page[VectorStoreFile]:
-        return self._registry.view(self._list, batch_id, vector_store_id, limit, order, before, filter, after)
+    def _following(self, *request: Any) -> Page[VectorStoreFile]:
+        """Return the page of a request whose last item is ``after``."""
+        return self._registry.view(self._list, (self._following, *request[:-1]), request[-1])
 
 
 def _batch(store: Store, batch_id: str) -> VectorStoreFileBatch:
@@ -222,17 +206,11 @@ class Files:
         limits = self._limits
         if type(limit) is not int or not 0 < limit <= limits.page or order not in ORDERS:
             limit, order, filter, before, after = validation.page(limit, order, filter, before, after, limits)
-        return self._registry.view(self._list, vector_store_id, limit, order, before, filter, after)
+        request = (self._following, vector_store_id, limit, order, before, filter)
+        return self._registry.view(self._list, request, after)
 
-    def _list(
-        self,
-        vector_store_id: str,
-        limit: int,
-        order: Order,
-        before: str | None,
-        filter: FileStatus | None,
-        after: str | None,
-    ) -> Page[VectorStoreFile]:
+    def _list(self, request: tuple[Any, ...], after: str | None) -> Page[VectorStoreFile]:
+        _, vector_store_id, limit, order, before, filter = request
         try:
             store = self._registry.stores[vector_store_id]
             byte = _FILTERS[filter]
@@ -246,20 +224,12 @@ class Files:
                     store.place(param, cursor)
             raise
         rows = store.rows
-        numbers, more = paging.page(rows.present, byte, 0, rows.next, order, limit, above, below)
-        request = (self._following, vector_store_id, limit, order, before, filter)
-        return new_page(tuple(rows.values(numbers)), more, request)
+        data, more = rows.page(rows.present, byte, 0, rows.next, order, limit, above, below)
+        return new_page(data, more, request)
 
-    def _following(
-        self,
-        vector_store_id: str,
-        limit: int,
-        order: Order,
-        before: str | None,
-        filter: FileStatus | None,
-        after: str,
-    ) -> Page[VectorStoreFile]:
-        return self._registry.view(self._list, vector_store_id, limit, order, before, filter, after)
+    def _following(self, *request: Any) -> Page[VectorStoreFile]:
+        """Return the page of a request whose last item is ``after``."""
+        return self._registry.view(self._list, (self._following, *request[:-1]), request[-1])
 
     def delete(self, file_id: str, *, vector_store_id: str) -> VectorStoreFileDeleted:
         """Take the file out of the store (documented).  O(log n).
@@ -275,7 +245,7 @@ class Files:
 
 
 def _file(store: Store, event: ev.FileAttached | ev.FileUpdated) -> VectorStoreFile:
-    return store.rows.value(event.attachment)
+    return store.rows.read(event.attachment)
 
 
 def _store_value(store: Store, event: ev.VectorStoreUpdated) -> VectorStore:

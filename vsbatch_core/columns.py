@@ -29,7 +29,7 @@ SIZE = 1 << SHIFT
 """The numbers in a block."""
 MASK = SIZE - 1
 
-_IS = [bytes(byte == value for value in range(256)) for byte in range(8)]
+IS = [bytes(byte == value for value in range(256)) for byte in range(8)]
 """By byte, the table that translates it to 1 and every other byte to 0."""
 _NOT_ZERO = bytes(value != 0 for value in range(256))
 
@@ -280,7 +280,7 @@ def _first(block: bytearray, byte: int, base: int, start: int, stop: int, n: int
             end = start + 1
         else:
             end = min(start + 2 * missing, stop)
-            run = compress(range(base + start, base + end), block[start:end].translate(_IS[byte]))
+            run = compress(range(base + start, base + end), block[start:end].translate(IS[byte]))
         found = [*found, *run]
         start = end
     return found if len(found) <= n else found[:n]
@@ -309,7 +309,7 @@ def _last(block: bytearray, byte: int, base: int, start: int, stop: int, n: int)
             begin = last
         else:
             begin = max(stop - 2 * missing, start)
-            window = block[begin:stop].translate(_IS[byte])
+            window = block[begin:stop].translate(IS[byte])
             window.reverse()
             run = compress(range(base + last, base + begin - 1, -1), window)
         found = [*found, *run]

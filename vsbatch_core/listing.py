@@ -49,6 +49,11 @@ class Listing:
         """The ids of what left and is not forgotten, the first to leave first."""
         return list(self._departed)
 
+    def id(self, number: int) -> str:
+        """Return the id with a number; "" if it is forgotten.  O(1)."""
+        ids = self._ids.get(number >> SHIFT)
+        return "" if ids is None else ids[number & MASK]
+
     def join(self, id: str, number: int) -> None:
         """Put an id at the end, whose number is ``next``.  O(1)."""
         key, offset = number >> SHIFT, number & MASK
@@ -83,7 +88,8 @@ class Listing:
 
     def page(self, order: Order, limit: int, after: int | None, before: int | None) -> tuple[list[str], bool]:
         """Return the ids on a page of what is here, and ``has_more``; see ``paging``.  O(log b + limit)."""
-        numbers, more = paging.page(self._places, HERE, 0, self.next, order, limit, after, before)
+        low, high, falling, backward = paging.bounds(0, self.next, order, after, before)
+        numbers, more = paging.page(self._places, HERE, low, high, limit, falling, backward)
         return [self._ids[number >> SHIFT][number & MASK] for number in numbers], more
 
     def _drop_if_empty(self, key: int) -> None:

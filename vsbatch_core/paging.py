@@ -24,19 +24,12 @@ from vsbatch_core.columns import ByteColumn
 from vsbatch_core.model import Order
 
 
-def page(
-    column: ByteColumn,
-    byte: int,
-    low: int,
-    high: int,
-    order: Order,
-    limit: int,
-    after: int | None,
-    before: int | None,
-) -> tuple[Sequence[int], bool]:
-    """Return the numbers of one page of the list of those that hold ``byte``, and ``has_more``.
+def bounds(
+    low: int, high: int, order: Order, after: int | None, before: int | None
+) -> tuple[int, int, bool, bool]:
+    """Return the interval ``low <= number < high`` that a page is read from, and how.
 
-    The list lies within ``low <= number < high``; byte 0 means any byte but 0.
+    The third item says whether it is read from its end, the fourth whether that is against the order of the list.
     """
     if order == "asc":
         left, right = after, before
@@ -47,7 +40,16 @@ def page(
     if right is not None and right < high:
         high = right
     backward = before is not None and after is None
-    falling = (order == "desc") is not backward
+    return low, high, (order == "desc") is not backward, backward
+
+
+def page(
+    column: ByteColumn, byte: int, low: int, high: int, limit: int, falling: bool, backward: bool
+) -> tuple[Sequence[int], bool]:
+    """Return the numbers of one page of the list of those that hold ``byte``, and ``has_more``.
+
+    ``low`` to ``backward`` are what ``bounds`` returned; byte 0 means any byte but 0.
+    """
     numbers = (column.descending if falling else column.ascending)(byte, low, high, limit + 1)
     more = len(numbers) > limit
     if more:

@@ -31,7 +31,7 @@ def _file_ids(value: Any) -> tuple[str, ...]:
 
 
 def _value(store: Store, event: ev.FileCompleted | ev.FileFailed | ev.FileLeased) -> VectorStoreFile:
-    return store.rows.value(event.attachment)
+    return store.rows.read(event.attachment)
 
 
 def _nothing(_store: Store, _event: ev.Event | None) -> None:
@@ -83,7 +83,8 @@ class Processing:
         """
         registry = self._registry
         if usage_bytes is not None:
-            validation.integer("usage_bytes", usage_bytes, 0, validation.MOST_BYTES)
+            if type(usage_bytes) is not int or not 0 <= usage_bytes <= validation.MOST_BYTES:
+                validation.integer("usage_bytes", usage_bytes, 0, validation.MOST_BYTES)
         elif registry.file_size is not None:
             usage_bytes = registry.size(validation.string("file_id", file_id, least=1))
         decide = decisions.complete_file

@@ -35,6 +35,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heapreplace
 from itertools import repeat, starmap
+from math import inf
 from operator import call
 from threading import RLock
 from typing import Any, TypeVar
@@ -60,7 +61,7 @@ from vsbatch_core.errors import (
 from vsbatch_core.listing import Listing, Waiting
 from vsbatch_core.model import Profile, VectorStoreFile
 from vsbatch_core.rows import IN_PROGRESS
-from vsbatch_core.store import Put, Store, require_settings, require_version
+from vsbatch_core.store import PLANS, Put, Store, require_settings, require_version
 
 __all__ = ["FileSize"]
 
@@ -93,11 +94,10 @@ class Registry:
         """The stores that are there, by id, oldest first."""
         self.listing = Listing(profile.limits.departed)
         """The list of stores."""
-        self._by_number: dict[int, Store] = {}
         self._waiting = Waiting(self._oldest_in_progress)
         """The stores with files in progress, by the time of the oldest of these."""
         self._subscribers: dict[object, Callback] = {}
-        self._unfinished: tuple[Put, ev.Event, tuple[Callback, ...], int] | None = None
+        self._unfinished: tuple[Put, int, ev.Event, tuple[Callback, ...], int] | None = None
         """The command that has happened and may not have been put in full: what is to be put, its event, who
         is to be called with it, and how long the queue was before."""
         self._undelivered: deque[tuple[Callback, ev.Event]] = deque()
@@ -136,9 +136,10 @@ class Registry:
             finally:
                 if not owned and lock._is_owned():
                     lock.release()
-        finally:
+        except BaseException:
             if not owned and lock._is_owned():
                 lock.release()
+            raise
 
     def _execute(
         self,
@@ -187,15 +188,24 @@ class Registry:
             finally:
                 if not owned and lock._is_owned():
                     lock.release()
-        finally:
+        except BaseException:
             if not owned and lock._is_owned():
                 lock.release()
+            raise
 
     def _commit(self, event: ev.Event) -> None:
         """Make an event that was validated happen."""
-        put = self._plan(event)
+        if type(event) is ev.VectorStoreCreated:
+            store = Store(event, self.profile, self.listing.next)
+            put: Put = (self._put_created, (store, event))
+        elif type(event) is ev.VectorStoreDeleted:
+            store = self.stores[event.vector_store_id]
+            put = (self._put_deleted, (store, self.listing.oldest(), event))
+        else:
+            store = self.stores[event.vector_store_id]
+            put = PLANS[type(event)](store, event)
         # Here the event is decided and has not happened: a durable engine writes it down.
-        self._unfinished = (put, event, tuple(self._subscribers.values()), len(self._undelivered))
+        self._unfinished = (put, store.number, event, tuple(self._subscribers.values()), len(self._undelivered))
         self._finish()
 
     def _finish(self) -> None:
@@ -203,8 +213,10 @@ class Registry:
         unfinished = self._unfinished
         if unfinished is None:
             return
-        (put, arguments), event, callbacks, before = unfinished
+        (put, arguments), number, event, callbacks, before = unfinished
         put(*arguments)
+        if type(event) is not ev.VectorStoreCreated or event.file_ids:
+            self._waiting.touch(number)
         undelivered = self._undelivered
         if callbacks:
             while len(undelivered) > before:  # queued by the call that was interrupted
@@ -271,7 +283,10 @@ class Registry:
 
     def now(self, subject: Store | Registry) -> float:
         """Return the time of the next event: the clock's, but never before what the subject has seen."""
-        return max(validation.time("clock.time()", self.clock.time()), subject.at)
+        time = self.clock.time()
+        if type(time) is not float or not -inf < time < inf:
+            validation.time("clock.time()", time)
+        return max(subject.at, time)
 
     def pending(self, store: Store | None, limit: int) -> list[VectorStoreFile]:
         """Return the oldest attachments in progress, of one store or of all.
@@ -288,12 +303,12 @@ class Registry:
         head = next(heads, None)
         while len(found) < limit and (reading or head is not None):
             if head is not None and (not reading or head < reading[0][:2]):
-                reading.append((*head, self._by_number[head[1]].rows.present.first(IN_PROGRESS)))
+                reading.append((*head, self._numbered(head[1]).rows.present.first(IN_PROGRESS)))
                 heapify(reading)
                 head = next(heads, None)
                 continue
             _, number, row = reading[0]
-            rows = self._by_number[number].rows
+            rows = self._numbered(number).rows
             found.append(rows.value(row))
             following = rows.present.ascending(IN_PROGRESS, row + 1, rows.next, 1)
             if following:
@@ -302,8 +317,11 @@ class Registry:
                 heappop(reading)
         return found
 
+    def _numbered(self, number: int) -> Store:
+        return self.stores[self.listing.id(number)]
+
     def _oldest_in_progress(self, number: int) -> int | None:
-        store = self._by_number.get(number)
+        store = self.stores.get(self.listing.id(number))
         return None if store is None else store.oldest_in_progress()
 
     # What the host is asked, without the lock
@@ -331,36 +349,17 @@ class Registry:
             raise IdTaken(new, prefix)
         return new
 
-    # Planning
-
-    def _plan(self, event: ev.Event) -> Put:
-        """Return what an event changes, one that was decided or that ``require`` let through."""
-        if type(event) is ev.VectorStoreCreated:
-            store = Store(event, self.profile, self.listing.next)
-            return self._put_created, (store, event)
-        store = self.stores[event.vector_store_id]
-        if type(event) is ev.VectorStoreDeleted:
-            return self._put_deleted, (store, self.listing.oldest(), event)
-        put, arguments = store.plan(event)
-        return self._put_changed, (store.number, put, arguments)
-
-    def _put_changed(self, number: int, put: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        put(*arguments)
-        self._waiting.touch(number)
+    # Putting: each of these only assigns
 
     def _put_created(self, store: Store, event: ev.VectorStoreCreated) -> None:
         self.listing.join(store.id, store.number)
         self.stores[store.id] = store
-        self._by_number[store.number] = store
-        self._waiting.touch(store.number)
         self.at = event.at
         self.version = event.stores_version
 
     def _put_deleted(self, store: Store, oldest: tuple[str, int] | None, event: ev.VectorStoreDeleted) -> None:
         self.listing.leave(store.id, store.number, oldest)
         self.stores.pop(store.id, None)
-        self._by_number.pop(store.number, None)
-        self._waiting.touch(store.number)
         self.at = event.at
         self.version = event.stores_version
 
@@ -418,7 +417,7 @@ class Registry:
             self.listing.join(id, number)
             if store is not None:
                 store.number = number
-                self.stores[id] = self._by_number[number] = store
+                self.stores[id] = store
                 self._waiting.touch(number)
         for id in departed:
             self.listing.leave(id, self.listing.numbers[id], self.listing.oldest())
@@ -434,13 +433,11 @@ class Registry:
             raise Inconsistent("the order of the vector stores", list(self.stores), here)
         for id, store in self.stores.items():
             store.check()
-            if store.number != self.listing.numbers[id] or self._by_number.get(store.number) is not store:
+            if store.number != self.listing.numbers[id]:
                 raise Inconsistent(f"the number of vector store '{id}'", store.number, self.listing.numbers[id])
             oldest = store.oldest_in_progress()
             if oldest is not None:
                 waiting[store.number] = oldest
-        if len(self._by_number) != len(self.stores):
-            raise Inconsistent("the numbers of the vector stores", len(self._by_number), len(self.stores))
         self._waiting.check("the stores with files in progress", waiting)
 
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from itertools import compress
 from typing import Any, TypeVar
 
-from vsbatch_core import transitions
-from vsbatch_core.columns import MASK, SHIFT, ByteColumn, is_run, spans
+from vsbatch_core import paging, transitions
+from vsbatch_core.columns import IS, MASK, SHIFT, ByteColumn, is_run, spans
 from vsbatch_core.errors import Inconsistent
 from vsbatch_core.model import (
     AUTO,
@@ -27,6 +27,7 @@ from vsbatch_core.model import (
     Attributes,
     FileStatus,
     LastError,
+    Order,
     StaticFileChunkingStrategyObject,
     VectorStoreFile,
     new_file,
@@ -133,19 +134,76 @@ class Rows:
             row,
         )
 
+    def read(self, row: int) -> VectorStoreFile:
+        """Return the attachment as it stands, as ``value`` does, and do not keep the value.  O(1)."""
+        block = self._blocks[row >> SHIFT]
+        return (block.values and block.values[row & MASK]) or self._make(block, row)
+
     def values(self, rows: Sequence[int]) -> list[VectorStoreFile]:
         """Return attachments as they stand, in this order.  O(rows)."""
-        if type(rows) is range and rows and rows[0] >> SHIFT == rows[-1] >> SHIFT:
-            values = self._blocks[rows[0] >> SHIFT].values
-            if values is not None:
-                if rows.step > 0:
-                    found = values[rows[0] & MASK : (rows[-1] & MASK) + 1]
-                else:
-                    found = values[rows[-1] & MASK : (rows[0] & MASK) + 1]
-                    found.reverse()
-                if all(found):
-                    return found  # type: ignore[return-value]  # none of them is None
         return [self.value(row) for row in rows]
+
+    def page(
+        self,
+        column: ByteColumn,
+        byte: int,
+        low: int,
+        high: int,
+        order: Order,
+        limit: int,
+        after: int | None,
+        before: int | None,
+    ) -> tuple[tuple[VectorStoreFile, ...], bool]:
+        """Return one page of the attachments for which ``column`` holds ``byte``, and ``has_more``.
+
+        The column is ``status`` or ``present``; else as ``paging.page``.
+        """
+        if after is None and before is None:
+            falling, backward = order == "desc", False
+        else:
+            low, high, falling, backward = paging.bounds(low, high, order, after, before)
+        # Most pages lie in one block, whose values have been made: these are read without their numbers.
+        key = (high - 1 if falling else low) >> SHIFT
+        block = self._blocks.get(key)
+        if block is not None and (values := block.values) is not None and high - low > limit:
+            base, size = key << SHIFT, limit + 1
+            codes = column.blocks[key]
+            found: list[VectorStoreFile | None] = []
+            start = high - base - size if falling else low - base
+            if start >= 0 and start + size <= len(values):
+                stop = start + size
+                if codes.count(byte, start, stop) == size if byte else codes.find(0, start, stop) < 0:
+                    found = values[start + 1 : stop] if falling else values[start : stop - 1]
+                else:
+                    found = self._sparse(values, codes, byte, low - base, high - base, limit, falling)
+            if found and all(found):
+                if falling is not backward:
+                    found.reverse()
+                return tuple(found), True  # type: ignore[arg-type]  # none of them is None
+        numbers, more = paging.page(column, byte, low, high, limit, falling, backward)
+        return tuple(self.values(numbers)), more
+
+    def _sparse(
+        self,
+        values: list[VectorStoreFile | None],
+        codes: bytearray,
+        byte: int,
+        low: int,
+        high: int,
+        limit: int,
+        falling: bool,
+    ) -> list[VectorStoreFile | None]:
+        """Return the values of a page within one block; none if they lie too far apart."""
+        for reach in (3 * limit, 12 * limit):
+            if falling:
+                start, stop = max(low, high - reach, 0), high
+            else:
+                start, stop = low, min(low + reach, high, len(values))
+            window = codes[start:stop]
+            found = list(compress(values[start:stop], window.translate(IS[byte]) if byte else window))
+            if len(found) > limit:
+                return found[-limit:] if falling else found[:limit]
+        return []
 
     def __iter__(self) -> Iterator[tuple[int, VectorStoreFile]]:
         """Return the number and the value of each attachment that is not forgotten, and keep none of them."""
@@ -325,8 +383,13 @@ class Rows:
             block.errors[offset] = error
         if block.values is not None:
             block.values[offset] = None
-        self.status.write(row, IN_PROGRESS, code)
-        self.present.write(row, IN_PROGRESS, code)
+        for column in (self.status, self.present):
+            codes = column.blocks[row >> SHIFT]
+            if code not in codes:
+                column.enter(row >> SHIFT, code)
+            codes[offset] = code
+            if IN_PROGRESS not in codes:
+                column.leave(row >> SHIFT, IN_PROGRESS)
 
     def end_many(
         self, rows: Sequence[int], code: int, usage_bytes: Sequence[int], error: LastError | None

@@ -29,6 +29,7 @@ from typing import Any
 from vsbatch_core import events as ev
 from vsbatch_core import transitions, validation
 from vsbatch_core.batch import Batch
+from vsbatch_core.columns import MASK, SHIFT
 from vsbatch_core.errors import (
     AlreadyFinished,
     AlreadyLeased,
@@ -62,6 +63,12 @@ from vsbatch_core.rows import DETACHED, ENDED, IN_PROGRESS, STATUSES, Rows
 
 Put = tuple[Callable[..., None], tuple[Any, ...]]
 """A function that only assigns, and its arguments."""
+
+# Stores that hold nothing are many: they share these, which nothing is ever put into.
+NONE_DEPARTED: OrderedDict[str, None] = OrderedDict()
+NONE_LEASED: dict[int, None] = {}
+NO_BATCHES: list[Batch] = []
+NO_FIRSTS: list[int] = []
 
 Departure = tuple[str, int, int, bool]
 """A file that leaves: its id, its attachment, the code of its status while it is attached, else 0, and whether a
@@ -138,16 +145,16 @@ class Store:
         """How many files are attached now, by status."""
         self.numbers: dict[str, int] = {}
         """By file id, the latest attachment, if its file is attached or the id is a valid cursor still."""
-        self.departed: OrderedDict[str, None] = OrderedDict()
+        self.departed: OrderedDict[str, None] = NONE_DEPARTED
         """The ids of files that left and are valid cursors still, the first to leave first."""
         self.listed: dict[str, list[int]] = {}
         """By file id, the attachments that batches list and ``numbers`` does not know."""
-        self.leased: dict[int, None] = {}
+        self.leased = NONE_LEASED
         """The attachments in progress that workers have picked up."""
         self.batches: dict[str, Batch] = {}
-        self.ordered: list[Batch] = []
+        self.ordered = NO_BATCHES
         """The batches in the order in which they were made, which is that of their attachments."""
-        self.firsts: list[int] = []
+        self.firsts = NO_FIRSTS
         """The first attachment of each of them."""
         self._value: VectorStore | None = None
         if event.file_ids:
@@ -261,7 +268,7 @@ class Store:
     def require_in_progress(self, file_id: str, tried: str) -> int:
         """Return the attachment of a file in progress; raise ``NotAttached`` or ``AlreadyFinished``."""
         row = self.numbers.get(file_id)
-        code = 0 if row is None else self.rows.present[row]
+        code = 0 if row is None else self.rows.present.blocks[row >> SHIFT][row & MASK]
         if row is None or not code:
             state = "not attached" if row is None else "no longer attached"
             raise NotAttached(file_id, self.id, state, tried)
@@ -370,10 +377,6 @@ class Store:
 
     # Planning: what an event changes
 
-    def plan(self, event: ev.Event) -> Put:
-        """Return what an event of this store changes, one that the ``require`` methods let through."""
-        return _PLANS[type(event)](self, event)
-
     def _attachments(
         self, file_ids: Sequence[str], event: ev.VectorStoreCreated | ev.FileBatchCreated | ev.FileAttached
     ) -> tuple[Any, ...]:
@@ -413,25 +416,17 @@ class Store:
         batch.counts[IN_PROGRESS - 1] = n
         return self._attach, (*self._attachments(event.file_ids, event), batch, event)
 
-    def _plan_complete(self, event: ev.FileCompleted) -> Put:
-        return self._plan_end(event, ENDED["complete"], event.usage_bytes, None)
-
-    def _plan_fail(self, event: ev.FileFailed) -> Put:
-        return self._plan_end(event, ENDED["fail"], 0, event.last_error)
-
-    def _plan_end(
-        self,
-        event: ev.FileCompleted | ev.FileFailed,
-        code: int,
-        usage_bytes: int,
-        error: LastError | None,
-    ) -> Put:
-        row = event.attachment
-        batch = self.batch_of(row)
-        counts = self.counts
-        if batch is None:
-            running = ended = 0
+    def _plan_end(self, event: ev.FileCompleted | ev.FileFailed) -> Put:
+        if type(event) is ev.FileCompleted:
+            code, usage_bytes, error = ENDED["complete"], event.usage_bytes, None
         else:
+            code, usage_bytes, error = ENDED["fail"], 0, event.last_error  # type: ignore[union-attr]  # of a FileFailed
+        row = event.attachment
+        counts = self.counts
+        running = ended = 0
+        i = bisect_right(self.firsts, row) - 1
+        batch = self.ordered[i] if i >= 0 and row < self.ordered[i].stop else None
+        if batch is not None:
             running, ended = batch.counts[IN_PROGRESS - 1] - 1, batch.counts[code - 1] + 1
         return self._end, (
             row,
@@ -559,7 +554,8 @@ class Store:
         event: ev.VectorStoreCreated | ev.FileBatchCreated | ev.FileAttached,
     ) -> None:
         for file_id, row, code, listed in departures:
-            self.leased.pop(row, None)
+            if self.leased:
+                self.leased.pop(row, None)
             if code:
                 self.rows.detach(row, code)
             self.departed.pop(file_id, None)
@@ -568,6 +564,10 @@ class Store:
         self.numbers.update(zip(file_ids, rows, strict=True))
         if batch is not None:
             self.batches[batch.id] = batch
+            if self.ordered is NO_BATCHES:
+                self.ordered = []
+            if self.firsts is NO_FIRSTS:
+                self.firsts = []
             place = bisect_left(self.firsts, batch.first)
             self.ordered[place:] = [batch]
             self.firsts[place:] = [batch.first]
@@ -651,6 +651,8 @@ class Store:
         self._seen(event)
 
     def _lease(self, row: int, event: ev.FileLeased) -> None:
+        if self.leased is NONE_LEASED:
+            self.leased = {}
         self.leased[row] = None
         self._seen(event)
 
@@ -676,6 +678,8 @@ class Store:
     ) -> None:
         self.rows.detach(row, code)
         self.leased.pop(row, None)
+        if self.departed is NONE_DEPARTED:
+            self.departed = OrderedDict()
         self.departed[file_id] = None
         if forgotten is not None:
             oldest, number, _, listed = forgotten
@@ -695,14 +699,15 @@ class Store:
         version: int,
         last_active_at: int,
         rows: Rows,
-        departed: Iterable[int],
+        departed: Sequence[int],
         leased: Iterable[int],
         batches: Iterable[Batch],
     ) -> None:
         """Fill an empty store with its parts: the truth as given, all else worked out.  O(n)."""
         self.at, self.version, self.last_active_at, self.rows = at, version, last_active_at, rows
         self.leased = dict.fromkeys(leased)
-        self.departed.update((rows.id(row), None) for row in departed)
+        if departed:
+            self.departed = OrderedDict((rows.id(row), None) for row in departed)
         for batch in batches:
             self.batches[batch.id] = batch
         self._derive()
@@ -784,14 +789,14 @@ class Store:
             batch.check()
 
 
-_PLANS: dict[type[ev.Event], Callable[[Store, Any], Put]] = {
+PLANS: dict[type[ev.Event], Callable[[Store, Any], Put]] = {
     ev.VectorStoreUpdated: Store._plan_update,
     ev.FileAttached: Store._plan_attach,
     ev.FileUpdated: Store._plan_update_file,
     ev.FileDeleted: Store._plan_delete_file,
     ev.FileLeased: Store._plan_lease,
-    ev.FileCompleted: Store._plan_complete,
-    ev.FileFailed: Store._plan_fail,
+    ev.FileCompleted: Store._plan_end,
+    ev.FileFailed: Store._plan_end,
     ev.FilesCompleted: Store._plan_complete_many,
     ev.FilesFailed: Store._plan_fail_many,
     ev.FileBatchCreated: Store._plan_batch,
