@@ -216,6 +216,17 @@ def test_a_column_finds_in_order_what_a_plain_search_finds(pattern: bytes, data:
             assert list(column.descending(byte, low, high, n)) == within[::-1][:n]
 
 
+@given(st.lists(st.integers(0, 3 * SIZE - 1), max_size=3), numbers, numbers, st.integers(1, 3))
+def test_numbers_hold_a_byte_together_if_each_of_them_does(
+    others: list[int], first: int, stop: int, step: int
+) -> None:
+    pattern = bytearray(b"\1" * 3 * SIZE)
+    for number in others:
+        pattern[number] = 2
+    asked = range(*sorted((min(first, 3 * SIZE), min(stop, 3 * SIZE))), step)
+    assert column_of(bytes(pattern)).all_hold(asked, 1) is not any(number in asked for number in others)
+
+
 @given(patterns())
 def test_a_column_that_has_grown_is_that_which_is_made_at_once(pattern: bytes) -> None:
     column = grown(pattern)

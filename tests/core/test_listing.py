@@ -256,6 +256,15 @@ class FilesAgainstList(RuleBasedStateMachine):
         if len(self.left) > self.limit:
             del self.left[next(iter(self.left))]
 
+    @rule(ids=st.permutations("abcde"))
+    def attach_and_delete_each(self, ids: list[str]) -> None:
+        for id in ids:
+            self.attach(id)
+        for id in ids:
+            self.engine.vector_stores.files.delete(id, vector_store_id=self.store)
+            self.left[id] = self.here.pop(id)
+        self.left = dict(list(self.left.items())[-self.limit :])
+
     @rule(id=st.sampled_from("abcde"), order=orders)
     def follow(self, id: str, order: Any) -> None:
         """A file that left is a cursor until so many others have left after it; then it is unknown."""
