@@ -1,10 +1,9 @@
 """A command happens wholly or not at all, whatever is raised and wherever.
 
-Each command, read, snapshot and subscription is run in small worlds with batches, deletions, attachments made again,
-expiry and forgotten cursors, and is interrupted at each place where CPython can raise.  The next use of the engine,
-from another thread, must then find it equal to what it was before, or to what it would be after; each event that
-happened is delivered once and in order; nothing stays locked.
-"""
+Each command, read, snapshot and subscription is run in small worlds with batches, deletions, attachments made
+again, expiry and forgotten cursors, and is interrupted at each place where CPython can raise.  The next use
+of the engine, from another thread, must then find it equal to what it was before, or to what it would be
+after; each event that happened is delivered once and in order; nothing stays locked."""
 
 from __future__ import annotations
 
@@ -23,7 +22,9 @@ from attrs import frozen
 from vsbatch_core import Engine, Limits, Profile, SequentialIds, VirtualClock, VsbatchError
 from vsbatch_core.errors import NestedCommand, SubscriberError
 from vsbatch_core.registry import Registry
+from vsbatch_core.store import PLANS
 
+from ..helpers import interruptions
 from ..helpers.brief import BRIEF, EFFORT
 from ..helpers.interruptions import Injected, Injector, count
 
@@ -105,7 +106,9 @@ def acts() -> Iterator[Act]:
     yield Act("update a file", lambda w: stores(w).files.update("file-1", **one, attributes={"c": 2}))
     yield Act("delete a file", lambda w: stores(w).files.delete("file-7", **one))
     yield Act("delete a completed file", lambda w: stores(w).files.delete("file-1", **one))
-    yield Act("delete a file and forget another", lambda w: stores(w).files.delete("file-b", vector_store_id="vs_2"))
+    yield Act(
+        "delete a file and forget another", lambda w: stores(w).files.delete("file-b", vector_store_id="vs_2")
+    )
     new = [f"file-{i}" for i in range(3, 12)]
     yield Act("create a batch", lambda w: stores(w).file_batches.create("vs_1", file_ids=new))
     each_file = [{"file_id": f"file-{i}", "attributes": {"i": i}} for i in range(3)]
@@ -117,7 +120,9 @@ def acts() -> Iterator[Act]:
     yield Act("fail", lambda w: processing(w).fail("vs_1", "file-single", code="invalid_file"))
     many = ["file-7", "file-3", "file-single", "file-0"]
     yield Act("complete many", lambda w: processing(w).complete_many("vs_1", many, usage_bytes=[1, 2, 3, 4]))
-    yield Act("complete a run", lambda w: processing(w).complete_many("vs_1", ["file-4", "file-5"], usage_bytes=9))
+    yield Act(
+        "complete a run", lambda w: processing(w).complete_many("vs_1", ["file-4", "file-5"], usage_bytes=9)
+    )
     yield Act("fail many", lambda w: processing(w).fail_many("vs_1", many))
     yield Act("lease", lambda w: processing(w).lease("vs_1", "file-7"))
     yield Act("replay", lambda w: w.engine.replay(_followed(w)))
@@ -167,8 +172,11 @@ class Outcomes:
         return cls(before, world.engine.snapshot(), list(world.events))
 
 
-def verdict(world: World, outcomes: Outcomes) -> str | None:
-    """Return what is wrong with a world in which an act was interrupted; looked at from another thread."""
+def verdict(world: World, outcomes: Outcomes, *, unstarted: bool = False) -> str | None:
+    """Return what is wrong with a world in which an act was interrupted; looked at from another thread.
+
+    ``unstarted`` says that a call of a subscriber could not start, which counts as a delivery.
+    """
     found: list[str | None] = ["it is locked for ever"]
 
     def look() -> None:
@@ -184,11 +192,12 @@ def verdict(world: World, outcomes: Outcomes) -> str | None:
                 return
             if snapshot == outcomes.before == outcomes.after:
                 events = []
-            if world.events != events or world.others != events:
+            heard = [each for each in (world.events, world.others) if each or not unstarted]
+            if any(each != events for each in heard):
                 found[0] = f"delivered {len(world.events)} and {len(world.others)} of {len(events)} events"
                 return
             world.engine.vector_stores.create(name="next")
-            if len(world.events) != len(events) + 1:
+            if len(world.events) != len(events) + 1 and not unstarted:
                 found[0] = "the next event is not delivered once"
                 return
             found[0] = None
@@ -226,7 +235,9 @@ def test_an_exception_at_any_place_leaves_it_done_wholly_or_not_at_all(name: str
     assert interrupted(act, STRIDE, start=1 + len(name) % STRIDE) == {}
 
 
-REDONE = [name for name in COMMANDS if name not in ("refused", "list", "list a batch", "list stores", "subscribe")]
+REDONE = [
+    name for name in COMMANDS if name not in ("refused", "list", "list a batch", "list stores", "subscribe")
+]
 
 
 @pytest.mark.slow
@@ -243,7 +254,7 @@ def test_an_exception_while_an_earlier_one_is_repaired_leaves_it_done_wholly_or_
         if world.engine._registry._unfinished is None:
             continue
         unfinished += 1
-        repairs = count(lambda: world.engine.version())  # noqa: B023 - called at once
+        repairs = count(world.engine.version)
         for again in range(1 + at % 5, repairs + 1, 11 if BRIEF else 5):
             world = World(act.drain)
             Injector(at).run(lambda world=world: quietly(act, world))  # type: ignore[misc]
@@ -318,39 +329,70 @@ def test_real_timer_signals_leave_every_command_done_wholly_or_not_at_all() -> N
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 @pytest.mark.parametrize("name", REDONE)
 def test_a_failing_allocation_leaves_it_done_wholly_or_not_at_all(name: str) -> None:
-    testcapi = pytest.importorskip("_testcapi", reason="this Python has no _testcapi to make allocations fail with")
+    testcapi = pytest.importorskip(
+        "_testcapi", reason="this Python has no _testcapi to make allocations fail with"
+    )
     act = ACTS[name]
     outcomes = Outcomes.of(act)
-    wrong = {}
-    failed = 0
-    for at in range(1, 400, {"brief": 23, "usual": 7, "long": 3}[EFFORT]):
+
+    def child(at: int) -> str:
         world = World(act.drain)
-        error: BaseException | None = None
+        failed = ""
         try:
             testcapi.set_nomemory(at, at + 1)
             act.do(world)
-        except BaseException as raised:  # noqa: BLE001 - whatever it makes of it
-            error = raised
+        except BaseException as error:  # noqa: BLE001 - whatever it makes of it
+            failed = type(error).__name__
         finally:
             testcapi.remove_mem_hooks()
-        failed += isinstance(error, (MemoryError, SubscriberError))
-        problem = verdict(world, outcomes)
-        if problem is not None:
-            wrong[at] = problem
-    assert wrong == {}
-    assert failed > 0
+        problem = verdict(world, outcomes, unstarted=failed == "SubscriberError")
+        return f"{failed}: {problem}" if problem else failed
+
+    # Each in a process of its own: CPython itself crashes here and there when memory is short.
+    said = {
+        at: in_a_child(lambda at=at: child(at))
+        for at in range(1, 200, {"brief": 29, "usual": 7, "long": 3}[EFFORT])
+    }  # type: ignore[misc]
+    assert {at: each for at, each in said.items() if each and ":" in each} == {}
+    assert {"MemoryError", "SubscriberError"} & set(said.values())
+
+
+def in_a_child(act: Callable[[], str]) -> str | None:
+    """Return what ``act`` returns in a forked process; ``None`` if the interpreter crashes there."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        try:
+            os.write(writing, act().encode()[:1000])
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(child, 0)
+    return None if os.WIFSIGNALED(status) else said
 
 
 # Each of these is found
 
 
+_commit = Registry._commit
+
+
 def _puts_at_once(self: Registry, event: Any) -> None:
-    put, arguments = self._plan(event)
+    if type(event) not in PLANS:
+        return _commit(self, event)
+    store = self.stores[event.vector_store_id]
+    put, arguments = PLANS[type(event)](store, event)
     put(*arguments)
-    self._unfinished = (lambda: None, ()), event, tuple(self._subscribers.values()), len(self._undelivered)
-    self._finish()
+    callbacks = tuple(self._subscribers.values())
+    self._unfinished = (lambda: None, ()), store.number, event, callbacks, len(self._undelivered)
+    return self._finish()
 
 
 @contextmanager
@@ -360,9 +402,9 @@ def _held(self: Registry) -> Iterator[None]:
     self.lock.release()
 
 
-def _locks_simply(self: Registry, vector_store_id: Any, decide: Any, result: Any, *arguments: Any, now: Any = None) -> Any:
+def _locks_simply(self: Registry, id: Any, decide: Any, result: Any, *arguments: Any, now: Any = None) -> Any:
     with _held(self):
-        return self._execute(False, vector_store_id, decide, result, arguments, now)
+        return self._execute(False, id, decide, result, arguments, now)
 
 
 def _delivers_a_copy(self: Registry) -> None:
@@ -375,7 +417,7 @@ def _delivers_a_copy(self: Registry) -> None:
 def _queues_twice(self: Registry) -> None:
     unfinished = self._unfinished
     if unfinished is not None:
-        (put, arguments), event, callbacks, _ = unfinished
+        (put, arguments), _, event, callbacks, _ = unfinished
         put(*arguments)
         self._undelivered.extend([(callback, event) for callback in callbacks])
         self._unfinished = None
@@ -393,14 +435,8 @@ PLANTED: dict[str, tuple[type, str, Any]] = {
 def test_a_planted_half_done_command_is_found(planted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, name, replacement = PLANTED[planted]
     monkeypatch.setattr(owner, name, replacement)
-    monkeypatch.setattr("tests.helpers.interruptions.CORE", {*_core(), __file__})
+    monkeypatch.setattr(interruptions, "CORE", {*interruptions.CORE, __file__})
     assert any(interrupted(ACTS[act], 1, most=1) for act in ("attach", "delete a file"))
-
-
-def _core() -> set[str]:
-    from ..helpers import interruptions
-
-    return interruptions.CORE
 
 
 # Callbacks, and what the engine asks
@@ -513,10 +549,13 @@ def test_a_fork_at_any_moment_leaves_a_child_whose_engine_works() -> None:
     engine = world.engine
 
     def work() -> None:
+        ids = [f"file-{i}" for i in range(300)]
         while not stop.is_set():
-            batch = engine.vector_stores.file_batches.create("vs_4", file_ids=[f"file-{i}" for i in range(300)])
-            engine.processing.complete_many("vs_4", [f"file-{i}" for i in range(0, 300, 2)])
-            engine.vector_stores.file_batches.cancel(batch.id, vector_store_id="vs_4")
+            store = engine.vector_stores.create(file_ids=ids[:9])
+            batch = engine.vector_stores.file_batches.create(store.id, file_ids=ids)
+            engine.processing.complete_many(store.id, ids[::2])
+            engine.vector_stores.file_batches.cancel(batch.id, vector_store_id=store.id)
+            engine.vector_stores.delete(store.id)
 
     worker = Thread(target=work)
     worker.start()

@@ -1,15 +1,15 @@
-"""Exceptions that arrive anywhere in a call: at every place where CPython can raise one, and as failing allocations.
+"""Exceptions that arrive anywhere in a call: at every place where CPython can raise one, and as failing
+allocations.
 
-A signal's exception is raised at the entry of a function, after a call has returned, and at a backward jump.  A call
-itself, and whatever allocates, can fail before it has done anything.  ``Injector`` raises at each of these places, one
-after the other, in the code of the package.
-"""
+A signal's exception is raised at the entry of a function, after a call has returned, and at a backward jump.
+A call itself, and whatever allocates, can fail before it has done anything.  ``Injector`` raises at each of
+these places, one after the other, in the code of the package."""
 
 from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
@@ -19,11 +19,7 @@ import vsbatch_core
 from vsbatch_core import Engine
 
 PACKAGE = str(Path(vsbatch_core.__file__).parent)
-CORE = {
-    str(path)
-    for path in Path(PACKAGE).glob("*.py")
-    if path.name not in ("__init__.py", "__main__.py")
-}
+CORE = {str(path) for path in Path(PACKAGE).glob("*.py") if path.name not in ("__init__.py", "__main__.py")}
 _ALLOCATES = (
     *("BUILD_", "LIST_", "DICT_", "SET_", "MAP_", "BINARY_", "STORE_SUBSCR", "STORE_SLICE", "STORE_ATTR"),
     *("DELETE_SUBSCR", "FORMAT_", "UNPACK_", "GET_ITER", "FOR_ITER"),
@@ -83,7 +79,7 @@ class Injector:
         return None
 
 
-# CPython 3.12 traces single instructions only from the second call of ``settrace`` after they were first asked for.
+# CPython 3.12 traces single instructions only from the second call of ``settrace`` after the first request.
 Injector().run(Engine)
 
 
@@ -92,8 +88,3 @@ def count(act: Callable[[], object]) -> int:
     injector = Injector()
     injector.run(act)
     return injector.passed
-
-
-def each(n: int, step: int) -> Iterator[int]:
-    """Return the places from 1 to ``n``, or each ``step``-th of them."""
-    return iter(range(1, n + 1, step))
