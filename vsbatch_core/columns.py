@@ -42,15 +42,6 @@ def spans(first: int, stop: int) -> list[tuple[int, int, int]]:
     ]
 
 
-def is_run(numbers: Sequence[int]) -> bool:
-    """Return whether these are consecutive numbers, in rising order."""
-    return (
-        len(numbers) > 1
-        and numbers[-1] - numbers[0] + 1 == len(numbers)
-        and tuple(numbers) == tuple(range(numbers[0], numbers[-1] + 1))
-    )
-
-
 class ByteColumn:
     """A byte for each number, 0 where nothing was written, with an index of the blocks by the bytes they hold."""
 
@@ -141,12 +132,14 @@ class ByteColumn:
         return not any(byte in block for byte in self.holding)
 
     def all_hold(self, numbers: Sequence[int], byte: int) -> bool:
-        """Return whether each of these numbers, which were written, holds the byte.  O(numbers)."""
-        blocks = self.blocks
-        if is_run(numbers):
-            parts = spans(numbers[0], numbers[-1] + 1)
+        """Return whether each of these distinct numbers, which were written, holds the byte.  O(numbers)."""
+        if not numbers:
+            return True
+        blocks, low, stop = self.blocks, min(numbers), max(numbers) + 1
+        if stop - low == len(numbers):  # all numbers of an interval, in whatever order
+            parts = spans(low, stop)
             return all(blocks[key].count(byte, start, end) == end - start for key, start, end in parts)
-        return not any(blocks[number >> SHIFT][number & MASK] != byte for number in numbers)
+        return bytes([blocks[number >> SHIFT][number & MASK] for number in numbers]).count(byte) == len(numbers)
 
     def first(self, byte: int) -> int:
         """Return the smallest number that holds the byte, or -1.  O(1)."""

@@ -141,6 +141,13 @@ class Waiting:
         """Note that the key of ``name`` may have changed."""
         self._touched[name] = None
 
+    def remove(self, name: int) -> None:
+        """Note that ``name`` is gone for good."""
+        if name in self._keys:
+            self._touched[name] = None
+        else:
+            self._touched.pop(name, None)
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Return the pairs of key and name, the smallest first."""
         if not self._sound:

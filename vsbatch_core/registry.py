@@ -154,7 +154,8 @@ class Registry:
             raise NestedCommand
         if not owned:
             self._delivering = False  # by a call that an exception ended
-        self._finish()
+        if self._unfinished is not None:
+            self._finish()
         try:
             self._busy = True
             subject: Any = self if vector_store_id is ALL else self.store(vector_store_id)
@@ -215,7 +216,9 @@ class Registry:
             return
         (put, arguments), number, event, callbacks, before = unfinished
         put(*arguments)
-        if type(event) is not ev.VectorStoreCreated or event.file_ids:
+        if type(event) is ev.VectorStoreDeleted:
+            self._waiting.remove(number)
+        elif type(event) is not ev.VectorStoreCreated or event.file_ids:
             self._waiting.touch(number)
         undelivered = self._undelivered
         if callbacks:

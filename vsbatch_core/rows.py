@@ -18,7 +18,7 @@ from itertools import compress
 from typing import Any, TypeVar
 
 from vsbatch_core import paging, transitions
-from vsbatch_core.columns import IS, MASK, SHIFT, ByteColumn, is_run, spans
+from vsbatch_core.columns import IS, MASK, SHIFT, ByteColumn, spans
 from vsbatch_core.errors import Inconsistent
 from vsbatch_core.model import (
     AUTO,
@@ -111,14 +111,7 @@ class Rows:
 
     def value(self, row: int) -> VectorStoreFile:
         """Return the attachment as it stands; the same object until it changes.  O(1)."""
-        block = self._blocks[row >> SHIFT]
-        values = block.values
-        if values is None:
-            values = block.values = [None] * len(block.ids)
-        value = values[row & MASK]
-        if value is None:
-            value = values[row & MASK] = self._make(block, row)
-        return value
+        return self.values((row,))[0]
 
     def _make(self, block: _Block, row: int) -> VectorStoreFile:
         offset = row & MASK
@@ -140,8 +133,17 @@ class Rows:
         return (block.values and block.values[row & MASK]) or self._make(block, row)
 
     def values(self, rows: Sequence[int]) -> list[VectorStoreFile]:
-        """Return attachments as they stand, in this order.  O(rows)."""
-        return [self.value(row) for row in rows]
+        """Return attachments as they stand, in this order, and keep the values.  O(rows)."""
+        found = []
+        for row in rows:
+            block, offset = self._blocks[row >> SHIFT], row & MASK
+            if block.values is None:
+                block.values = [None] * len(block.ids)
+            value = block.values[offset]
+            if value is None:
+                value = block.values[offset] = self._make(block, row)
+            found.append(value)
+        return found
 
     def page(
         self,
@@ -165,21 +167,26 @@ class Rows:
         # Most pages lie in one block, whose values have been made: these are read without their numbers.
         key = (high - 1 if falling else low) >> SHIFT
         block = self._blocks.get(key)
-        if block is not None and (values := block.values) is not None and high - low > limit:
+        if block is not None and (values := block.values) is not None and low < high:
             base, size = key << SHIFT, limit + 1
             codes = column.blocks[key]
-            found: list[VectorStoreFile | None] = []
+            found: list[VectorStoreFile | None] | None = None
+            more = True
             start = high - base - size if falling else low - base
-            if start >= 0 and start + size <= len(values):
-                stop = start + size
-                if codes.count(byte, start, stop) == size if byte else codes.find(0, start, stop) < 0:
-                    found = values[start + 1 : stop] if falling else values[start : stop - 1]
-                else:
-                    found = self._sparse(values, codes, byte, low - base, high - base, limit, falling)
-            if found and all(found):
+            stop = start + size
+            if (
+                start >= 0
+                and high - low > limit
+                and stop <= len(values)
+                and (codes.count(byte, start, stop) == size if byte else codes.find(0, start, stop) < 0)
+            ):
+                found = values[start + 1 : stop] if falling else values[start : stop - 1]
+            else:
+                found, more = self._sparse(values, codes, byte, low - base, high - base, limit, falling)
+            if found is not None and all(found):
                 if falling is not backward:
                     found.reverse()
-                return tuple(found), True  # type: ignore[arg-type]  # none of them is None
+                return tuple(found), more  # type: ignore[arg-type]  # none of them is None
         numbers, more = paging.page(column, byte, low, high, limit, falling, backward)
         return tuple(self.values(numbers)), more
 
@@ -192,22 +199,25 @@ class Rows:
         high: int,
         limit: int,
         falling: bool,
-    ) -> list[VectorStoreFile | None]:
-        """Return the values of a page within one block; none if they lie too far apart."""
-        for reach in (3 * limit, 12 * limit):
+    ) -> tuple[list[VectorStoreFile | None] | None, bool]:
+        """Return the values of a page whose files do not stand side by side, and whether there are more.
+
+        ``None`` stands for values that were not made, or lie too far apart or in several blocks.
+        """
+        for reach in (2 * limit + 4, 12 * limit):
             if falling:
-                start, stop = max(low, high - reach, 0), high
+                start, stop = max(low, high - reach, 0), min(high, len(values))
+                last = start == low
             else:
-                start, stop = low, min(low + reach, high, len(values))
+                start, stop = max(low, 0), min(low + reach, high, len(values))
+                last = stop == high
             window = codes[start:stop]
             found = list(compress(values[start:stop], window.translate(IS[byte]) if byte else window))
             if len(found) > limit:
-                return found[-limit:] if falling else found[:limit]
-        return []
-
-    def __iter__(self) -> Iterator[tuple[int, VectorStoreFile]]:
-        """Return the number and the value of each attachment that is not forgotten, and keep none of them."""
-        return ((row, self._make(block, row)) for row, block, _ in self._each_kept())
+                return found[-limit:] if falling else found[:limit], True
+            if last:
+                return found, False
+        return None, False
 
     def ids(self) -> Iterator[tuple[int, str, bool]]:
         """Return each attachment that is not forgotten: its number, its file, and whether that is here.  O(n)."""
@@ -395,8 +405,11 @@ class Rows:
         self, rows: Sequence[int], code: int, usage_bytes: Sequence[int], error: LastError | None
     ) -> None:
         """End attachments in progress whose files are here.  O(rows), and O(1) each in C if they are a run."""
-        if is_run(rows):
-            self._end_run(rows[0], rows[-1] + 1, code, usage_bytes, error)
+        first, stop = min(rows), max(rows) + 1
+        if stop - first == len(rows):  # a run of numbers, in whatever order
+            if usage_bytes.count(usage_bytes[0]) < len(rows):
+                usage_bytes = [size for _, size in sorted(zip(rows, usage_bytes, strict=True))]
+            self._end_run(first, stop, code, usage_bytes, error)
             return
         keys = {row >> SHIFT for row in rows}
         status, present = self.status, self.present

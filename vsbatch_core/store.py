@@ -244,7 +244,7 @@ class Store:
     ) -> tuple[int, ...]:
         """Return the attachments of files that ``tried`` can finish, together; raise ``FilesRefused``."""
         try:
-            rows = tuple([self.numbers[file_id] for file_id in file_ids])
+            rows = tuple(map(self.numbers.__getitem__, file_ids))
         except KeyError:
             rows = ()
         if len(set(rows)) == len(file_ids) and (attachments is None or rows == tuple(attachments)):
@@ -473,6 +473,9 @@ class Store:
 
     def _by_batch(self, rows: Sequence[int]) -> list[tuple[Batch, int]]:
         """Return the batches that list any of these attachments, each with how many it lists."""
+        batch = self.batch_of(min(rows))
+        if batch is not None and max(rows) < batch.stop:
+            return [(batch, len(rows))]
         found = Counter(map(bisect_right, repeat(self.firsts, len(rows)), rows))
         del found[0]  # those before the first batch
         following = [*self.firsts, self.rows.next]

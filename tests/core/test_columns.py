@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any, ClassVar
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from vsbatch_core import Engine, columns
-from vsbatch_core.columns import MASK, SHIFT, SIZE, ByteColumn, is_run, spans
+from vsbatch_core.columns import MASK, SHIFT, SIZE, ByteColumn, spans
 from vsbatch_core.errors import Inconsistent
 
 from ..helpers.brief import examples
@@ -357,19 +357,6 @@ def test_the_spans_of_an_interval_are_its_numbers_by_block(first: int, stop: int
     assert found == list(range(first, stop))
     assert all(0 <= start <= end <= SIZE for _, start, end in spans(first, stop))
     assert len({key for key, _, _ in spans(first, stop)}) == len(spans(first, stop))
-
-
-@given(st.lists(st.integers(0, 6), max_size=6))
-def test_a_run_is_two_or_more_consecutive_numbers_in_rising_order(chosen: list[int]) -> None:
-    rising = all(b == a + 1 for a, b in pairwise(chosen))
-    assert is_run(chosen) is is_run(tuple(chosen)) is (len(chosen) > 1 and rising)
-
-
-@given(numbers, st.integers(0, 5))
-def test_a_range_is_a_run_if_it_has_two_numbers(first: int, n: int) -> None:
-    assert is_run(range(first, first + n)) is (n > 1)
-    assert not is_run(range(first + n, first, -1))
-    assert not is_run(range(first, first + 2 * n, 2))
 
 
 # What check notices
