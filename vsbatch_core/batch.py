@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from vsbatch_core import transitions
 from vsbatch_core.errors import Inconsistent
 from vsbatch_core.model import FILE_STATUSES, FileCounts, Profile, VectorStoreFileBatch, new_counts
@@ -44,7 +46,9 @@ class Batch:
         """Note that the batch has changed."""
         self._value = None
 
-    def check(self) -> None:
-        """Raise ``Inconsistent`` if the value that is kept is not that of the counts."""
-        if self._value is not None and self._value.file_counts != self.file_counts():
-            raise Inconsistent(f"the kept value of file batch '{self.id}'", self._value, self.counts)
+    def check(self, vector_store_id: str, profile: Profile) -> None:
+        """Raise ``Inconsistent`` if the value that is kept is not what the batch is."""
+        fresh = copy(self)
+        fresh.forget_value()
+        if self._value not in (None, fresh.value(vector_store_id, profile)):
+            raise Inconsistent(f"the kept value of file batch '{self.id}'", self._value, fresh._value)

@@ -291,14 +291,14 @@ class InvalidId(RequestError):
 
 
 class UnknownCursor(RequestError):
-    """A cursor names nothing that was ever in the list (choice: refused, never page one)."""
+    """A cursor names nothing in the list, or what left it long ago (choice: refused, never page one)."""
 
     code = "invalid_cursor"
 
     def __init__(self, param: str, value: str, where: str) -> None:
         super().__init__(
-            f"Invalid '{param}': {shown(value)} was never in the list of {where}. "
-            "Expected the id of an item from an earlier page of the same list.",
+            f"Invalid '{param}': {shown(value)} is not in the list of {where}, or left it too long ago. "
+            "Expected the id of an item from an earlier page of the same list; start over without a cursor.",
             param=param,
         )
 

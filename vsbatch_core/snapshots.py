@@ -114,7 +114,7 @@ def profile_of(snapshot: Any) -> Profile:
         limits = _known("profile.limits", profile.pop("limits", {}), names_of(Limits))
         try:
             return Profile(**profile, limits=Limits(**limits))
-        except (TypeError, ValueError) as error:  # TypeError: a word that cannot be hashed
+        except ValueError as error:
             raise Contradiction("profile", str(error)) from error
 
 
@@ -351,12 +351,14 @@ class _Loader:
     def chunking(self) -> list[tuple[int, StaticFileChunkingStrategyObject]]:
         """Return the chunking strategies of the attachments that have not the default."""
         table: list[StaticFileChunkingStrategyObject] = []
+        seen = {AUTO}
         for i, sizes in enumerate(self.array("strategies")):
             where = f"{self.at('strategies')}[{i}]"
             size, overlap = _row(where, sizes, ("max_chunk_size_tokens", "chunk_overlap_tokens"))
             table.append(validation.kept_static(where, size, overlap, self.limits))
-            if table[i] in table[:i] or table[i] == AUTO:
+            if table[i] in seen:
                 raise Contradiction(where, f"{size} and {overlap} are in the table twice, or the default")
+            seen.add(table[i])
         found = []
         used = 0  # strategies are numbered in the order in which attachments first use them
         for where, row, (strategy,) in self.pairs("chunking_strategies", ("strategy",)):
@@ -442,8 +444,8 @@ class _Loader:
             if batch.cancel_asked:
                 cancelled[start:end] = b"\1" * (end - start)
         if not any(self.left) and not self.status.count(CODES["cancelled"]) and not departed:
-            if len(set(self.ids)) < len(self.ids):
-                i = next(i for i, id in enumerate(self.ids) if id in self.ids[:i])
+            i = validation.repeated(self.ids)
+            if i is not None:
                 raise self.refuse(
                     f"file_ids[{i}]", f"file {shown(self.ids[i])} was attached before, and has not left"
                 )

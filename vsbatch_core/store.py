@@ -789,7 +789,7 @@ class Store:
         for id, batch in self.batches.items():
             if batch.counts != fresh.batches[id].counts:
                 raise Inconsistent(f"file_counts of file batch '{id}'", batch.counts, fresh.batches[id].counts)
-            batch.check()
+            batch.check(self.id, self.profile)
 
 
 PLANS: dict[type[ev.Event], Callable[[Store, Any], Put]] = {

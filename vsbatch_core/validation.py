@@ -8,7 +8,7 @@ into their own: ``ReplayError``, ``WireError``, ``SnapshotError``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from math import isfinite
 from sys import float_info, maxsize
 from typing import Any, Literal, cast
@@ -167,11 +167,6 @@ def exactly(param: str, value: Any, expected: Any) -> None:
     """Refuse any value but this one, which must be of the same type too."""
     if type(value) is not type(expected) or value != expected:
         raise InvalidValue(param, value, (str(expected),))
-
-
-def status(param: str, value: Any) -> FileStatus:
-    """Return one of the four statuses (documented)."""
-    return cast("FileStatus", one_of(param, value, FILE_STATUSES))
 
 
 def error_code(value: Any, param: str = "code") -> ErrorCode:
@@ -392,13 +387,21 @@ def batch_files(
     return file_ids(file_ids_value, shared, chunking, least=1, most=limits.batch_files)
 
 
+def repeated(values: Sequence[Hashable]) -> int | None:
+    """Return the index of the first value that stands in the sequence before.  O(values)."""
+    if len(set(values)) == len(values):
+        return None
+    seen: set[Hashable] = set()
+    return next(i for i, value in enumerate(values) if value in seen or seen.add(value))  # type: ignore[func-returns-value]  # it adds
+
+
 def require_new_files(event: Any, limits: Limits, *, least: int, most: int) -> None:
     """Refuse the files of an event that attaches many, together, to a store.  O(files)."""
     ids = array("file_ids", event.file_ids, least, most)
     for i, file_id in enumerate(ids):
         string(f"file_ids[{i}]", file_id, least=1)
-    if len(set(ids)) < len(ids):
-        twice = next(i for i, file_id in enumerate(ids) if file_id in ids[:i])
+    twice = repeated(ids)
+    if twice is not None:
         raise Contradiction(f"file_ids[{twice}]", f"file {shown(ids[twice])} is in it twice")
     for name, require in (("chunking_strategies", require_chunking), ("attributes_each", require_attributes)):
         values = array(name, getattr(event, name), min(1, len(ids)), len(ids))

@@ -277,8 +277,8 @@ CASES = [
         errors.UnknownCursor,
         "invalid_cursor",
         "after",
-        "Invalid 'after': 'file-z' was never in the list of files of vector store 'vs_1'. "
-        "Expected the id of an item from an earlier page of the same list.",
+        "Invalid 'after': 'file-z' is not in the list of files of vector store 'vs_1', or left it too long ago. "
+        "Expected the id of an item from an earlier page of the same list; start over without a cursor.",
         ("'file-z'", "'vs_1'"),
         lambda e: e.vector_stores.files.list("vs_1", after="file-z"),
     ),
