@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -94,7 +95,10 @@ LONGEST_ROUNDS = 3
 
 @frozen
 class Longest(Work):
-    """The longest single call beside the median one, with the garbage collector on, in processes of their own."""
+    """The longest single call, and the longest wait of one for the garbage collector, beside the median call.
+
+    The collector is on, and each run has a process of its own.
+    """
 
     def ready(self, fixtures: Fixtures, n: int, pace: Pace, slow: object) -> Iterator[Ready]:  # noqa: ARG002 - see Work
         """See ``Work``; each is measured at once."""
@@ -103,23 +107,40 @@ class Longest(Work):
             json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603 - ours
             for _ in range(LONGEST_ROUNDS)
         ]
-        for place, contender in enumerate((Ours.key, "longest")):
+        for place, contender in enumerate((Ours.key, "longest", "collector")):
             cpu, wall = (Figures(tuple(run[clock][place] for run in runs)) for clock in ("cpu", "wall"))
             yield Result(self.name, contender, n, cpu=cpu, wall=wall)
 
 
 def longest(n: int) -> dict[str, list[float]]:
-    """Create batches until there are ``n`` files; return the seconds of the median and the longest, by clock."""
+    """Create batches until there are ``n`` files; return seconds by clock.
+
+    They are those of the median call, of the longest, and of the longest that a call waited for the collector.
+    """
     ours = Ours()
     spent: dict[str, list[float]] = {"cpu": [], "wall": []}
+    waited: dict[str, list[float]] = {"cpu": [0.0], "wall": [0.0]}
     clocks: dict[str, Callable[[], float]] = {"cpu": process_time, "wall": perf_counter}
+    started: dict[str, float] = {}
+
+    def collecting(phase: str, _info: object) -> None:
+        for name, clock in clocks.items():
+            if phase == "start":
+                started[name] = clock()
+            else:
+                waited[name][-1] += clock() - started[name]
+
+    gc.callbacks.append(collecting)
     for number in range(max(n, 100 * BATCH) // BATCH):
         ids = file_ids(BATCH, f"file-{number:x}-")
+        for times in waited.values():
+            times.append(0.0)
         began = {name: clock() for name, clock in clocks.items()}
         ours.attach(number, ids, START + number)
         for name, clock in clocks.items():
             spent[name].append(clock() - began[name])
-    return {name: [median(times), max(times)] for name, times in spent.items()}
+    gc.callbacks.remove(collecting)
+    return {name: [median(times), max(times), max(waited[name])] for name, times in spent.items()}
 
 
 WORKS: list[Work] = [

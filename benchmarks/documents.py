@@ -32,7 +32,7 @@ DRAWN = (
 ROWS = MAIN
 """The works of the table."""
 
-OURS_BESIDE = ("undeleted", "longest", "json-loads", "resident")
+OURS_BESIDE = ("undeleted", "longest", "collector", "json-loads", "resident")
 """What ours is compared with in works that are no rows of the table."""
 
 BESIDE = {

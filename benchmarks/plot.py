@@ -51,6 +51,7 @@ STYLES = {
     "json-dumps": Style("#E69F00", "h"),
     "undeleted": Style("#E69F00", "<", "--"),
     "longest": Style("#E69F00", ">", "--"),
+    "collector": Style("#E69F00", "<", "--"),
     "json-loads": Style("#E69F00", "H", "--"),
     "resident": Style("#E69F00", "8", "--"),
     "simpy-file": Style("#E69F00", "p"),
