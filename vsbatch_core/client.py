@@ -1,4 +1,4 @@
-"""The client face: the names and keyword arguments of the official SDK, over one registry of stores.
+"""The API for clients: the names and keyword arguments of the official SDK, over one registry of stores.
 
 Ids of stores and batches that begin with another prefix are refused with 400 (recorded), unknown ones with 404.
 Arguments are checked before it is looked whether what they name exists (choice).  ``None`` is an argument that
@@ -55,7 +55,7 @@ class FileBatches:
         attributes: AttributesArg | None = None,
         chunking_strategy: ObjectArg | None = None,
     ) -> VectorStoreFileBatch:
-        """Attach 1 to 2,000 files as one batch; answer it, ``in_progress`` (documented).  O(files · log n).
+        """Attach 1 to 2,000 files as one batch; return it, ``in_progress`` (documented).  O(files · log n).
 
         Give ``file_ids``, to which ``attributes`` and ``chunking_strategy`` apply, or ``files``, objects
         ``{file_id, attributes?, chunking_strategy?}``.  A file that is attached already is attached anew: the
@@ -158,7 +158,7 @@ class Files:
         attributes: AttributesArg | None = None,
         chunking_strategy: ObjectArg | None = None,
     ) -> VectorStoreFile:
-        """Attach one file, outside any batch; answer it, ``in_progress`` (documented).  O(log n).
+        """Attach one file, outside any batch; return it, ``in_progress`` (documented).  O(log n).
 
         A file that is attached already is attached anew (choice).
         """
@@ -166,7 +166,7 @@ class Files:
         if file_id is None:
             raise MissingParameter("file_id")
         new = (
-            (validation.string("file_id", file_id, least=1),),
+            (validation.string("file_id", file_id, minimum=1),),
             (validation.chunking_strategy(chunking_strategy, limits),),
             (validation.attributes(attributes, limits),),
         )
@@ -182,7 +182,7 @@ class Files:
         try:
             return store.file(file_id)
         except (FileNotFound, TypeError):  # TypeError: an argument that cannot be hashed
-            validation.string("file_id", file_id, least=1)
+            validation.string("file_id", file_id, minimum=1)
             raise
 
     def update(self, file_id: str, *, vector_store_id: str, attributes: AttributesArg | None) -> VectorStoreFile:
@@ -218,11 +218,7 @@ class Files:
             below = None if before is None else store.numbers[before]
         except (KeyError, TypeError):  # TypeError: an argument that cannot be hashed
             validation.page(limit, order, filter, before, after, self._limits)
-            store = self._registry.store(vector_store_id)
-            for param, cursor in (("after", after), ("before", before)):
-                if cursor is not None:
-                    store.place(param, cursor)
-            raise
+            raise self._registry.store(vector_store_id).unknown_cursor(after, before) from None
         rows = store.rows
         data, more = rows.page(rows.present, byte, 0, rows.next, order, limit, above, below)
         return new_page(data, more, request)
@@ -280,7 +276,7 @@ class VectorStores:
         chunking = validation.chunking_strategy(chunking_strategy, limits)
         new: validation.NewFiles = ((), (), ())
         if file_ids is not None:
-            new = validation.file_ids(file_ids, NO_ATTRIBUTES, chunking, least=0, most=limits.store_files)
+            new = validation.file_ids(file_ids, NO_ATTRIBUTES, chunking, minimum=0, maximum=limits.store_files)
         checked = (
             "" if name is None else validation.string("name", name),
             None if description is None else validation.string("description", description),

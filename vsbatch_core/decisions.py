@@ -34,7 +34,7 @@ def attachment(store: Store, file_id: str) -> int:
     try:
         return store.require_file(file_id)
     except (FileNotFound, TypeError):  # TypeError: an argument that cannot be hashed
-        validation.string("file_id", file_id, least=1)
+        validation.string("file_id", file_id, minimum=1)
         raise
 
 
@@ -105,7 +105,7 @@ def lease_file(store: Store, now: float, file_id: str) -> ev.FileLeased:
     try:
         row = store.require_leasable(file_id)
     except (NotAttached, TypeError):  # TypeError: an argument that cannot be hashed
-        validation.string("file_id", file_id, least=1)
+        validation.string("file_id", file_id, minimum=1)
         raise
     return ev.FileLeased(now, store.id, file_id, version=store.version + 1, attachment=row)
 
@@ -146,5 +146,5 @@ def _in_progress(store: Store, file_id: str, number: int | None, tried: str) -> 
             store.require_attachment(file_id, number, tried)
         return store.require_in_progress(file_id, tried)
     except (NotAttached, TypeError):  # TypeError: an argument that cannot be hashed
-        validation.string("file_id", file_id, least=1)
+        validation.string("file_id", file_id, minimum=1)
         raise

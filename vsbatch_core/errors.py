@@ -2,9 +2,9 @@
 
 One root class, two branches, after whose fault it is:
 
-* ``RequestError``: the caller of the client face asked for something that the API refuses.  ``to_wire``
-  gives the body that the HTTP API answers with, and ``status`` the HTTP status.
-* ``HostError``: the program that embeds the engine misused the host face, or the engine found itself
+* ``RequestError``: the caller of the API asked for something that the API refuses.  ``to_wire``
+  gives the body that the HTTP API responds with, and ``status`` the HTTP status.
+* ``HostError``: the program that embeds the engine misused the API for hosts, or the engine found itself
   inconsistent.
 
 Raising an error never changes the engine: a refused call leaves it equal to what it was before.
@@ -95,7 +95,7 @@ def _remade(cls: type[VsbatchError], args: tuple[object, ...], state: dict[str, 
 
 
 class RequestError(VsbatchError):
-    """The caller of the client face asked for something that the API refuses."""
+    """The caller of the API asked for something that the API refuses."""
 
     status = 400
     type = "invalid_request_error"
@@ -167,7 +167,7 @@ class InvalidNumber(RequestError):
 
 
 class Contradiction(RequestError):
-    """Two values, each of which may be, can not both be."""
+    """Two values, each of which may be, cannot both be."""
 
     code = "invalid_value"
 
@@ -180,10 +180,10 @@ class IntegerTooSmall(RequestError):
 
     code = "integer_below_min_value"
 
-    def __init__(self, param: str, value: int, least: int) -> None:
+    def __init__(self, param: str, value: int, minimum: int) -> None:
         super().__init__(
             f"Invalid '{param}': integer below minimum value. "
-            f"Expected a value >= {least}, but got {shown(value)} instead.",
+            f"Expected a value >= {minimum}, but got {shown(value)} instead.",
             param=param,
         )
 
@@ -193,10 +193,10 @@ class IntegerTooLarge(RequestError):
 
     code = "integer_above_max_value"
 
-    def __init__(self, param: str, value: int, most: int) -> None:
+    def __init__(self, param: str, value: int, maximum: int) -> None:
         super().__init__(
             f"Invalid '{param}': integer above maximum value. "
-            f"Expected a value <= {most}, but got {shown(value)} instead.",
+            f"Expected a value <= {maximum}, but got {shown(value)} instead.",
             param=param,
         )
 
@@ -206,10 +206,10 @@ class ArrayTooShort(RequestError):
 
     code = "empty_array"
 
-    def __init__(self, param: str, least: int) -> None:
+    def __init__(self, param: str, minimum: int) -> None:
         super().__init__(
             f"Invalid '{param}': empty array. "
-            f"Expected an array with minimum length {least}, but got an empty array instead.",
+            f"Expected an array with minimum length {minimum}, but got an empty array instead.",
             param=param,
         )
 
@@ -219,10 +219,10 @@ class ArrayTooLong(RequestError):
 
     code = "array_above_max_length"
 
-    def __init__(self, param: str, length: int, most: int) -> None:
+    def __init__(self, param: str, length: int, maximum: int) -> None:
         super().__init__(
             f"Invalid '{param}': array too long. "
-            f"Expected an array with maximum length {most}, but got an array with length {length} instead.",
+            f"Expected an array with maximum length {maximum}, but got an array with length {length} instead.",
             param=param,
         )
 
@@ -245,10 +245,10 @@ class StringTooLong(RequestError):
 
     code = "string_above_max_length"
 
-    def __init__(self, param: str, length: int, most: int) -> None:
+    def __init__(self, param: str, length: int, maximum: int) -> None:
         super().__init__(
             f"Invalid '{param}': string too long. "
-            f"Expected a string with maximum length {most}, but got a string with length {length} instead.",
+            f"Expected a string with maximum length {maximum}, but got a string with length {length} instead.",
             param=param,
         )
 
@@ -258,10 +258,10 @@ class TooManyProperties(RequestError):
 
     code = "object_above_max_properties"
 
-    def __init__(self, param: str, count: int, most: int) -> None:
+    def __init__(self, param: str, count: int, maximum: int) -> None:
         super().__init__(
             f"Invalid '{param}': too many properties. "
-            f"Expected an object with at most {most} properties, but got {count} instead.",
+            f"Expected an object with at most {maximum} properties, but got {count} instead.",
             param=param,
         )
 
@@ -271,10 +271,10 @@ class PropertyNameTooLong(RequestError):
 
     code = "property_name_above_max_length"
 
-    def __init__(self, param: str, name: str, most: int) -> None:
+    def __init__(self, param: str, name: str, maximum: int) -> None:
         super().__init__(
             f"Invalid property name in '{param}': {shown(name)} is too long. "
-            f"Expected a property name with maximum length {most}, but got one with length {len(name)}.",
+            f"Expected a property name with maximum length {maximum}, but got one with length {len(name)}.",
             param=param,
         )
 
@@ -350,7 +350,7 @@ class FileNotFound(NotFound):
 
 
 class FileBatchNotFound(NotFound):
-    """No batch has this id in this vector store; the same answer for another store's batch (choice)."""
+    """No batch has this id in this vector store; the same error for another store's batch (choice)."""
 
     def __init__(self, batch_id: str, vector_store_id: str) -> None:
         super().__init__(f"No file batch found with id {shown(batch_id)} in vector store '{vector_store_id}'.")
@@ -364,7 +364,7 @@ class UnknownFile(NotFound):
 
 
 class HostError(VsbatchError):
-    """The embedding program misused the host face, or the engine found itself inconsistent."""
+    """The embedding program misused the API for hosts, or the engine found itself inconsistent."""
 
 
 class AlreadyFinished(HostError):
@@ -546,6 +546,6 @@ class SubscriberError(HostError):
 
     def __init__(self, failed: int) -> None:
         super().__init__(
-            f"{failed} call(s) of subscribers raised; see the cause. The change that they were told of stands: "
+            f"{failed} call(s) of subscribers raised; see the cause. The change of their event stands: "
             "do not repeat the request, mend the subscriber."
         )

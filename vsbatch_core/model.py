@@ -137,7 +137,7 @@ class StaticFileChunkingStrategy:
 
 @frozen(slots=True, weakref_slot=False)
 class StaticFileChunkingStrategyObject:
-    """The chunking strategy as a file answers it: ``auto`` answers as static 800/400 (documented)."""
+    """The chunking strategy as a file returns it: ``auto`` is returned as static 800/400 (documented)."""
 
     type: ClassVar[Literal["static"]] = "static"
     static: StaticFileChunkingStrategy = StaticFileChunkingStrategy()
@@ -242,7 +242,7 @@ class VectorStore:
 
 @frozen(slots=True, weakref_slot=False)
 class VectorStoreDeleted:
-    """The answer to the deletion of a store."""
+    """The response to the deletion of a store."""
 
     object: ClassVar[Literal["vector_store.deleted"]] = "vector_store.deleted"
     deleted: ClassVar[Literal[True]] = True
@@ -251,7 +251,7 @@ class VectorStoreDeleted:
 
 @frozen(slots=True, weakref_slot=False)
 class VectorStoreFileDeleted:
-    """The answer to the deletion of a file from a store; the file itself stays where it was uploaded."""
+    """The response to the deletion of a file from a store; the file itself stays where it was uploaded."""
 
     object: ClassVar[Literal["vector_store.file.deleted"]] = "vector_store.file.deleted"
     deleted: ClassVar[Literal[True]] = True
@@ -352,8 +352,8 @@ class Limits:
     key_characters: int = field(default=64, validator=_whole)
     value_characters: int = field(default=512, validator=_whole)
     expiry_days: int = field(default=365, validator=_whole)
-    chunk_tokens_least: int = field(default=100, validator=_whole)
-    chunk_tokens_most: int = field(default=4096, validator=_whole)
+    chunk_tokens_minimum: int = field(default=100, validator=_whole)
+    chunk_tokens_maximum: int = field(default=4096, validator=_whole)
     departed: int = field(default=10_000, validator=_whole)
     """How many ids in a list stay valid cursors after what they name has left it (choice)."""
 
@@ -365,7 +365,7 @@ class Profile:
     * ``batch_object``: the ``object`` of a batch; the OpenAPI enum's word, which typed clients check, or the
       word of the prose and of every recording.
     * ``all_failed``: the status of a batch whose files all failed (recorded: ``failed``).
-    * ``cancel_finished``: a cancel of a finished batch changes nothing and answers 200 (recorded), or is
+    * ``cancel_finished``: a cancel of a finished batch changes nothing and returns 200 (recorded), or is
       refused with 400.
     * ``cancel``: a cancel ends all files of the batch that are in progress at once (documented: "as soon as
       possible"), or those alone that nobody has leased; a leased file finishes, and the batch stays

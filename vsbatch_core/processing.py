@@ -83,10 +83,10 @@ class Processing:
         """
         registry = self._registry
         if usage_bytes is not None:
-            if type(usage_bytes) is not int or not 0 <= usage_bytes <= validation.MOST_BYTES:
-                validation.integer("usage_bytes", usage_bytes, 0, validation.MOST_BYTES)
+            if type(usage_bytes) is not int or not 0 <= usage_bytes <= validation.MAX_BYTES:
+                validation.integer("usage_bytes", usage_bytes, 0, validation.MAX_BYTES)
         elif registry.file_size is not None:
-            usage_bytes = registry.size(validation.string("file_id", file_id, least=1))
+            usage_bytes = registry.size(validation.string("file_id", file_id, minimum=1))
         decide = decisions.complete_file
         return self._execute("complete", vector_store_id, file_id, decide, file_id, attachment, usage_bytes or 0)
 
@@ -113,7 +113,7 @@ class Processing:
         try:
             return self._registry.execute(vector_store_id, decide, _value, *arguments)
         except VectorStoreNotFound:
-            validation.string("file_id", file_id, least=1)
+            validation.string("file_id", file_id, minimum=1)
             raise NotAttached(file_id, vector_store_id, "not there: there is no such store", tried) from None
 
     def complete_many(
@@ -132,9 +132,9 @@ class Processing:
         """
         ids = _file_ids(file_ids)
         if isinstance(usage_bytes, (list, tuple)):
-            sizes = _one_each("usage_bytes", usage_bytes, len(ids), validation.MOST_BYTES)
+            sizes = _one_each("usage_bytes", usage_bytes, len(ids), validation.MAX_BYTES)
         else:
-            sizes = (validation.integer("usage_bytes", usage_bytes, 0, validation.MOST_BYTES),) * len(ids)
+            sizes = (validation.integer("usage_bytes", usage_bytes, 0, validation.MAX_BYTES),) * len(ids)
         numbers = None if attachments is None else _one_each("attachments", attachments, len(ids), None)
         self._registry.execute(vector_store_id, decisions.complete_files, _nothing, ids, numbers, sizes)
 
@@ -154,12 +154,14 @@ class Processing:
         self._registry.execute(vector_store_id, decisions.fail_files, _nothing, ids, numbers, error)
 
 
-def _one_each(param: str, value: Sequence[int], n: int, most: int | None) -> tuple[int, ...]:
-    """Return ``n`` integers of 0 to ``most``."""
+def _one_each(param: str, value: Sequence[int], n: int, maximum: int | None) -> tuple[int, ...]:
+    """Return ``n`` integers of 0 to ``maximum``."""
     items = validation.array(param, value, 0, n)
     if len(items) < n:
         raise ArrayTooShort(param, n)
-    if set(map(type, items)) - {int} or (items and (min(items) < 0 or (most is not None and max(items) > most))):
+    if set(map(type, items)) - {int} or (
+        items and (min(items) < 0 or (maximum is not None and max(items) > maximum))
+    ):
         for i, item in enumerate(items):
-            validation.integer(f"{param}[{i}]", item, 0, most)
+            validation.integer(f"{param}[{i}]", item, 0, maximum)
     return tuple(items)

@@ -235,13 +235,17 @@ class Registry:
         undelivered, calls = self._undelivered, self._calls
         try:
             self._delivering = True
-            while undelivered or self._unfinished is not None:
+            while True:
+                self._finish()
+                if not undelivered:
+                    break
+                first = undelivered[0]
                 try:
-                    self._finish()
-                    if undelivered:
-                        next(calls)
+                    next(calls)
                 except BaseException as error:  # noqa: BLE001 - raised when all the others have been called
                     raised.append(error)
+                    if undelivered and undelivered[0] is first:
+                        break  # near the recursion limit it was not even taken: a later call has room for it
         finally:
             self._delivering = False
         if not raised:
@@ -341,7 +345,7 @@ class Registry:
         if self.file_size is None:
             return None
         size: Any = self.file_size(file_id)
-        if size is not None and (type(size) is not int or not 0 <= size <= validation.MOST_BYTES):
+        if size is not None and (type(size) is not int or not 0 <= size <= validation.MAX_BYTES):
             raise InvalidSize(file_id, size)
         return size
 
@@ -388,7 +392,7 @@ class Registry:
                     raise IdTaken(event.vector_store_id, "vs_")
                 validation.require_description(event.description)
                 require_settings(event, limits)
-                validation.require_new_files(event, limits, least=0, most=limits.store_files)
+                validation.require_new_files(event, limits, minimum=0, maximum=limits.store_files)
                 require_version("version", event.version, 0)
                 require_version("stores_version", event.stores_version, self.version)
                 latest = self.at
@@ -451,5 +455,4 @@ def _after_fork() -> None:
             registry.lock = RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+getattr(os, "register_at_fork", dict)(after_in_child=_after_fork)  # not on every platform

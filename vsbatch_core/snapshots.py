@@ -124,7 +124,7 @@ def load(registry: Registry, snapshot: dict[str, Any]) -> None:
     with _reading():
         at = validation.time("at", snapshot["at"])
         version = validation.integer("version", snapshot["version"], 0)
-        latest = -validation.MOST_SECONDS
+        latest = -validation.MAX_SECONDS
         stores: dict[str, Store | None] = {}
         for i, data in enumerate(_array("vector_stores", snapshot["vector_stores"])):
             place = f"vector_stores[{i}]"
@@ -236,16 +236,16 @@ class _Loader:
         )
         return store
 
-    def intervals(self, name: str, least: int, most: int) -> Intervals:
+    def intervals(self, name: str, minimum: int, maximum: int) -> Intervals:
         """Return disjoint intervals in rising order that do not touch each other."""
         found = []
         for i, interval in enumerate(self.array(name)):
             where = f"{self.at(name)}[{i}]"
             first, stop = _row(where, interval, ("first", "stop"))
-            validation.integer(f"{where}.first", first, least, most - 1)
-            validation.integer(f"{where}.stop", stop, first + 1, most)
+            validation.integer(f"{where}.first", first, minimum, maximum - 1)
+            validation.integer(f"{where}.stop", stop, first + 1, maximum)
             found.append((first, stop))
-            least = stop + 1  # intervals that touch are one
+            minimum = stop + 1  # intervals that touch are one
         return found
 
     def pairs(self, name: str, names: tuple[str, ...]) -> Iterator[tuple[str, int, list[Any]]]:
@@ -283,9 +283,9 @@ class _Loader:
             validation.one_of(f"{self.at('statuses')}[{i}]", letters[i], tuple(LETTERS))
         self.status = letters.encode().translate(_FROM_LETTERS)
         usage = self.full("usage_bytes")
-        if set(map(type, usage)) - {int} or (usage and (min(usage) < 0 or max(usage) > validation.MOST_BYTES)):
+        if set(map(type, usage)) - {int} or (usage and (min(usage) < 0 or max(usage) > validation.MAX_BYTES)):
             for i, size in enumerate(usage):
-                validation.integer(f"{self.at('usage_bytes')}[{i}]", size, 0, validation.MOST_BYTES)
+                validation.integer(f"{self.at('usage_bytes')}[{i}]", size, 0, validation.MAX_BYTES)
         completed = CODES["completed"]
         if self.status.count(completed) < n and any(
             size and status != completed for size, status in zip(usage, self.status, strict=True)
@@ -382,12 +382,12 @@ class _Loader:
     def leased(self) -> list[int]:
         """Return the attachments that are leased."""
         leased = self.array("leased")
-        least = 0
+        minimum = 0
         for i, row in enumerate(leased):
-            validation.integer(f"{self.at('leased')}[{i}]", row, least, self.next - 1)
+            validation.integer(f"{self.at('leased')}[{i}]", row, minimum, self.next - 1)
             if row not in self.where or self.status[self.where[row]] != IN_PROGRESS:
                 raise self.refuse(f"leased[{i}]", f"attachment {row} is leased and not in progress")
-            least = row + 1
+            minimum = row + 1
         return leased
 
     def departed(self) -> list[int]:
@@ -408,14 +408,14 @@ class _Loader:
     def batches(self, leased: set[int]) -> list[Batch]:
         """Return the batches."""
         batches: dict[str, Batch] = {}
-        least = 0
+        minimum = 0
         for i, row in enumerate(self.array("file_batches")):
             where = f"{self.at('file_batches')}[{i}]"
             id, created_at, first, stop, cancel_asked = _row(where, row, _BATCH)
             validation.own_id(f"{where}.id", id, "vsfb_")
             if id in batches:
                 raise Contradiction(f"{where}.id", f"file batch {shown(id)} is there already")
-            validation.integer(f"{where}.first", first, least, self.next - 1)
+            validation.integer(f"{where}.first", first, minimum, self.next - 1)
             validation.integer(f"{where}.stop", stop, first + 1, min(self.next, first + self.limits.batch_files))
             validation.whole_seconds(f"{where}.created_at", created_at)
             start, end = self.span(where, first, stop)
@@ -432,7 +432,7 @@ class _Loader:
                             f"{where}.cancel_asked", f"attachment {number} is in progress and not leased"
                         )
             batches[id] = batch
-            least = stop
+            minimum = stop
         return list(batches.values())
 
     def require_reachable(self, departed: set[int], batches: Sequence[Batch]) -> None:

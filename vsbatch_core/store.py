@@ -219,7 +219,7 @@ class Store:
         self, event: ev.FileCompleted | ev.FileFailed | ev.FileUpdated | ev.FileDeleted | ev.FileLeased
     ) -> None:
         """Refuse an event that does not name a file which is attached now, with its number."""
-        row = self.require_file(validation.string("file_id", event.file_id, least=1))
+        row = self.require_file(validation.string("file_id", event.file_id, minimum=1))
         validation.exactly("attachment", event.attachment, row)
 
     def _require_many(self, event: ev.FilesCompleted | ev.FilesFailed, tried: transitions.Trigger) -> None:
@@ -227,7 +227,7 @@ class Store:
         numbers = validation.array("attachments", event.attachments, 1, self.rows.next)
         file_ids = validation.array("file_ids", event.file_ids, len(numbers), len(numbers))
         for i, (file_id, number) in enumerate(zip(file_ids, numbers, strict=True)):
-            validation.string(f"file_ids[{i}]", file_id, least=1)
+            validation.string(f"file_ids[{i}]", file_id, minimum=1)
             validation.exactly(f"attachments[{i}]", number, self.require_in_progress(file_id, tried))
         if len(set(file_ids)) < len(file_ids):
             raise Contradiction("file_ids", "a file is in it twice")
@@ -305,7 +305,7 @@ class Store:
             case ev.FileCompleted():
                 self._require_present(event)
                 self.require_in_progress(event.file_id, "complete")
-                validation.integer("usage_bytes", event.usage_bytes, 0, validation.MOST_BYTES)
+                validation.integer("usage_bytes", event.usage_bytes, 0, validation.MAX_BYTES)
             case ev.FileFailed():
                 self._require_present(event)
                 self.require_in_progress(event.file_id, "fail")
@@ -316,7 +316,7 @@ class Store:
                 if len(sizes) < len(event.file_ids):
                     raise Contradiction("usage_bytes_each", f"{len(sizes)} sizes for {len(event.file_ids)} files")
                 for i, size in enumerate(sizes):
-                    validation.integer(f"usage_bytes_each[{i}]", size, 0, validation.MOST_BYTES)
+                    validation.integer(f"usage_bytes_each[{i}]", size, 0, validation.MAX_BYTES)
             case ev.FilesFailed():
                 self._require_many(event, "fail")
                 validation.require_last_error(event.last_error)
@@ -338,12 +338,12 @@ class Store:
                 if event.batch_id in self.batches:
                     raise IdTaken(event.batch_id, "vsfb_")
                 self.require_open(event.at)
-                validation.require_new_files(event, limits, least=1, most=limits.batch_files)
+                validation.require_new_files(event, limits, minimum=1, maximum=limits.batch_files)
                 validation.exactly("first_attachment", event.first_attachment, self.rows.next)
             case ev.FileAttached():
                 self.require_open(event.at)
                 validation.exactly("attachment", event.attachment, self.rows.next)
-                validation.string("file_id", event.file_id, least=1)
+                validation.string("file_id", event.file_id, minimum=1)
                 validation.require_chunking("chunking_strategy", event.chunking_strategy, limits)
                 validation.require_attributes("attributes", event.attributes, limits)
 
@@ -352,12 +352,10 @@ class Store:
         i = bisect_right(self.firsts, row) - 1
         return self.ordered[i] if i >= 0 and row < self.ordered[i].stop else None
 
-    def place(self, param: str, file_id: str) -> int:
-        """Return the place of a cursor in the list of the store's files; raise ``UnknownCursor``."""
-        row = self.numbers.get(file_id)
-        if row is None:
-            raise UnknownCursor(param, file_id, f"files of vector store '{self.id}'")
-        return row
+    def unknown_cursor(self, after: str | None, before: str | None) -> UnknownCursor:
+        """Return the error for two cursors of which one is no place in the list of the store's files."""
+        param, cursor = ("before", before) if after is None or after in self.numbers else ("after", after)
+        return UnknownCursor(param, str(cursor), f"files of vector store '{self.id}'")
 
     def batch_place(self, batch: Batch, param: str, file_id: str) -> int:
         """Return the place of a cursor in a batch's list, however often the file was attached since."""

@@ -55,14 +55,14 @@ from vsbatch_core.model import (
     StaticFileChunkingStrategyObject,
 )
 
-MOST_BYTES = 2**63 - 1
+MAX_BYTES = 2**63 - 1
 """The largest size that is taken: what fits in 64 bits, as every other reader of the JSON keeps it (choice)."""
 
-MOST_SECONDS = int(float_info.max)
+MAX_SECONDS = int(float_info.max)
 """The bound of every time: the largest number of seconds that a double holds."""
 
 UNLIMITED = Limits(
-    **{limit.name: 1 if limit.name == "chunk_tokens_least" else maxsize for limit in fields(Limits)}
+    **{limit.name: 1 if limit.name == "chunk_tokens_minimum" else maxsize for limit in fields(Limits)}
 )
 """The limits of a value whose profile is not known: what remains is its form."""
 
@@ -73,35 +73,35 @@ The latter two hold one value for all files or one for each, as in an event.
 """
 
 
-def string(param: str, value: Any, *, least: Literal[0, 1] = 0) -> str:
-    """A string, of at least one character if ``least`` is 1."""
+def string(param: str, value: Any, *, minimum: Literal[0, 1] = 0) -> str:
+    """A string, of at least one character if ``minimum`` is 1."""
     if not isinstance(value, str):
         raise InvalidType(param, "a string", value)
-    if least and not value:
+    if minimum and not value:
         raise StringTooShort(param)
     return value
 
 
 def own_id(param: str, value: Any, prefix: str) -> str:
     """An id that the engine made: its prefix tells of what kind (recorded)."""
-    if not string(param, value, least=1).startswith(prefix):
+    if not string(param, value, minimum=1).startswith(prefix):
         raise InvalidId(param, value, prefix)
     return cast("str", value)
 
 
 def cursor(param: str, value: Any) -> str | None:
     """An id, or ``None``."""
-    return None if value is None else string(param, value, least=1)
+    return None if value is None else string(param, value, minimum=1)
 
 
-def integer(param: str, value: Any, least: int, most: int | None = None) -> int:
-    """An integer in ``least <= value <= most``; a boolean is none."""
+def integer(param: str, value: Any, minimum: int, maximum: int | None = None) -> int:
+    """An integer in ``minimum <= value <= maximum``; a boolean is none."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidType(param, "an integer", value)
-    if value < least:
-        raise IntegerTooSmall(param, value, least)
-    if most is not None and value > most:
-        raise IntegerTooLarge(param, value, most)
+    if value < minimum:
+        raise IntegerTooSmall(param, value, minimum)
+    if maximum is not None and value > maximum:
+        raise IntegerTooLarge(param, value, maximum)
     return value
 
 
@@ -151,14 +151,14 @@ def boolean(param: str, value: Any) -> bool:
 
 def time(param: str, value: Any) -> float:
     """Return a time, in seconds since the Unix epoch; raise ``InvalidTime``."""
-    if type(value) not in (float, int) or not -MOST_SECONDS <= value <= MOST_SECONDS or float(value) != value:
+    if type(value) not in (float, int) or not -MAX_SECONDS <= value <= MAX_SECONDS or float(value) != value:
         raise InvalidTime(param, value)
     return cast("float", value)
 
 
 def whole_seconds(param: str, value: Any) -> int:
     """Return a time as the API gives it, in whole seconds since the Unix epoch."""
-    if type(value) is not int or not -MOST_SECONDS <= value <= MOST_SECONDS or float(value) != value:
+    if type(value) is not int or not -MAX_SECONDS <= value <= MAX_SECONDS or float(value) != value:
         raise InvalidTime(param, value, "an integer")
     return value
 
@@ -285,8 +285,8 @@ def static(
     param: str, max_chunk_size_tokens: Any, chunk_overlap_tokens: Any, limits: Limits
 ) -> StaticFileChunkingStrategyObject:
     """Return a static chunking strategy: its overlap is at most half a chunk (documented)."""
-    least, most = limits.chunk_tokens_least, limits.chunk_tokens_most
-    tokens = integer(f"{param}.max_chunk_size_tokens", max_chunk_size_tokens, least, most)
+    minimum, maximum = limits.chunk_tokens_minimum, limits.chunk_tokens_maximum
+    tokens = integer(f"{param}.max_chunk_size_tokens", max_chunk_size_tokens, minimum, maximum)
     overlap = integer(f"{param}.chunk_overlap_tokens", chunk_overlap_tokens, 0, tokens // 2)
     strategy = StaticFileChunkingStrategyObject(
         StaticFileChunkingStrategy(max_chunk_size_tokens=tokens, chunk_overlap_tokens=overlap)
@@ -316,14 +316,14 @@ def expires_after(value: Any, limits: Limits, param: str = "expires_after") -> E
     return ExpiresAfter(days=days)
 
 
-def array(param: str, value: Any, least: int, most: int) -> list[Any]:
-    """A list or tuple of ``least`` to ``most`` items."""
+def array(param: str, value: Any, minimum: int, maximum: int) -> list[Any]:
+    """A list or tuple of ``minimum`` to ``maximum`` items."""
     if not isinstance(value, (list, tuple)):
         raise InvalidType(param, "an array", value)
-    if len(value) < least:
-        raise ArrayTooShort(param, least)
-    if len(value) > most:
-        raise ArrayTooLong(param, len(value), most)
+    if len(value) < minimum:
+        raise ArrayTooShort(param, minimum)
+    if len(value) > maximum:
+        raise ArrayTooLong(param, len(value), maximum)
     return list(value)
 
 
@@ -332,11 +332,11 @@ def file_ids(
     shared: Attributes,
     chunking: StaticFileChunkingStrategyObject,
     *,
-    least: int,
-    most: int,
+    minimum: int,
+    maximum: int,
 ) -> NewFiles:
     """Return files by id, all with the same attributes and chunking; of duplicates the first wins (choice)."""
-    ids = string_ids("file_ids", array("file_ids", value, least, most))
+    ids = string_ids("file_ids", array("file_ids", value, minimum, maximum))
     unique = tuple(dict.fromkeys(ids))
     return (unique, (chunking,), (shared,)) if unique else ((), (), ())
 
@@ -346,7 +346,7 @@ def string_ids(param: str, ids: list[Any]) -> list[str]:
     # The common case first: a batch has up to 2,000 of them.
     if set(map(type, ids)) - {str} or not all(ids):
         for i, file_id in enumerate(ids):
-            string(f"{param}[{i}]", file_id, least=1)
+            string(f"{param}[{i}]", file_id, minimum=1)
     return ids
 
 
@@ -359,7 +359,7 @@ def files(value: Any, limits: Limits) -> NewFiles:
     for i, item in enumerate(array("files", value, 1, limits.batch_files)):
         param = f"files[{i}]"
         pairs = mapping(param, item, ("file_id", "attributes", "chunking_strategy"))
-        file_id = string(f"{param}.file_id", member(param, pairs, "file_id"), least=1)
+        file_id = string(f"{param}.file_id", member(param, pairs, "file_id"), minimum=1)
         file = (
             chunking_strategy(pairs.get("chunking_strategy"), limits, f"{param}.chunking_strategy"),
             attributes(pairs.get("attributes"), limits, f"{param}.attributes"),
@@ -384,7 +384,7 @@ def batch_files(
         return files(files_value, limits)
     if file_ids_value is None:
         raise MissingParameter("file_ids")
-    return file_ids(file_ids_value, shared, chunking, least=1, most=limits.batch_files)
+    return file_ids(file_ids_value, shared, chunking, minimum=1, maximum=limits.batch_files)
 
 
 def repeated(values: Sequence[Hashable]) -> int | None:
@@ -395,11 +395,11 @@ def repeated(values: Sequence[Hashable]) -> int | None:
     return next(i for i, value in enumerate(values) if value in seen or seen.add(value))  # type: ignore[func-returns-value]  # it adds
 
 
-def require_new_files(event: Any, limits: Limits, *, least: int, most: int) -> None:
+def require_new_files(event: Any, limits: Limits, *, minimum: int, maximum: int) -> None:
     """Refuse the files of an event that attaches many, together, to a store.  O(files)."""
-    ids = array("file_ids", event.file_ids, least, most)
+    ids = array("file_ids", event.file_ids, minimum, maximum)
     for i, file_id in enumerate(ids):
-        string(f"file_ids[{i}]", file_id, least=1)
+        string(f"file_ids[{i}]", file_id, minimum=1)
     twice = repeated(ids)
     if twice is not None:
         raise Contradiction(f"file_ids[{twice}]", f"file {shown(ids[twice])} is in it twice")

@@ -1,6 +1,6 @@
 """Values and events as plain JSON-able dicts, exactly as the API writes them, and back.
 
-``to_wire`` of a value gives the body of the API's answer; of an event, an object with its ``kind`` first;
+``to_wire`` of a value gives the body of the API's response; of an event, an object with its ``kind`` first;
 ``from_wire`` reads either back, equal to what it was.  A page that was read back belongs to no engine, so it ends
 where it ends.
 """
@@ -213,7 +213,7 @@ def _own_id(prefix: str) -> Reader:
 
 
 def _id(place: str, data: Any) -> str:
-    return validation.string(place, data, least=1)
+    return validation.string(place, data, minimum=1)
 
 
 def _count(place: str, data: Any) -> int:
@@ -221,7 +221,7 @@ def _count(place: str, data: Any) -> int:
 
 
 def _bytes(place: str, data: Any) -> int:
-    return validation.integer(place, data, 0, validation.MOST_BYTES)
+    return validation.integer(place, data, 0, validation.MAX_BYTES)
 
 
 def _read_chunking(place: str, data: Any) -> model.StaticFileChunkingStrategyObject:

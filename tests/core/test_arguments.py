@@ -598,7 +598,7 @@ def test_limits_are_the_profile_s(path: str, arguments: dict[str, Any], error: t
         key_characters=2,
         value_characters=2,
         expiry_days=7,
-        chunk_tokens_most=199,
+        chunk_tokens_maximum=199,
     )
     required = {name: _valid(path, name) for name in _required(path) if name != "file_ids"}
     for profile, refused in ((Profile(limits=limits), error), (Profile(), type(None))):

@@ -492,7 +492,7 @@ CASES = [
         "server_error",
         "subscriber_failed",
         None,
-        "1 call(s) of subscribers raised; see the cause. The change that they were told of stands: "
+        "1 call(s) of subscribers raised; see the cause. The change of their event stands: "
         "do not repeat the request, mend the subscriber.",
         ("1",),
         _unheard,

@@ -1284,6 +1284,6 @@ def test_a_snapshot_shares_nothing_with_the_engine() -> None:
 
 @pytest.mark.parametrize("most", [100, 500, 799, 800, 4096])
 def test_a_snapshot_can_be_restored_under_limits_that_the_default_chunking_exceeds(most: int) -> None:
-    engine = Engine(profile=Profile(limits=Limits(chunk_tokens_most=most)), clock=VirtualClock(START))
+    engine = Engine(profile=Profile(limits=Limits(chunk_tokens_maximum=most)), clock=VirtualClock(START))
     engine.vector_stores.create(file_ids=["file-a"])
     assert Engine.restore(engine.snapshot()).snapshot() == engine.snapshot()

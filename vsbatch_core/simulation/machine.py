@@ -313,14 +313,14 @@ class Machine:
 
     def _files_attached(self, event: ev.VectorStoreCreated | ev.FileBatchCreated | ev.FileAttached) -> None:
         store = event.vector_store_id
-        if not self._view.next_attachment(store):
-            return  # deleted since, by another subscriber; or nothing was attached
+        attached = ev.attached(event)
+        if not attached or not self._view.next_attachment(store):
+            return  # nothing was attached; or the store was deleted since, by another subscriber
         first = self._attached.get(store, 0)
-        stop = self._attached[store] = first + len(ev.attached(event))
+        stop = self._attached[store] = first + len(attached)
         if (first and self._in_service) or self._retried:
             self._release_all(store)
-        if first < stop:
-            self._arrive(store, first, stop, event.at)
+        self._arrive(store, first, stop, event.at)
 
     def _file_ended(self, event: ev.FileCompleted | ev.FileFailed | ev.FileDeleted) -> None:
         self._figures.last = event.at

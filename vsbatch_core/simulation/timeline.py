@@ -171,11 +171,8 @@ class Timeline:
     def _counted_otherwise(self, vector_store_id: str, batch_id: str) -> bool:
         """Return whether the counts of a batch are not those of its latest row."""
         last, counts = self._last.get(batch_id), self._view.file_counts(vector_store_id, batch_id)
-        if last is None or counts is None:
-            return True
-        row = self._rows[last]
-        then = (row.in_progress, row.completed, row.failed, row.cancelled)
-        return then != (counts.in_progress, counts.completed, counts.failed, counts.cancelled)
+        then = None if last is None else astuple(self._rows[last])[2:6]
+        return counts is None or then != (counts.in_progress, counts.completed, counts.failed, counts.cancelled)
 
     def touched(self, vector_store_id: str, attachment: int, at: float) -> None:
         """Note that something changed for the batch that lists this attachment, if one does."""

@@ -27,8 +27,8 @@ from vsbatch_core.model import (
     omit,
 )
 from vsbatch_core.testing.oracle_arguments import (
+    MAX_BYTES,
     MESSAGES,
-    MOST_BYTES,
     array,
     chunking_of,
     expiry_of,
@@ -398,7 +398,7 @@ class Processing:
     def complete(self, vector_store_id: Any, file_id: Any, *, usage_bytes: Any = None) -> VectorStoreFile:
         """The file was processed."""
         if usage_bytes is not None:
-            size = whole("usage_bytes", usage_bytes, 0, MOST_BYTES)
+            size = whole("usage_bytes", usage_bytes, 0, MAX_BYTES)
         else:
             text("file_id", file_id, 1)
             known = self.oracle.file_size
