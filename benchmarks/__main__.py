@@ -167,7 +167,8 @@ def measure(works: Sequence[Work], sizes: Sequence[int], preset: Preset) -> Run:
                 progress("")
                 results += found
                 highest = max(highest, machine.load())
-                show([*report.block(work.name, work.title, found, TITLES), ""])
+                below = goals.beside(evolve(run, results=tuple(found)), work.name)
+                show([*report.block(work.name, work.title, found, TITLES), *below, ""])
             complete = True
         except KeyboardInterrupt:
             progress("")

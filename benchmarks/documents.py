@@ -32,13 +32,16 @@ DRAWN = (
 ROWS = MAIN
 """The works of the table."""
 
+OURS_BESIDE = ("undeleted", "longest", "collector", "json-loads", "resident")
+"""What ours is compared with in works that are no rows of the table."""
+
 BESIDE = {
     "floor": ("floor", "constant"),
     "SQLite": ("sqlite",),
     "bare SQLite": ("sqlite-bare",),
     "islice": ("islice",),
     "sorted": ("sorted",),
-    "others": ("redis", "openai-responses", "ogx", "json-dumps", "simpy-file", "simpy-worker"),
+    "others": ("redis", "openai-responses", "ogx", "json-dumps", "simpy-file", "simpy-worker", *OURS_BESIDE),
 }
 """The table's columns beside ours, and the contenders in each."""
 

@@ -21,13 +21,17 @@ USAGE = 1000
 """The size of each file that is completed, in bytes."""
 
 
+APART = 60
+"""How far apart places are that pages of 20 can be read from, filtered ones too, without touching each other."""
+
+
 class WrongResult(Exception):
     """A contender returned something else than the model; the message gives both."""
 
 
-def file_ids(n: int, prefix: str = "file-") -> list[str]:
+def file_ids(n: int, prefix: str = "file-", first: int = 0) -> list[str]:
     """Return ``n`` ids, as long as the API's."""
-    return [f"{prefix}{i:024x}" for i in range(n)]
+    return [f"{prefix}{i:024x}" for i in range(first, first + n)]
 
 
 def fill(into: Contender | Model, n: int) -> None:
@@ -61,6 +65,7 @@ class Filled:
         self._batches = count(-(-self.n // BATCH))
         self._unfinished = file_ids(self.n)[1::2]
         random.Random(self.n).shuffle(self._unfinished)
+        self.read_again()
 
     def pids(self) -> tuple[int, ...]:
         """Return the ids of the other processes that work for the contender, which change when it is renewed."""
@@ -88,6 +93,16 @@ class Filled:
     def left(self) -> int:
         """Return how many of the first ``n`` files are still in progress."""
         return len(self._unfinished)
+
+    def read_again(self) -> None:
+        """Let ``unread`` begin anew, for a contender that keeps nothing of what was read."""
+        self._unread = list(range(0, self.n - APART, APART))
+        random.Random(self.n).shuffle(self._unread)
+
+    @property
+    def unread(self) -> list[int]:
+        """The places, scattered over the store, after which no page was read: take them from the end."""
+        return self._unread
 
     def scattered(self, ids: list[str]) -> list[str]:
         """Return the ids in another order, always the same."""

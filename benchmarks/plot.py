@@ -49,6 +49,11 @@ STYLES = {
     "ogx": Style("#6A3D9A", "*"),
     "constant": Style("#999999", "_", ":"),
     "json-dumps": Style("#E69F00", "h"),
+    "undeleted": Style("#E69F00", "<", "--"),
+    "longest": Style("#E69F00", ">", "--"),
+    "collector": Style("#E69F00", "<", "--"),
+    "json-loads": Style("#E69F00", "H", "--"),
+    "resident": Style("#E69F00", "8", "--"),
     "simpy-file": Style("#E69F00", "p"),
     "simpy-worker": Style("#E69F00", "d", "--"),
 }

@@ -50,7 +50,7 @@ QUICK = Preset(
     works=(),
     sizes=(1_000, 4_000),
     pace=Pace(rounds=3, seconds=0.001, budget=0.2, longest=20_000),
-    takes="about 20 seconds, a smoke test whose figures mean little",
+    takes="about a minute, a smoke test whose figures mean little",
 )
 DEFAULT = Preset(
     "default",
@@ -64,6 +64,6 @@ FULL = Preset(
     works=(),
     sizes=(1_000, 10_000, 100_000, 1_000_000),
     pace=Pace(),
-    takes="about 10 minutes",
+    takes="about 20 minutes",
 )
 PRESETS = {preset.name: preset for preset in (QUICK, DEFAULT, FULL)}

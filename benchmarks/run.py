@@ -6,22 +6,25 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from benchmarks import http, memory, simulation
+from benchmarks import bounds, http, memory, simulation, soak
 from benchmarks.contenders import TITLES
 from benchmarks.fixtures import Fixtures, WrongResult
 from benchmarks.groups import group
 from benchmarks.measure import Entry, Times, in_turns
 from benchmarks.results import Result
-from benchmarks.work import CHANGES, PAGES, READS, Encode, Pace, Work
+from benchmarks.work import CHANGES, COLD, PAGES, READS, Encode, Pace, Work
 
 WORKS: tuple[Work, ...] = (
     *PAGES,
     *READS,
     Encode("json.encode", "page of 20 to JSON bytes"),
     *http.WORKS,
+    *bounds.WORKS,
+    *COLD,
     *CHANGES,
     *memory.WORKS,
     *simulation.WORKS,
+    *soak.WORKS,
 )
 """All, in the order in which they are done: those that change what the contenders hold after those that read."""
 

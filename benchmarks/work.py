@@ -21,7 +21,7 @@ from benchmarks.contenders import Contender, Missing
 from benchmarks.contenders.base import as_dict, dumped
 from benchmarks.contenders.floor import Floor
 from benchmarks.contenders.ours import Ours
-from benchmarks.fixtures import BATCH, USAGE, Filled, Fixtures, WrongResult, fill
+from benchmarks.fixtures import APART, BATCH, USAGE, Filled, Fixtures, WrongResult, file_ids, fill
 from benchmarks.measure import LEAST_TURNS, Entry, Task, timed
 from benchmarks.model import Counts, Listing, Model, Query
 from benchmarks.results import Result
@@ -96,9 +96,14 @@ def foreseen(n: int, seen: list[tuple[int, float]]) -> float:
 class StoreWork(Work):
     """Work that is done on a contender's store."""
 
+    who: ClassVar[frozenset[str]] = frozenset()
+    """The contenders that take part; none means all."""
+
     def ready(self, fixtures: Fixtures, n: int, pace: Pace, slow: Slow) -> Iterator[Ready]:
         """See ``Work``."""
         for kind in list(fixtures.present()):
+            if self.who and kind.key not in self.who:
+                continue
             budget = pace.budget * self.patience
             if self.word in kind.unable:
                 yield self.left_out(kind.key, n, kind.unable[self.word])
@@ -323,6 +328,8 @@ class Change(StoreWork):
     """Raise ``WrongResult`` if the first one's result is not right."""
     attached: int = 1
     """How many files one of them needs, or attaches: a turn is not to make the store an eighth larger."""
+    ends: int = 1
+    """How many of the store's first files one of them ends."""
     operations: int = 1
     most: int = 20
     changes: ClassVar[bool] = True
@@ -350,11 +357,55 @@ class Change(StoreWork):
 
     def prepared(self, filled: Filled, number: int) -> list[Task]:
         """Return so many to be done; from a store of ``n`` files, and up to half as many again."""
-        if filled.extra > filled.n // 2 or filled.left < number:
+        if filled.extra > filled.n // 2 or filled.left < number * self.ends:
             filled.renew()
         for _ in range(number):
             filled.expect(self.change)
         return [self.prepare(filled) for _ in range(number)]
+
+
+@frozen
+class Scattered(Change):
+    """A change of many of the store's files."""
+
+    def sizes(self, wanted: Sequence[int], pace: Pace) -> list[int]:  # noqa: ARG002 - see Work
+        """Return those that have so many files in progress."""
+        return [n for n in wanted if n >= 2 * self.ends]
+
+
+@frozen
+class Cold(Change):
+    """A page that nobody has read before, beside contenders for whom that makes no difference."""
+
+    who: ClassVar[frozenset[str]] = frozenset({"ours", "sqlite", "sqlite-bare", "redis"})
+    filter: str | None = None
+
+    def entry(self, fixtures: Fixtures, filled: Filled, most: float) -> Entry:
+        """See ``StoreWork``; the first page is compared with the model's."""
+        self._forget(filled)
+        query = self.query(filled)
+        same_page(filled.contender.listing(filled.contender.page(query)), fixtures.model(filled.n).page(query))
+        return super().entry(fixtures, filled, most)
+
+    def query(self, filled: Filled) -> Query:
+        """Return the next that was not asked yet."""
+        return Query(after=file_ids(1, first=filled.unread.pop())[0], filter=self.filter)
+
+    def prepared(self, filled: Filled, number: int) -> list[Task]:
+        """See ``Change``."""
+        if len(filled.unread) < number:
+            self._forget(filled)
+        return [filled.contender.querying(self.query(filled)) for _ in range(number)]
+
+    def _forget(self, filled: Filled) -> None:
+        if filled.kind is Ours:
+            filled.renew()
+        else:
+            filled.read_again()
+
+
+def _unprepared(filled: Filled) -> Task:
+    raise NotImplementedError  # ``Cold`` prepares its own
 
 
 def _creating(filled: Filled) -> Task:
@@ -370,6 +421,16 @@ def _completing_many(filled: Filled) -> Task:
     number, ids, at = filled.fresh_batch(BATCH)
     filled.contender.attach(number, ids, at)
     return partial(filled.contender.complete_many, filled.scattered(ids), USAGE)
+
+
+def _completing_in_order(filled: Filled) -> Task:
+    number, ids, at = filled.fresh_batch(BATCH)
+    filled.contender.attach(number, ids, at)
+    return partial(filled.contender.complete_many, ids, USAGE)
+
+
+def _completing_scattered(filled: Filled) -> Task:
+    return partial(filled.contender.complete_many, filled.unfinished(BATCH), USAGE)
 
 
 def _cancelling(filled: Filled) -> Task:
@@ -406,9 +467,31 @@ def _seen_once(contender: Contender, pages: Any) -> None:
         raise WrongResult(f"{len(ids)} files, {len(set(ids))} of them different; right: {WALKED}")
 
 
+def _cold(name: str, filter: str | None) -> Cold:
+    said = "page of 20 that was not read before" + f", {filter}" * bool(filter)
+    return Cold(name, said, _unprepared, (0, 0, 0, 0), attached=APART, ends=0, most=200, filter=filter)
+
+
+COLD = [_cold("cold.page-20", None), _cold("cold.page-20.completed", "completed")]
+
 CHANGES = [
     Change("complete.1", "complete one file, scattered", _completing, (-1, 1, 0, 0), most=200),
     Change("complete.2000", "complete 2,000 files at once", _completing_many, (0, BATCH, 0, 0), attached=BATCH),
+    Change(
+        "complete.2000.in-order",
+        "complete 2,000 files at once, in order",
+        _completing_in_order,
+        (0, BATCH, 0, 0),
+        attached=BATCH,
+    ),
+    Scattered(
+        "complete.2000.scattered",
+        "complete 2,000 files at once, scattered over the store",
+        _completing_scattered,
+        (-BATCH, BATCH, 0, 0),
+        attached=BATCH,
+        ends=BATCH,
+    ),
     Change("create.2000", "create a batch of 2,000", _creating, (BATCH, 0, 0, 0), attached=BATCH),
     Change("cancel.2000", "cancel 2,000 in progress", _cancelling, (0, 0, 0, BATCH), attached=BATCH),
     Change(

@@ -7,10 +7,11 @@ package exports of it.
 
 import typing as _typing
 from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
 
 __version__ = "0.1.0"
 
-_EXPORTING = ("clock", "engine", "errors", "ledger", "model")
+_EXPORTING = ("clock", "errors", "model", "registry", "view", "engine")
 _PUBLIC_MODULES = ("errors", "events", "wire")
 
 if _typing.TYPE_CHECKING:
@@ -20,12 +21,13 @@ if _typing.TYPE_CHECKING:
     from vsbatch_core.clock import *
     from vsbatch_core.engine import *
     from vsbatch_core.errors import *
-    from vsbatch_core.ledger import *
     from vsbatch_core.model import *
+    from vsbatch_core.registry import *
+    from vsbatch_core.view import *
 else:  # To a type checker, a name that is not imported above is a mistake.
 
     def __getattr__(name: str) -> _typing.Any:
-        if name in _PUBLIC_MODULES:
+        if name.islower() and _find_spec(f"{__name__}.{name}") is not None:
             return _import_module(f"{__name__}.{name}")
         if name.startswith("_") and name != "__all__":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

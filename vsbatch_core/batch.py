@@ -1,16 +1,18 @@
-"""One file batch: an interval of its store's rows, with its counts; its status follows from them."""
+"""One file batch: an interval of its store's attachments, with its counts; its status follows from them."""
 
 from __future__ import annotations
 
+from copy import copy
+
 from vsbatch_core import transitions
-from vsbatch_core.index import Tally
-from vsbatch_core.model import Profile, VectorStoreFileBatch
+from vsbatch_core.errors import Inconsistent
+from vsbatch_core.model import FILE_STATUSES, FileCounts, Profile, VectorStoreFileBatch, new_counts
 
 
 class Batch:
-    """The rows ``first <= row < stop`` of a store, attached together as one batch."""
+    """The attachments ``first <= row < stop`` of a store, which were made together."""
 
-    __slots__ = ("_value", "cancel_asked", "created_at", "first", "id", "stop", "tally")
+    __slots__ = ("_value", "cancel_asked", "counts", "created_at", "first", "id", "stop")
 
     def __init__(self, id: str, created_at: int, first: int, stop: int) -> None:
         self.id = id
@@ -18,13 +20,18 @@ class Batch:
         self.first = first
         self.stop = stop
         self.cancel_asked = False
-        self.tally = Tally()
+        self.counts = [0] * len(FILE_STATUSES)
+        """How many of the files stand in each status."""
         self._value: VectorStoreFileBatch | None = None
 
+    def file_counts(self) -> FileCounts:
+        """Return how many of the files stand in each status, as a frozen value."""
+        return new_counts(*self.counts)
+
     def value(self, vector_store_id: str, profile: Profile) -> VectorStoreFileBatch:
-        """The batch as a frozen value; the same object until its counts change."""
-        counts = self.tally.value()
-        if self._value is None or self._value.file_counts is not counts:
+        """Return the batch as a frozen value; the same object until something changes."""
+        if self._value is None:
+            counts = self.file_counts()
             self._value = VectorStoreFileBatch(
                 id=self.id,
                 created_at=self.created_at,
@@ -34,3 +41,14 @@ class Batch:
                 object=profile.batch_object,
             )
         return self._value
+
+    def forget_value(self) -> None:
+        """Note that the batch has changed."""
+        self._value = None
+
+    def check(self, vector_store_id: str, profile: Profile) -> None:
+        """Raise ``Inconsistent`` if the value that is kept is not what the batch is."""
+        fresh = copy(self)
+        fresh.forget_value()
+        if self._value not in (None, fresh.value(vector_store_id, profile)):
+            raise Inconsistent(f"the kept value of file batch '{self.id}'", self._value, fresh._value)

@@ -1,4 +1,4 @@
-"""The client face: the names and keyword arguments of the official SDK, over one ledger.
+"""The API for clients: the names and keyword arguments of the official SDK, over one registry of stores.
 
 Ids of stores and batches that begin with another prefix are refused with 400 (recorded), unknown ones with 404.
 Arguments are checked before it is looked whether what they name exists (choice).  ``None`` is an argument that
@@ -7,20 +7,12 @@ was not given, but for ``update``, where it means ``null`` and ``omit`` means no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vsbatch_core import decisions, validation
 from vsbatch_core import events as ev
-from vsbatch_core import paging, validation
-from vsbatch_core.batch import Batch
-from vsbatch_core.errors import (
-    BatchAlreadyFinished,
-    FileBatchNotFound,
-    FileNotFound,
-    MissingParameter,
-    UnknownCursor,
-)
-from vsbatch_core.ledger import Ledger
+from vsbatch_core.errors import FileNotFound, MissingParameter, UnknownCursor
 from vsbatch_core.model import (
     NO_ATTRIBUTES,
     ORDERS,
@@ -33,35 +25,26 @@ from vsbatch_core.model import (
     VectorStoreFile,
     VectorStoreFileBatch,
     VectorStoreFileDeleted,
-    new_file,
     new_page,
     omit,
 )
+from vsbatch_core.registry import ALL, Registry
+from vsbatch_core.rows import CODES
 from vsbatch_core.store import Store
 
 AttributesArg = Mapping[str, str | int | float | bool]
 ObjectArg = Mapping[str, Any]
 
-
-def _begin(
-    files: Iterable[validation.NewFile], at: float, vector_store_id: str, first: int
-) -> tuple[VectorStoreFile, ...]:
-    """Return the files as they begin, as attachments ``first`` and following."""
-    created_at = int(at)
-    return tuple(
-        [
-            new_file(file_id, created_at, vector_store_id, "in_progress", 0, None, chunking, attributes, number)
-            for number, (file_id, chunking, attributes) in enumerate(files, first)
-        ]
-    )
+_FILTERS: dict[Any, int] = {None: 0, **CODES}
+"""By filter, the byte to look for; 0 stands for any status."""
 
 
 class FileBatches:
     """``engine.vector_stores.file_batches``."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._limits = ledger.profile.limits
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._limits = registry.profile.limits
 
     def create(
         self,
@@ -72,36 +55,30 @@ class FileBatches:
         attributes: AttributesArg | None = None,
         chunking_strategy: ObjectArg | None = None,
     ) -> VectorStoreFileBatch:
-        """Attach 1 to 2,000 files as one batch; answer it, ``in_progress`` (documented).  O(files · log n).
+        """Attach 1 to 2,000 files as one batch; return it, ``in_progress`` (documented).  O(files · log n).
 
         Give ``file_ids``, to which ``attributes`` and ``chunking_strategy`` apply, or ``files``, objects
         ``{file_id, attributes?, chunking_strategy?}``.  A file that is attached already is attached anew: the
         old attachment leaves the store, and is cancelled if it was in progress (choice).
         """
-        ledger = self._ledger
-        limits = ledger.profile.limits
-        new = validation.batch_files(file_ids, files, attributes, chunking_strategy, limits)
-        ledger.require_known("files" if file_ids is None else "file_ids", new)
-        with ledger.lock:
-            store = ledger.store(vector_store_id)
-            at = ledger.now(store)
-            store.require_open(at)
-            batch_id = ledger.new_id("vsfb_", store.batches)
-            first = len(store.rows)
-            files_begun = _begin(new, at, store.id, first)
-            ledger.commit(
-                ev.FileBatchCreated(
-                    at, store.id, batch_id, files_begun, first_attachment=first, version=store.version + 1
-                )
-            )
-            return store.batches[batch_id].value(store.id, ledger.profile)
+        registry = self._registry
+        new = validation.batch_files(file_ids, files, attributes, chunking_strategy, self._limits)
+        registry.require_known("files" if file_ids is None else "file_ids", new[0])
+        return registry.execute(
+            vector_store_id,
+            decisions.create_batch,
+            lambda store, event: _batch(store, event.batch_id),
+            new,
+            lambda store: registry.new_id("vsfb_", store.batches),
+        )
 
     def retrieve(self, batch_id: str, *, vector_store_id: str) -> VectorStoreFileBatch:
         """The batch as it stands.  O(1)."""
-        ledger = self._ledger
-        with ledger.lock:
-            store = ledger.store(vector_store_id)
-            return _batch(store, batch_id).value(store.id, ledger.profile)
+        return self._registry.view(self._retrieve, batch_id, vector_store_id)
+
+    def _retrieve(self, batch_id: str, vector_store_id: str) -> VectorStoreFileBatch:
+        store = self._registry.store(vector_store_id)
+        return decisions.batch(store, batch_id).value(store.id, store.profile)
 
     def cancel(self, batch_id: str, *, vector_store_id: str) -> VectorStoreFileBatch:
         """Cancel the files of the batch that are still in progress (documented in prose).  O(those · log n).
@@ -110,18 +87,12 @@ class FileBatches:
         ``cancel="drain"``, files that are leased go on, and the batch is ``in_progress`` until the last of them
         has ended; another cancel meanwhile changes nothing (choice).
         """
-        ledger = self._ledger
-        with ledger.lock:
-            store = ledger.store(vector_store_id)
-            batch = _batch(store, batch_id)
-            drain = ledger.profile.cancel == "drain"
-            if batch.tally["in_progress"]:
-                if not (drain and batch.cancel_asked):
-                    at = ledger.now(store)
-                    ledger.commit(ev.FileBatchCancelled(at, store.id, batch.id, drain, version=store.version + 1))
-            elif ledger.profile.cancel_finished == "refuse":
-                raise BatchAlreadyFinished(batch.id, batch.value(store.id, ledger.profile).status)
-            return batch.value(store.id, ledger.profile)
+        return self._registry.execute(
+            vector_store_id,
+            decisions.cancel_batch,
+            lambda store, _: _batch(store, batch_id),
+            batch_id,
+        )
 
     def list_files(
         self,
@@ -139,60 +110,45 @@ class FileBatches:
         The batch keeps its row for a file that has left the store since (choice).  See ``paging`` for what
         the arguments mean.
         """
-        ledger, limits = self._ledger, self._limits
         if order is None:
             order = "desc"
+        limits = self._limits
         if type(limit) is not int or not 0 < limit <= limits.page or order not in ORDERS:
             limit, order, filter, before, after = validation.page(limit, order, filter, before, after, limits)
-        with ledger.lock:
-            try:
-                store = ledger.stores[vector_store_id]
-                batch = store.batches[batch_id]
-                index = store.batch_index[filter]
-                above = None if after is None else store.batch_place(batch, "after", after)
-                below = None if before is None else store.batch_place(batch, "before", before)
-            except (KeyError, TypeError, UnknownCursor):  # TypeError: an argument that can not be hashed
-                validation.page(limit, order, filter, before, after, limits)
-                _batch(ledger.store(vector_store_id), batch_id)
-                raise
-            data, more = paging.page(index, store.rows, batch.first, batch.stop, order, limit, above, below)
-        return new_page(data, more, (self._following, batch_id, vector_store_id, limit, order, before, filter))
+        request = (self._following, batch_id, vector_store_id, limit, order, before, filter)
+        return self._registry.view(self._list, request, after)
 
-    def _following(
-        self,
-        batch_id: str,
-        vector_store_id: str,
-        limit: int,
-        order: Order,
-        before: str | None,
-        filter: FileStatus | None,
-        after: str,
-    ) -> Page[VectorStoreFile]:
-        return self.list_files(
-            batch_id,
-            vector_store_id=vector_store_id,
-            limit=limit,
-            order=order,
-            after=after,
-            before=before,
-            filter=filter,
-        )
+    def _list(self, request: tuple[Any, ...], after: str | None) -> Page[VectorStoreFile]:
+        _, batch_id, vector_store_id, limit, order, before, filter = request
+        try:
+            store = self._registry.stores[vector_store_id]
+            batch = store.batches[batch_id]
+            byte = _FILTERS[filter]
+            above = None if after is None else store.batch_place(batch, "after", after)
+            below = None if before is None else store.batch_place(batch, "before", before)
+        except (KeyError, TypeError, UnknownCursor):  # TypeError: an argument that cannot be hashed
+            validation.page(limit, order, filter, before, after, self._limits)
+            decisions.batch(self._registry.store(vector_store_id), batch_id)
+            raise
+        rows = store.rows
+        data, more = rows.page(rows.status, byte, batch.first, batch.stop, order, limit, above, below)
+        return new_page(data, more, request)
+
+    def _following(self, *request: Any) -> Page[VectorStoreFile]:
+        """Return the page of a request whose last item is ``after``."""
+        return self._registry.view(self._list, (self._following, *request[:-1]), request[-1])
 
 
-def _batch(store: Store, batch_id: Any) -> Batch:
-    try:
-        return store.batches[batch_id]
-    except (KeyError, TypeError):  # TypeError: an argument that can not be hashed
-        validation.own_id("batch_id", batch_id, "vsfb_")
-        raise FileBatchNotFound(batch_id, store.id) from None
+def _batch(store: Store, batch_id: str) -> VectorStoreFileBatch:
+    return store.batches[batch_id].value(store.id, store.profile)
 
 
 class Files:
     """``engine.vector_stores.files``."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._limits = ledger.profile.limits
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._limits = registry.profile.limits
 
     def create(
         self,
@@ -202,46 +158,37 @@ class Files:
         attributes: AttributesArg | None = None,
         chunking_strategy: ObjectArg | None = None,
     ) -> VectorStoreFile:
-        """Attach one file, outside any batch; answer it, ``in_progress`` (documented).  O(log n).
+        """Attach one file, outside any batch; return it, ``in_progress`` (documented).  O(log n).
 
         A file that is attached already is attached anew (choice).
         """
-        ledger = self._ledger
-        limits = ledger.profile.limits
+        limits = self._limits
         if file_id is None:
             raise MissingParameter("file_id")
         new = (
-            validation.string("file_id", file_id, least=1),
-            validation.chunking_strategy(chunking_strategy, limits),
-            validation.attributes(attributes, limits),
+            (validation.string("file_id", file_id, minimum=1),),
+            (validation.chunking_strategy(chunking_strategy, limits),),
+            (validation.attributes(attributes, limits),),
         )
-        ledger.require_known("file_id", (new,))
-        with ledger.lock:
-            store = ledger.store(vector_store_id)
-            at = ledger.now(store)
-            store.require_open(at)
-            number = len(store.rows)
-            (file,) = _begin((new,), at, store.id, number)
-            ledger.commit(ev.FileAttached(at, store.id, file, version=store.version + 1, attachment=number))
-            return store.rows[store.latest[file_id]]
+        self._registry.require_known("file_id", new[0])
+        return self._registry.execute(vector_store_id, decisions.attach_file, _file, new)
 
     def retrieve(self, file_id: str, *, vector_store_id: str) -> VectorStoreFile:
-        """The file as it stands.  O(1)."""
-        ledger = self._ledger
-        with ledger.lock:
-            store = ledger.store(vector_store_id)
-            return store.rows[_row(store, file_id)]
+        """Return the file as it stands.  O(1)."""
+        return self._registry.view(self._retrieve, file_id, vector_store_id)
+
+    def _retrieve(self, file_id: str, vector_store_id: str) -> VectorStoreFile:
+        store = self._registry.store(vector_store_id)
+        try:
+            return store.file(file_id)
+        except (FileNotFound, TypeError):  # TypeError: an argument that cannot be hashed
+            validation.string("file_id", file_id, minimum=1)
+            raise
 
     def update(self, file_id: str, *, vector_store_id: str, attributes: AttributesArg | None) -> VectorStoreFile:
-        """Replace the file's attributes; ``None`` takes all away (documented).  O(1)."""
-        ledger = self._ledger
-        new = validation.attributes(attributes, ledger.profile.limits)
-        with ledger.lock:
-            store = ledger.store(vector_store_id)
-            row = _row(store, file_id)
-            at = ledger.now(store)
-            ledger.commit(ev.FileUpdated(at, store.id, file_id, new, version=store.version + 1, attachment=row))
-            return store.rows[row]
+        """Replace the file's attributes, ``None`` takes all away (documented); return the file.  O(1)."""
+        new = validation.attributes(attributes, self._limits)
+        return self._registry.execute(vector_store_id, decisions.update_file, _file, file_id, new)
 
     def list(
         self,
@@ -254,63 +201,61 @@ class Files:
         filter: FileStatus | None = None,
     ) -> Page[VectorStoreFile]:
         """A page of the files that are attached now.  O(log n + limit).  See ``paging``."""
-        ledger, limits = self._ledger, self._limits
         if order is None:
             order = "desc"
+        limits = self._limits
         if type(limit) is not int or not 0 < limit <= limits.page or order not in ORDERS:
             limit, order, filter, before, after = validation.page(limit, order, filter, before, after, limits)
-        with ledger.lock:
-            try:
-                store = ledger.stores[vector_store_id]
-                index = store.files_index[filter]
-                above = None if after is None else store.latest[after]
-                below = None if before is None else store.latest[before]
-            except (KeyError, TypeError):  # TypeError: an argument that can not be hashed
-                validation.page(limit, order, filter, before, after, limits)
-                raise ledger.store(vector_store_id).unknown_cursor(after, before) from None
-            data, more = paging.page(index, store.rows, 0, len(store.rows), order, limit, above, below)
-        return new_page(data, more, (self._following, vector_store_id, limit, order, before, filter))
+        request = (self._following, vector_store_id, limit, order, before, filter)
+        return self._registry.view(self._list, request, after)
 
-    def _following(
-        self,
-        vector_store_id: str,
-        limit: int,
-        order: Order,
-        before: str | None,
-        filter: FileStatus | None,
-        after: str,
-    ) -> Page[VectorStoreFile]:
-        return self.list(vector_store_id, limit=limit, order=order, after=after, before=before, filter=filter)
+    def _list(self, request: tuple[Any, ...], after: str | None) -> Page[VectorStoreFile]:
+        _, vector_store_id, limit, order, before, filter = request
+        try:
+            store = self._registry.stores[vector_store_id]
+            byte = _FILTERS[filter]
+            above = None if after is None else store.numbers[after]
+            below = None if before is None else store.numbers[before]
+        except (KeyError, TypeError):  # TypeError: an argument that cannot be hashed
+            validation.page(limit, order, filter, before, after, self._limits)
+            raise self._registry.store(vector_store_id).unknown_cursor(after, before) from None
+        rows = store.rows
+        data, more = rows.page(rows.present, byte, 0, rows.next, order, limit, above, below)
+        return new_page(data, more, request)
+
+    def _following(self, *request: Any) -> Page[VectorStoreFile]:
+        """Return the page of a request whose last item is ``after``."""
+        return self._registry.view(self._list, (self._following, *request[:-1]), request[-1])
 
     def delete(self, file_id: str, *, vector_store_id: str) -> VectorStoreFileDeleted:
         """Take the file out of the store (documented).  O(log n).
 
         Its batch keeps its row and its counts; if it was in progress it becomes cancelled there (choice).
         """
-        ledger = self._ledger
-        with ledger.lock:
-            store = ledger.store(vector_store_id)
-            row = _row(store, file_id)
-            at = ledger.now(store)
-            ledger.commit(ev.FileDeleted(at, store.id, file_id, version=store.version + 1, attachment=row))
-        return VectorStoreFileDeleted(file_id)
+        return self._registry.execute(
+            vector_store_id,
+            decisions.delete_file,
+            lambda _store, _event: VectorStoreFileDeleted(file_id),
+            file_id,
+        )
 
 
-def _row(store: Store, file_id: Any) -> int:
-    try:
-        return store.require_file(file_id)
-    except (FileNotFound, TypeError):  # TypeError: an argument that can not be hashed
-        validation.string("file_id", file_id, least=1)
-        raise
+def _file(store: Store, event: ev.FileAttached | ev.FileUpdated) -> VectorStoreFile:
+    return store.rows.read(event.attachment)
+
+
+def _store_value(store: Store, event: ev.VectorStoreUpdated) -> VectorStore:
+    return store.value(event.at)
 
 
 class VectorStores:
     """``engine.vector_stores``."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self.files = Files(ledger)
-        self.file_batches = FileBatches(ledger)
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._limits = registry.profile.limits
+        self.files = Files(registry)
+        self.file_batches = FileBatches(registry)
 
     def create(
         self,
@@ -327,35 +272,34 @@ class VectorStores:
         ``chunking_strategy`` applies to those files.  A store without a name is called ``""`` (choice: typed
         clients want a string).
         """
-        ledger = self._ledger
-        limits = ledger.profile.limits
+        registry, limits = self._registry, self._limits
         chunking = validation.chunking_strategy(chunking_strategy, limits)
-        new: list[validation.NewFile] = []
+        new: validation.NewFiles = ((), (), ())
         if file_ids is not None:
-            new = validation.file_ids(file_ids, NO_ATTRIBUTES, chunking, least=0, most=limits.store_files)
+            new = validation.file_ids(file_ids, NO_ATTRIBUTES, chunking, minimum=0, maximum=limits.store_files)
         checked = (
             "" if name is None else validation.string("name", name),
             None if description is None else validation.string("description", description),
             validation.expires_after(expires_after, limits),
             validation.metadata(metadata, limits),
         )
-        ledger.require_known("file_ids", new)
-        with ledger.lock:
-            at = ledger.now()
-            id = ledger.new_id("vs_", ledger.numbers)
-            ledger.commit(
-                ev.VectorStoreCreated(
-                    at, id, *checked, _begin(new, at, id, 0), version=1, stores_version=ledger.version + 1
-                )
-            )
-            return ledger.store(id).value(at)
+        registry.require_known("file_ids", new[0])
+
+        def decide(_registry: Registry, now: float) -> ev.VectorStoreCreated:
+            id = registry.new_id("vs_", registry.listing.numbers)
+            return ev.VectorStoreCreated(now, id, *checked, *new, version=1, stores_version=registry.version + 1)
+
+        return registry.execute(
+            ALL, decide, lambda _, event: registry.store(event.vector_store_id).value(event.at)
+        )
 
     def retrieve(self, vector_store_id: str) -> VectorStore:
         """The store as it stands; ``expired`` by the engine's clock.  O(1)."""
-        ledger = self._ledger
-        with ledger.lock:
-            store = ledger.store(vector_store_id)
-            return store.value(ledger.now(store))
+        return self._registry.view(self._retrieve, vector_store_id)
+
+    def _retrieve(self, vector_store_id: str) -> VectorStore:
+        store = self._registry.store(vector_store_id)
+        return store.value(self._registry.now(store))
 
     def update(
         self,
@@ -369,25 +313,15 @@ class VectorStores:
 
         It counts as activity, so it brings an expired store back to life (choice).
         """
-        ledger = self._ledger
-        limits = ledger.profile.limits
-        new_name = name if name is omit else "" if name is None else validation.string("name", name)
-        new_expiry = omit if expires_after is omit else validation.expires_after(expires_after, limits)
-        new_metadata = omit if metadata is omit else validation.metadata(metadata, limits)
-        with ledger.lock:
-            store = ledger.store(vector_store_id)
-            at = ledger.now(store)
-            ledger.commit(
-                ev.VectorStoreUpdated(
-                    at,
-                    store.id,
-                    store.name if isinstance(new_name, Omit) else new_name,
-                    store.expires_after if isinstance(new_expiry, Omit) else new_expiry,
-                    store.metadata if isinstance(new_metadata, Omit) else new_metadata,
-                    version=store.version + 1,
-                )
-            )
-            return store.value(at)
+        limits = self._limits
+        return self._registry.execute(
+            vector_store_id,
+            decisions.update_store,
+            _store_value,
+            name if isinstance(name, Omit) else "" if name is None else validation.string("name", name),
+            omit if isinstance(expires_after, Omit) else validation.expires_after(expires_after, limits),
+            omit if isinstance(metadata, Omit) else validation.metadata(metadata, limits),
+        )
 
     def list(
         self,
@@ -398,33 +332,32 @@ class VectorStores:
         before: str | None = None,
     ) -> Page[VectorStore]:
         """A page of the stores.  O(log s + limit), s stores.  See ``paging``."""
-        ledger = self._ledger
-        limit, order, _, before, after = validation.page(limit, order, None, before, after, ledger.profile.limits)
-        with ledger.lock:
-            ids, more = paging.page(
-                ledger.gone.index(),
-                ledger.ids_made,
-                0,
-                len(ledger.ids_made),
-                order,
-                limit,
-                None if after is None else ledger.place("after", after),
-                None if before is None else ledger.place("before", before),
-            )
-            stores = [ledger.stores[id] for id in ids]
-            data = tuple([store.value(ledger.now(store)) for store in stores])
+        limit, order, _, before, after = validation.page(limit, order, None, before, after, self._limits)
+        return self._registry.view(self._list, limit, order, before, after)
+
+    def _list(self, limit: int, order: Order, before: str | None, after: str | None) -> Page[VectorStore]:
+        registry = self._registry
+        ids, more = registry.listing.page(
+            order,
+            limit,
+            None if after is None else registry.place("after", after),
+            None if before is None else registry.place("before", before),
+        )
+        stores = [registry.stores[id] for id in ids]
+        data = tuple([store.value(registry.now(store)) for store in stores])
         return new_page(data, more, (self._following, limit, order, before))
 
     def _following(self, limit: int, order: Order, before: str | None, after: str) -> Page[VectorStore]:
-        return self.list(limit=limit, order=order, after=after, before=before)
+        return self._registry.view(self._list, limit, order, before, after)
 
     def delete(self, vector_store_id: str) -> VectorStoreDeleted:
         """Delete the store, with its files and batches (documented).  O(log s)."""
-        ledger = self._ledger
-        with ledger.lock:
-            store = ledger.store(vector_store_id)
-            at = max(ledger.now(), store.at)
-            ledger.commit(
-                ev.VectorStoreDeleted(at, store.id, version=store.version + 1, stores_version=ledger.version + 1)
+        registry = self._registry
+
+        def decide(store: Store, now: float) -> ev.VectorStoreDeleted:
+            at = max(now, registry.at)
+            return ev.VectorStoreDeleted(
+                at, store.id, version=store.version + 1, stores_version=registry.version + 1
             )
-        return VectorStoreDeleted(store.id)
+
+        return registry.execute(vector_store_id, decide, lambda store, _: VectorStoreDeleted(store.id))

@@ -1,6 +1,6 @@
 """Where time and ids enter the engine; nothing else in the core asks the outside for anything.
 
-The engine asks the clock once for each command, and writes the answer into the event.  Within one vector
+The engine asks the clock once for each command, and writes the time into the event.  Within one vector
 store time never goes back: if the clock does, the engine goes on with the latest time that the store has seen.
 """
 
@@ -42,7 +42,7 @@ class SystemClock:
 
 
 class VirtualClock:
-    """A clock that stands still until it is told to move, and refuses to go back.
+    """A clock that stands still until it is moved, and refuses to go back.
 
     >>> clock = VirtualClock(start=1000.0)
     >>> clock.advance(2.5)
@@ -64,11 +64,11 @@ class VirtualClock:
         return self._now
 
     def advance(self, seconds: float) -> float:
-        """Move on by ``seconds``; answer the new time.  Raise ``ValueError`` if ``seconds`` is negative."""
+        """Move on by ``seconds``; return the new time.  Raise ``ValueError`` if ``seconds`` is negative."""
         return self.advance_to(self._now + seconds)
 
     def advance_to(self, when: float) -> float:
-        """Move on to ``when``; answer it.  Raise ``ValueError`` if it lies in the past or is not a number."""
+        """Move on to ``when``; return it.  Raise ``ValueError`` if it lies in the past or is not a number."""
         if not self._now <= when < inf:
             raise ValueError(
                 f"a clock cannot go from {self._now!r} to {when!r}: give a finite time that is not in the past"
@@ -78,7 +78,7 @@ class VirtualClock:
 
 
 IdSource = Callable[[str], str]
-"""Called with a prefix (``"vs_"``, ``"vsfb_"``), answers a new id that begins with it."""
+"""Called with a prefix (``"vs_"``, ``"vsfb_"``), returns a new id that begins with it."""
 
 
 def random_ids(prefix: str) -> str:

@@ -1,4 +1,4 @@
-"""The engine: both faces over one ledger, and the ways to save, follow and prove it."""
+"""The engine: both APIs over one registry of stores, and the ways to save, follow and prove it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from vsbatch_core import snapshots
 from vsbatch_core.client import VectorStores
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
 from vsbatch_core.events import Event
-from vsbatch_core.ledger import KnownFile, Ledger
 from vsbatch_core.model import Profile
 from vsbatch_core.processing import Processing
+from vsbatch_core.registry import FileSize, Registry
+from vsbatch_core.view import View
 
 __all__ = ["Engine"]
 
@@ -19,13 +20,15 @@ __all__ = ["Engine"]
 class Engine:
     """Vector stores, their files and their file batches, in this process.
 
-    ``clock`` tells the time (default: the system's), ``ids`` makes ids (default: random), ``profile`` says which
-    published variant of the API is imitated (default: the reference).  ``known_file(file_id)`` answers the size
-    in bytes of a file that exists and ``None`` for one that does not; without it any id is accepted.  It is
-    called without the lock.
+    ``clock`` returns the time (default: the system's), ``ids`` makes ids (default: random), ``profile`` says
+    which published variant of the API is imitated (default: the reference).  ``file_size(file_id)`` returns
+    the size in bytes of a file that exists and ``None`` for one that does not; without it any id is
+    accepted.  It is called without the lock.
 
     Every method may be called from any thread.  A call that is refused raises an ``errors.VsbatchError`` and
-    leaves the engine equal to what it was.  Reading never changes anything.
+    leaves the engine equal to what it was.  Reading never changes anything.  A call that anything else
+    interrupts (``KeyboardInterrupt``, ``MemoryError``, …) has happened wholly or not at all.  After a
+    ``fork`` at any moment the engine works in the child process.
 
     >>> from vsbatch_core import Engine, SequentialIds
     >>> engine = Engine(ids=SequentialIds())
@@ -44,52 +47,55 @@ class Engine:
         clock: Clock | None = None,
         ids: IdSource = random_ids,
         profile: Profile | None = None,
-        known_file: KnownFile | None = None,
+        file_size: FileSize | None = None,
     ) -> None:
-        self._ledger = Ledger(clock or SystemClock(), ids, profile or Profile(), known_file)
-        self.vector_stores = VectorStores(self._ledger)
-        self.processing = Processing(self._ledger)
+        self._registry = Registry(clock or SystemClock(), ids, profile or Profile(), file_size)
+        self.vector_stores = VectorStores(self._registry)
+        self.processing = Processing(self._registry)
+        self.view = View(self._registry)
 
     @property
     def clock(self) -> Clock:
         """The clock that the engine was given."""
-        return self._ledger.clock
+        return self._registry.clock
 
     @property
     def profile(self) -> Profile:
         """The profile that the engine was given."""
-        return self._ledger.profile
+        return self._registry.profile
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
-        """Have ``callback`` called with each event after it is applied, in order; answer a way to unsubscribe.
+        """Have ``callback`` called with each event after it is applied, in order; return a function that ends it.
 
         It is called in the thread whose command caused the event, before that command returns, with the
         engine locked: other threads wait, and a callback must not wait for them.  It may give commands itself;
-        their events are told, to all, after the one at hand.
+        their events are delivered, to all, after the one at hand.  It is called once for each event, whatever
+        is raised: events that a command was interrupted before delivering are delivered by the next call.
 
         If it raises, the event stands, the other subscribers are still called, and the command raises a
         ``SubscriberError`` whose cause is what was raised.
         """
-        return self._ledger.subscribe(callback)
+        return self._registry.subscribe(callback)
 
     def version(self, vector_store_id: str | None = None) -> int:
         """Return the number of the latest event of a store, or of the list of stores.  O(1).
 
         A follower that has applied the events up to this number is up to date.
         """
-        with self._ledger.lock:
-            return (
-                self._ledger.version if vector_store_id is None else self._ledger.store(vector_store_id).version
-            )
+        registry = self._registry
+        return registry.view(
+            lambda: registry.version if vector_store_id is None else registry.store(vector_store_id).version
+        )
 
     def snapshot(self, vector_store_id: str | None = None) -> dict[str, Any]:
-        """The whole engine, or one store with all that is in it, as plain JSON-able data.  O(n).
+        """Return the whole engine, or one store with all that is in it, as plain JSON-able data.  O(n).
 
         Equal engines have equal snapshots.
         """
-        with self._ledger.lock:
-            store = None if vector_store_id is None else self._ledger.store(vector_store_id)
-            return snapshots.dump(self._ledger, store)
+        registry = self._registry
+        return registry.view(
+            lambda: snapshots.dump(registry, None if vector_store_id is None else registry.store(vector_store_id))
+        )
 
     @classmethod
     def restore(
@@ -99,32 +105,28 @@ class Engine:
         clock: Clock | None = None,
         ids: IdSource = random_ids,
         profile: Profile | None = None,
-        known_file: KnownFile | None = None,
+        file_size: FileSize | None = None,
     ) -> Engine:
-        """An engine that is equal, in every view, to the one that made the snapshot.  O(n).
+        """Return an engine that is equal, in every view, to the one that made the snapshot.  O(n).
 
         The profile is the snapshot's unless another is given.  Raise ``SnapshotError`` if the snapshot has
         another format, or contradicts itself.
         """
-        engine = cls(
-            clock=clock, ids=ids, profile=profile or snapshots.profile_of(snapshot), known_file=known_file
-        )
-        snapshots.load(engine._ledger, snapshot)
+        engine = cls(clock=clock, ids=ids, profile=profile or snapshots.profile_of(snapshot), file_size=file_size)
+        snapshots.load(engine._registry, snapshot)
         return engine
 
     def replay(self, events: Iterable[Event]) -> None:
-        """Apply events that another engine told its subscribers, on top of what is here.
+        """Apply events that another engine delivered to its subscribers, on top of what is here.
 
-        Raise ``ReplayError`` at the first event that can not follow; those before it stand.
+        Raise ``ReplayError`` at the first event that cannot follow; those before it stand.
         """
         for event in events:
-            with self._ledger.lock:
-                self._ledger.replay(event)
+            self._registry.replay(event)
 
     def check(self) -> None:
         """Recompute every count and index from the attachments.  O(n).
 
         Raise ``Inconsistent``, which names what differs.
         """
-        with self._ledger.lock:
-            self._ledger.check()
+        self._registry.view(self._registry.check)

@@ -2,9 +2,9 @@
 
 One root class, two branches, after whose fault it is:
 
-* ``RequestError``: the caller of the client face asked for something that the API refuses.  ``to_wire``
-  gives the body that the HTTP API answers with, and ``status`` the HTTP status.
-* ``HostError``: the program that embeds the engine misused the host face, or the engine found itself
+* ``RequestError``: the caller of the API asked for something that the API refuses.  ``to_wire``
+  gives the body that the HTTP API responds with, and ``status`` the HTTP status.
+* ``HostError``: the program that embeds the engine misused the API for hosts, or the engine found itself
   inconsistent.
 
 Raising an error never changes the engine: a refused call leaves it equal to what it was before.
@@ -95,7 +95,7 @@ def _remade(cls: type[VsbatchError], args: tuple[object, ...], state: dict[str, 
 
 
 class RequestError(VsbatchError):
-    """The caller of the client face asked for something that the API refuses."""
+    """The caller of the API asked for something that the API refuses."""
 
     status = 400
     type = "invalid_request_error"
@@ -167,7 +167,7 @@ class InvalidNumber(RequestError):
 
 
 class Contradiction(RequestError):
-    """Two values, each of which may be, can not both be."""
+    """Two values, each of which may be, cannot both be."""
 
     code = "invalid_value"
 
@@ -180,10 +180,10 @@ class IntegerTooSmall(RequestError):
 
     code = "integer_below_min_value"
 
-    def __init__(self, param: str, value: int, least: int) -> None:
+    def __init__(self, param: str, value: int, minimum: int) -> None:
         super().__init__(
             f"Invalid '{param}': integer below minimum value. "
-            f"Expected a value >= {least}, but got {shown(value)} instead.",
+            f"Expected a value >= {minimum}, but got {shown(value)} instead.",
             param=param,
         )
 
@@ -193,10 +193,10 @@ class IntegerTooLarge(RequestError):
 
     code = "integer_above_max_value"
 
-    def __init__(self, param: str, value: int, most: int) -> None:
+    def __init__(self, param: str, value: int, maximum: int) -> None:
         super().__init__(
             f"Invalid '{param}': integer above maximum value. "
-            f"Expected a value <= {most}, but got {shown(value)} instead.",
+            f"Expected a value <= {maximum}, but got {shown(value)} instead.",
             param=param,
         )
 
@@ -206,10 +206,10 @@ class ArrayTooShort(RequestError):
 
     code = "empty_array"
 
-    def __init__(self, param: str, least: int) -> None:
+    def __init__(self, param: str, minimum: int) -> None:
         super().__init__(
             f"Invalid '{param}': empty array. "
-            f"Expected an array with minimum length {least}, but got an empty array instead.",
+            f"Expected an array with minimum length {minimum}, but got an empty array instead.",
             param=param,
         )
 
@@ -219,10 +219,10 @@ class ArrayTooLong(RequestError):
 
     code = "array_above_max_length"
 
-    def __init__(self, param: str, length: int, most: int) -> None:
+    def __init__(self, param: str, length: int, maximum: int) -> None:
         super().__init__(
             f"Invalid '{param}': array too long. "
-            f"Expected an array with maximum length {most}, but got an array with length {length} instead.",
+            f"Expected an array with maximum length {maximum}, but got an array with length {length} instead.",
             param=param,
         )
 
@@ -245,10 +245,10 @@ class StringTooLong(RequestError):
 
     code = "string_above_max_length"
 
-    def __init__(self, param: str, length: int, most: int) -> None:
+    def __init__(self, param: str, length: int, maximum: int) -> None:
         super().__init__(
             f"Invalid '{param}': string too long. "
-            f"Expected a string with maximum length {most}, but got a string with length {length} instead.",
+            f"Expected a string with maximum length {maximum}, but got a string with length {length} instead.",
             param=param,
         )
 
@@ -258,10 +258,10 @@ class TooManyProperties(RequestError):
 
     code = "object_above_max_properties"
 
-    def __init__(self, param: str, count: int, most: int) -> None:
+    def __init__(self, param: str, count: int, maximum: int) -> None:
         super().__init__(
             f"Invalid '{param}': too many properties. "
-            f"Expected an object with at most {most} properties, but got {count} instead.",
+            f"Expected an object with at most {maximum} properties, but got {count} instead.",
             param=param,
         )
 
@@ -271,10 +271,10 @@ class PropertyNameTooLong(RequestError):
 
     code = "property_name_above_max_length"
 
-    def __init__(self, param: str, name: str, most: int) -> None:
+    def __init__(self, param: str, name: str, maximum: int) -> None:
         super().__init__(
             f"Invalid property name in '{param}': {shown(name)} is too long. "
-            f"Expected a property name with maximum length {most}, but got one with length {len(name)}.",
+            f"Expected a property name with maximum length {maximum}, but got one with length {len(name)}.",
             param=param,
         )
 
@@ -291,14 +291,14 @@ class InvalidId(RequestError):
 
 
 class UnknownCursor(RequestError):
-    """A cursor names nothing that was ever in the list (choice: refused, never page one)."""
+    """A cursor names nothing in the list, or what left it long ago (choice: refused, never page one)."""
 
     code = "invalid_cursor"
 
     def __init__(self, param: str, value: str, where: str) -> None:
         super().__init__(
-            f"Invalid '{param}': {shown(value)} was never in the list of {where}. "
-            "Expected the id of an item from an earlier page of the same list.",
+            f"Invalid '{param}': {shown(value)} is not in the list of {where}, or left it too long ago. "
+            "Expected the id of an item from an earlier page of the same list; start over without a cursor.",
             param=param,
         )
 
@@ -350,21 +350,21 @@ class FileNotFound(NotFound):
 
 
 class FileBatchNotFound(NotFound):
-    """No batch has this id in this vector store; the same answer for another store's batch (choice)."""
+    """No batch has this id in this vector store; the same error for another store's batch (choice)."""
 
     def __init__(self, batch_id: str, vector_store_id: str) -> None:
         super().__init__(f"No file batch found with id {shown(batch_id)} in vector store '{vector_store_id}'.")
 
 
 class UnknownFile(NotFound):
-    """The host's ``known_file`` does not know a file that was to be attached (choice)."""
+    """The host's ``file_size`` does not know a file that was to be attached (choice)."""
 
     def __init__(self, param: str, file_id: str) -> None:
         super().__init__(f"No such File object: {shown(file_id)}. Upload it first.", param=param)
 
 
 class HostError(VsbatchError):
-    """The embedding program misused the host face, or the engine found itself inconsistent."""
+    """The embedding program misused the API for hosts, or the engine found itself inconsistent."""
 
 
 class AlreadyFinished(HostError):
@@ -470,13 +470,13 @@ class IdTaken(HostError):
 
 
 class InvalidSize(HostError):
-    """The host's ``known_file`` answered something that is no size; nothing changed."""
+    """The host's ``file_size`` answered something that is no size; nothing changed."""
 
     code = "invalid_size"
 
     def __init__(self, file_id: str, value: object) -> None:
         super().__init__(
-            f"known_file answered {shown(value)} for file {shown(file_id)}. "
+            f"file_size answered {shown(value)} for file {shown(file_id)}. "
             "Answer its size in bytes, an integer of 0 or more, or None if there is no such file."
         )
 
@@ -524,6 +524,18 @@ class Inconsistent(HostError):
         )
 
 
+class NestedCommand(HostError):
+    """A command was given in the middle of another one, by the same thread; nothing changed."""
+
+    code = "nested_command"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A command was given in the middle of another one, in the same thread: by a signal handler, or by "
+            "the clock or the id source. Give it from a subscriber, from another thread, or after the command."
+        )
+
+
 class SubscriberError(HostError):
     """Subscribers raised; the events stand, and every other subscriber got them.
 
@@ -534,6 +546,6 @@ class SubscriberError(HostError):
 
     def __init__(self, failed: int) -> None:
         super().__init__(
-            f"{failed} call(s) of subscribers raised; see the cause. The change that they were told of stands: "
+            f"{failed} call(s) of subscribers raised; see the cause. The change of their event stands: "
             "do not repeat the request, mend the subscriber."
         )

@@ -18,25 +18,19 @@ for ``before`` alone, else towards its end.  O(log n + limit), and no item is to
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Sequence
 
-from vsbatch_core.index import EVERYTHING, Index
+from vsbatch_core.columns import ByteColumn
 from vsbatch_core.model import Order
 
-T = TypeVar("T")
 
+def bounds(
+    low: int, high: int, order: Order, after: int | None, before: int | None
+) -> tuple[int, int, bool, bool]:
+    """Return the interval ``low <= number < high`` that a page is read from, and how.
 
-def page(
-    index: Index,
-    rows: list[T],
-    low: int,
-    high: int,
-    order: Order,
-    limit: int,
-    after: int | None,
-    before: int | None,
-) -> tuple[tuple[T, ...], bool]:
-    """One page of the list that is ``index`` within ``low <= number < high``, and ``has_more``."""
+    The third item says whether it is read from its end, the fourth whether that is against the order of the list.
+    """
     if order == "asc":
         left, right = after, before
     else:
@@ -46,20 +40,18 @@ def page(
     if right is not None and right < high:
         high = right
     backward = before is not None and after is None
-    falling = (order == "desc") is not backward
-    if index is EVERYTHING:
-        more = high - low > limit
-        if more and falling:
-            low = high - limit
-        elif more:
-            high = low + limit
-        data = rows[low:high]
-        if order == "desc":
-            data.reverse()
-        return tuple(data), more
-    numbers = (index.descending if falling else index.ascending)(low, high, limit + 1)
+    return low, high, (order == "desc") is not backward, backward
+
+
+def page(
+    column: ByteColumn, byte: int, low: int, high: int, limit: int, falling: bool, backward: bool
+) -> tuple[Sequence[int], bool]:
+    """Return the numbers of one page of the list of those that hold ``byte``, and ``has_more``.
+
+    ``low`` to ``backward`` are what ``bounds`` returned; byte 0 means any byte but 0.
+    """
+    numbers = (column.descending if falling else column.ascending)(byte, low, high, limit + 1)
     more = len(numbers) > limit
-    data = [rows[number] for number in numbers[:limit]]
-    if backward:
-        data.reverse()
-    return tuple(data), more
+    if more:
+        numbers = numbers[:limit]
+    return numbers[::-1] if backward else numbers, more

@@ -1,48 +1,69 @@
-"""A ledger as plain JSON-able data, and back.
+"""A registry as plain JSON-able data, and back.
 
-The form is compact where there is much: a file is a short array, and chunking strategies, of which there are
-few, are in a table.  ``FORMAT`` changes whenever a reader of the old form would misread the new one.
+The form follows the columns that attachments are kept in, so that both ways cost little: what all files of a
+store have is one array, or runs of it, and what few have is an array of pairs.  ``FORMAT`` changes whenever a
+reader of the old form would misread the new one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, groupby
 from typing import Any
 
 from vsbatch_core import events as ev
 from vsbatch_core import validation
 from vsbatch_core.batch import Batch
 from vsbatch_core.errors import Contradiction, InvalidType, SnapshotError, VsbatchError, shown
-from vsbatch_core.ledger import Ledger
-from vsbatch_core.model import ExpiresAfter, Limits, Profile, VectorStoreFile, data_of, names_of, new_file
+from vsbatch_core.model import (
+    AUTO,
+    FILE_STATUSES,
+    Attributes,
+    ExpiresAfter,
+    LastError,
+    Limits,
+    Profile,
+    StaticFileChunkingStrategyObject,
+    data_of,
+    names_of,
+)
+from vsbatch_core.registry import Registry
+from vsbatch_core.rows import CODES, IN_PROGRESS, Rows
 from vsbatch_core.store import Store
 
-FORMAT = "vsbatch-core snapshot 2"
+FORMAT = "vsbatch-core snapshot 3"
+
+LETTERS = "pcfx"
+"""The letters that stand for the statuses in_progress, completed, failed and cancelled."""
+_TO_LETTERS = bytes.maketrans(bytes(CODES[status] for status in FILE_STATUSES), LETTERS.encode())
+_FROM_LETTERS = bytes.maketrans(LETTERS.encode(), bytes(CODES[status] for status in FILE_STATUSES))
 
 
-def dump(ledger: Ledger, only: Store | None) -> dict[str, Any]:
-    """The ledger, or one store of it."""
-    profile = data_of(ledger.profile)
-    profile["limits"] = data_of(ledger.profile.limits)
-    stores = (
-        [
-            _dump_store(ledger.stores[id]) if id in ledger.stores else {"id": id, "deleted": True}
-            for id in ledger.ids_made
+def dump(registry: Registry, only: Store | None) -> dict[str, Any]:
+    """Return the registry, or one store of it, as data.  O(n)."""
+    profile = data_of(registry.profile)
+    profile["limits"] = data_of(registry.profile.limits)
+    if only is None:
+        stores = [
+            _dump_store(registry.stores[id]) if here else {"id": id, "deleted": True}
+            for id, here in registry.listing
         ]
-        if only is None
-        else [_dump_store(only)]
-    )
+    else:
+        stores = [_dump_store(only)]
     return {
         "format": FORMAT,
-        "at": ledger.at if only is None else only.created_at,
-        "version": ledger.version if only is None else 1,
+        "at": registry.at if only is None else only.created_at,
+        "version": registry.version if only is None else 1,
         "profile": profile,
         "vector_stores": stores,
+        "departed": registry.listing.departed if only is None else [],
     }
 
 
 def _dump_store(store: Store) -> dict[str, Any]:
+    rows = store.rows
+    columns = rows.columns()
     strategies: dict[Any, int] = {}
     return {
         "id": store.id,
@@ -54,22 +75,20 @@ def _dump_store(store: Store) -> dict[str, Any]:
         "last_active_at": store.last_active_at,
         "at": store.at,
         "version": store.version,
-        "files": [
-            [
-                file.id,
-                file.created_at,
-                file.status,
-                file.usage_bytes,
-                file.last_error and [file.last_error.code, file.last_error.message],
-                strategies.setdefault(file.chunking_strategy, len(strategies)),
-                dict(file.attributes),
-            ]
-            for file in store.rows
-        ],
+        "next_attachment": rows.next,
+        "attachments": [list(interval) for interval in rows.kept()],
+        "file_ids": columns.ids,
+        "created": [[int(time), len(list(group))] for time, group in groupby(columns.created_at)],
+        "statuses": columns.status.translate(_TO_LETTERS).decode(),
+        "usage_bytes": columns.usage,
+        "last_errors": [[row, error.code, error.message] for row, error in columns.errors],
         "chunking_strategies": [
-            [s.static.max_chunk_size_tokens, s.static.chunk_overlap_tokens] for s in strategies
+            [row, strategies.setdefault(chunking, len(strategies))] for row, chunking in columns.chunking
         ],
-        "gone": [list(interval) for interval in store.gone],
+        "strategies": [[s.static.max_chunk_size_tokens, s.static.chunk_overlap_tokens] for s in strategies],
+        "attributes": [[row, dict(attributes)] for row, attributes in columns.attributes],
+        "left": [list(interval) for interval in rows.left()],
+        "departed": [store.numbers[id] for id in store.departed],
         "leased": sorted(store.leased),
         "file_batches": [
             [batch.id, batch.created_at, batch.first, batch.stop, batch.cancel_asked]
@@ -79,7 +98,10 @@ def _dump_store(store: Store) -> dict[str, Any]:
 
 
 def profile_of(snapshot: Any) -> Profile:
-    """Return the profile that the snapshot was made under; raise ``SnapshotError``."""
+    """Return the profile that the snapshot was made under; raise ``SnapshotError``.
+
+    A key that is missing, because a later version added it, has its default.
+    """
     if not isinstance(snapshot, dict) or snapshot.get("format") != FORMAT:
         found = shown(snapshot["format"] if isinstance(snapshot, dict) and "format" in snapshot else snapshot)
         raise SnapshotError(
@@ -88,210 +110,366 @@ def profile_of(snapshot: Any) -> Profile:
             param="format",
         )
     with _reading():
-        profile = _record("profile", _record("", snapshot, _SNAPSHOT)["profile"], names_of(Profile))
-        limits = _record("profile.limits", profile["limits"], names_of(Limits))
+        profile = dict(_known("profile", _record("", snapshot, _SNAPSHOT)["profile"], names_of(Profile)))
+        limits = _known("profile.limits", profile.pop("limits", {}), names_of(Limits))
         try:
-            return Profile(**{**profile, "limits": Limits(**limits)})
-        except (TypeError, ValueError) as error:  # TypeError: a word that can not be hashed
+            return Profile(**profile, limits=Limits(**limits))
+        except ValueError as error:
             raise Contradiction("profile", str(error)) from error
 
 
-def load(ledger: Ledger, snapshot: dict[str, Any]) -> None:
-    """Fill an empty ledger; raise ``SnapshotError`` naming the place and the value.  O(n)."""
-    profile_of(snapshot)
+def load(registry: Registry, snapshot: dict[str, Any]) -> None:
+    """Fill an empty registry; raise ``SnapshotError`` naming the place and the value.  O(n)."""
+    saved_under = profile_of(snapshot).limits
     with _reading():
-        ledger.at = validation.time("at", snapshot["at"])
-        ledger.version = validation.integer("version", snapshot["version"], 0)
-        latest = -validation.MOST_SECONDS
+        at = validation.time("at", snapshot["at"])
+        version = validation.integer("version", snapshot["version"], 0)
+        latest = -validation.MAX_SECONDS
+        stores: dict[str, Store | None] = {}
         for i, data in enumerate(_array("vector_stores", snapshot["vector_stores"])):
             place = f"vector_stores[{i}]"
+            store = None
             if isinstance(data, dict) and "deleted" in data:
                 pairs = _record(place, data, ("id", "deleted"))
                 validation.exactly(f"{place}.deleted", pairs["deleted"], True)
-                store = None
             else:
                 pairs = _record(place, data, _STORE)
-                store = _load_store(place, pairs, ledger.profile)
-                _ordered(f"{place}.created_at", latest, store.created_at, int(ledger.at))
+                store = _Loader(place, pairs, registry.profile, saved_under).store()
+                _ordered(f"{place}.created_at", latest, store.created_at, int(at))
                 latest = store.created_at
             id = validation.own_id(f"{place}.id", pairs["id"], "vs_")
-            if id in ledger.numbers:
+            if id in stores:
                 raise Contradiction(f"{place}.id", f"vector store {shown(id)} is there already")
-            ledger.add(id, store)
-        made = len(ledger.ids_made) + len(ledger.ids_made) - len(ledger.stores)
-        if ledger.version != made:
-            raise Contradiction("version", f"{ledger.version} is not {made}, the creations and deletions in it")
+            stores[id] = store
+        deleted = {id for id, store in stores.items() if store is None}
+        departed = _array("departed", snapshot["departed"])
+        for i, id in enumerate(departed):
+            validation.own_id(f"departed[{i}]", id, "vs_")
+            if id not in deleted:
+                raise Contradiction(
+                    f"departed[{i}]", f"vector store {shown(id)} was not deleted, or is in it twice"
+                )
+            deleted.remove(id)
+        if deleted or len(departed) > saved_under.departed:
+            raise Contradiction("departed", f"it does not name the {len(departed) + len(deleted)} deleted stores")
+        here, gone = len(stores) - len(departed), version - len(stores) - len(departed)
+        if gone < 0 or gone % 2:  # each store that is forgotten was made and deleted
+            raise Contradiction(
+                "version", f"{version} events do not lead to {here} stores, {len(departed)} deleted"
+            )
+        registry.restore(at, version, stores.items(), departed)
 
 
-_SNAPSHOT = ("format", "at", "version", "profile", "vector_stores")
+_SNAPSHOT = ("format", "at", "version", "profile", "vector_stores", "departed")
 _STORE = (
     *("id", "created_at", "name", "description", "expires_after", "metadata", "last_active_at", "at", "version"),
-    *("files", "chunking_strategies", "gone", "leased", "file_batches"),
+    *("next_attachment", "attachments", "file_ids", "created", "statuses", "usage_bytes", "last_errors"),
+    *("chunking_strategies", "strategies", "attributes", "left", "departed", "leased", "file_batches"),
 )
-_FILE = ("id", "created_at", "status", "usage_bytes", "last_error", "chunking_strategy", "attributes")
 _BATCH = ("id", "created_at", "first", "stop", "cancel_asked")
 
-
-def _load_store(place: str, data: dict[str, Any], profile: Profile) -> Store:
-    limits = profile.limits
-    id = validation.own_id(f"{place}.id", data["id"], "vs_")
-    created_at = validation.whole_seconds(f"{place}.created_at", data["created_at"])
-    at = validation.time(f"{place}.at", data["at"])
-    version = validation.integer(f"{place}.version", data["version"], 1)
-    last_active_at = validation.whole_seconds(f"{place}.last_active_at", data["last_active_at"])
-    _ordered(f"{place}.last_active_at", created_at, last_active_at, int(at))
-    days, description = data["expires_after"], data["description"]
-    if days is not None:
-        validation.integer(f"{place}.expires_after", days, 1, limits.expiry_days)
-    created = ev.VectorStoreCreated(
-        created_at,
-        id,
-        validation.string(f"{place}.name", data["name"]),
-        None if description is None else validation.string(f"{place}.description", description),
-        None if days is None else ExpiresAfter(days=days),
-        validation.metadata(_object(f"{place}.metadata", data["metadata"]), limits, f"{place}.metadata"),
-        version=1,
-        stores_version=0,  # not read: the list of stores has a version of its own
-    )
-    rows = _load_rows(place, id, data, created_at, int(at), limits)
-    gone = _load_gone(f"{place}.gone", data["gone"], len(rows))
-    leased = _load_leased(f"{place}.leased", data["leased"], rows)
-    batches = _load_batches(f"{place}.file_batches", data["file_batches"], rows, set(leased), limits)
-    _require_reachable(f"{place}.files", rows, gone, batches)
-    return Store.rebuilt(
-        created,
-        profile,
-        at=at,
-        version=version,
-        last_active_at=last_active_at,
-        rows=rows,
-        gone=gone,
-        leased=leased,
-        batches=batches,
-    )
+Intervals = list[tuple[int, int]]
 
 
-def _load_rows(
-    place: str, id: str, data: dict[str, Any], earliest: int, latest: int, limits: Limits
-) -> list[VectorStoreFile]:
-    strategies = []
-    for i, sizes in enumerate(_array(f"{place}.chunking_strategies", data["chunking_strategies"])):
-        where = f"{place}.chunking_strategies[{i}]"
-        size, overlap = _row(where, sizes, ("max_chunk_size_tokens", "chunk_overlap_tokens"))
-        strategies.append(validation.kept_static(where, size, overlap, limits))
-        if strategies[i] in strategies[:i]:
-            raise Contradiction(where, f"{size} and {overlap} are in the table twice")
-    rows = []
-    used = 0  # strategies are numbered in the order in which files first use them
-    for i, row in enumerate(_array(f"{place}.files", data["files"])):
-        where = f"{place}.files[{i}]"
-        file_id, created_at, status, usage_bytes, error, chunking, attributes = _row(where, row, _FILE)
-        validation.string(f"{where}.id", file_id, least=1)
-        validation.whole_seconds(f"{where}.created_at", created_at)
-        _ordered(f"{where}.created_at", earliest, created_at, latest)
-        earliest = created_at
-        validation.status(f"{where}.status", status)
-        validation.integer(f"{where}.usage_bytes", usage_bytes, 0, validation.MOST_BYTES)
-        if error is not None:
-            error = validation.last_error(
-                f"{where}.last_error", *_row(f"{where}.last_error", error, ("code", "message"))
+class _Loader:
+    """Reads one store: ``place`` is where it stands, ``data`` an object with exactly its keys."""
+
+    def __init__(self, place: str, data: dict[str, Any], profile: Profile, saved_under: Limits) -> None:
+        self.place = place
+        self.data = data
+        self.profile = profile
+        self.limits = profile.limits
+        self.saved_under = saved_under
+
+    def at(self, name: str) -> str:
+        """Return the place of a key."""
+        return f"{self.place}.{name}"
+
+    def array(self, name: str) -> list[Any]:
+        """Return the array under a key."""
+        return _array(self.at(name), self.data[name])
+
+    def refuse(self, name: str, why: str) -> Contradiction:
+        """Return the error for what stands under a key."""
+        return Contradiction(self.at(name), why)
+
+    def store(self) -> Store:
+        """Return the store."""
+        data, limits = self.data, self.limits
+        id = validation.own_id(self.at("id"), data["id"], "vs_")
+        created_at = validation.whole_seconds(self.at("created_at"), data["created_at"])
+        at = validation.time(self.at("at"), data["at"])
+        version = validation.integer(self.at("version"), data["version"], 1)
+        last_active_at = validation.whole_seconds(self.at("last_active_at"), data["last_active_at"])
+        _ordered(self.at("last_active_at"), created_at, last_active_at, int(at))
+        days, description = data["expires_after"], data["description"]
+        if days is not None:
+            validation.integer(self.at("expires_after"), days, 1, limits.expiry_days)
+        event = ev.VectorStoreCreated(
+            created_at,
+            id,
+            validation.string(self.at("name"), data["name"]),
+            None if description is None else validation.string(self.at("description"), description),
+            None if days is None else ExpiresAfter(days=days),
+            validation.metadata(_object(self.at("metadata"), data["metadata"]), limits, self.at("metadata")),
+            version=1,
+            stores_version=0,  # not read: the list of stores has a version of its own
+        )
+        self.next = validation.integer(self.at("next_attachment"), data["next_attachment"], 0)
+        self.kept = self.intervals("attachments", 0, self.next)
+        self.numbers = list(chain.from_iterable(range(*interval) for interval in self.kept))
+        self.where = {row: i for i, row in enumerate(self.numbers)}
+        rows = self.rows(id, created_at, int(at))
+        leased = self.leased()
+        batches = self.batches(set(leased))
+        departed = self.departed()
+        self.require_reachable(set(departed), batches)
+        store = Store(event, self.profile, 0)
+        store.restore(
+            at=at,
+            version=version,
+            last_active_at=last_active_at,
+            rows=rows,
+            departed=departed,
+            leased=leased,
+            batches=batches,
+        )
+        return store
+
+    def intervals(self, name: str, minimum: int, maximum: int) -> Intervals:
+        """Return disjoint intervals in rising order that do not touch each other."""
+        found = []
+        for i, interval in enumerate(self.array(name)):
+            where = f"{self.at(name)}[{i}]"
+            first, stop = _row(where, interval, ("first", "stop"))
+            validation.integer(f"{where}.first", first, minimum, maximum - 1)
+            validation.integer(f"{where}.stop", stop, first + 1, maximum)
+            found.append((first, stop))
+            minimum = stop + 1  # intervals that touch are one
+        return found
+
+    def pairs(self, name: str, names: tuple[str, ...]) -> Iterator[tuple[str, int, list[Any]]]:
+        """Return the place, the attachment and the other items of rows about few attachments, in rising order."""
+        last = -1
+        for i, row in enumerate(self.array(name)):
+            where = f"{self.at(name)}[{i}]"
+            number, *items = _row(where, row, ("attachment", *names))
+            validation.integer(f"{where}.attachment", number, last + 1, self.next - 1)
+            if number not in self.where:
+                raise Contradiction(f"{where}.attachment", f"attachment {number} is not among 'attachments'")
+            last = number
+            yield where, number, items
+
+    def rows(self, id: str, earliest: int, latest: int) -> Rows:
+        """Return the columns of the attachments."""
+        n = len(self.numbers)
+        self.ids = validation.string_ids(self.at("file_ids"), self.full("file_ids"))
+        self.created: list[int] = []
+        for i, run in enumerate(self.array("created")):
+            where = f"{self.at('created')}[{i}]"
+            time, count = _row(where, run, ("created_at", "attachments"))
+            validation.whole_seconds(f"{where}.created_at", time)
+            _ordered(f"{where}.created_at", earliest, time, latest)
+            earliest = time + 1  # runs of the same time are one
+            validation.integer(f"{where}.attachments", count, 1, n - len(self.created))
+            self.created += [time] * count
+        if len(self.created) < n:
+            raise self.refuse("created", f"it has {len(self.created)} attachments in place of {n}")
+        letters = validation.string(self.at("statuses"), self.data["statuses"])
+        if len(letters) != n:
+            raise self.refuse("statuses", f"it has {len(letters)} letters in place of {n}")
+        if letters.strip(LETTERS):
+            i = next(i for i, letter in enumerate(letters) if letter not in LETTERS)
+            validation.one_of(f"{self.at('statuses')}[{i}]", letters[i], tuple(LETTERS))
+        self.status = letters.encode().translate(_FROM_LETTERS)
+        usage = self.full("usage_bytes")
+        if set(map(type, usage)) - {int} or (usage and (min(usage) < 0 or max(usage) > validation.MAX_BYTES)):
+            for i, size in enumerate(usage):
+                validation.integer(f"{self.at('usage_bytes')}[{i}]", size, 0, validation.MAX_BYTES)
+        completed = CODES["completed"]
+        if self.status.count(completed) < n and any(
+            size and status != completed for size, status in zip(usage, self.status, strict=True)
+        ):
+            i = next(i for i in range(n) if usage[i] and self.status[i] != completed)
+            validation.outcome(f"{self.at('usage_bytes')}[{i}]", self.name(i), usage[i], self.any_error(i))
+        errors = self.errors()
+        chunking = self.chunking()
+        attributes = self.attributes()
+        self.left = bytearray(n)
+        for first, stop in self.intervals("left", 0, self.next):
+            start, end = self.span(self.at("left"), first, stop)
+            self.left[start:end] = b"\1" * (end - start)
+        rows = Rows(id)
+        rows.restore(
+            self.next,
+            self.kept,
+            ids=self.ids,
+            created_at=self.created,
+            status=self.status,
+            left=self.left,
+            usage=usage,
+            errors=errors,
+            chunking=chunking,
+            attributes=attributes,
+        )
+        return rows
+
+    def span(self, place: str, first: int, stop: int) -> tuple[int, int]:
+        """Return where the attachments of an interval stand in the columns; refuse one that has a gap."""
+        start, last = self.where.get(first), self.where.get(stop - 1)
+        if start is None or last is None or last - start != stop - 1 - first:
+            raise Contradiction(place, f"attachments {first} to {stop - 1} are not all among 'attachments'")
+        return start, last + 1
+
+    def name(self, i: int) -> Any:
+        """Return the status of the attachment in this place."""
+        return FILE_STATUSES[self.status[i] - 1]
+
+    def any_error(self, i: int) -> LastError | None:
+        """Return an error if the attachment in this place has to have one."""
+        return LastError("server_error", "") if self.name(i) == "failed" else None
+
+    def full(self, name: str) -> list[Any]:
+        """Return an array that has an item for each attachment."""
+        items = self.array(name)
+        if len(items) != len(self.numbers):
+            raise self.refuse(name, f"it has {len(items)} items in place of {len(self.numbers)}")
+        return items
+
+    def errors(self) -> list[tuple[int, LastError]]:
+        """Return the errors of the attachments that have one: exactly those that failed."""
+        found = []
+        for where, row, (code, message) in self.pairs("last_errors", ("code", "message")):
+            error = validation.last_error(where, code, message)
+            validation.outcome(where, self.name(self.where[row]), 0, error)
+            found.append((row, error))
+        failed = self.status.count(CODES["failed"])
+        if len(found) != failed:
+            raise self.refuse("last_errors", f"it has {len(found)} errors, and {failed} attachments failed")
+        return found
+
+    def chunking(self) -> list[tuple[int, StaticFileChunkingStrategyObject]]:
+        """Return the chunking strategies of the attachments that have not the default."""
+        table: list[StaticFileChunkingStrategyObject] = []
+        seen = {AUTO}
+        for i, sizes in enumerate(self.array("strategies")):
+            where = f"{self.at('strategies')}[{i}]"
+            size, overlap = _row(where, sizes, ("max_chunk_size_tokens", "chunk_overlap_tokens"))
+            table.append(validation.kept_static(where, size, overlap, self.limits))
+            if table[i] in seen:
+                raise Contradiction(where, f"{size} and {overlap} are in the table twice, or the default")
+            seen.add(table[i])
+        found = []
+        used = 0  # strategies are numbered in the order in which attachments first use them
+        for where, row, (strategy,) in self.pairs("chunking_strategies", ("strategy",)):
+            validation.integer(f"{where}.strategy", strategy, 0, min(used, len(table) - 1))
+            used = max(used, strategy + 1)
+            found.append((row, table[strategy]))
+        if used < len(table):
+            raise self.refuse(f"strategies[{used}]", "no attachment uses it")
+        return found
+
+    def attributes(self) -> list[tuple[int, Attributes]]:
+        """Return the attributes of the attachments that have any."""
+        found = []
+        for where, row, (pairs,) in self.pairs("attributes", ("attributes",)):
+            attributes = validation.attributes(_object(where, pairs), self.limits, where)
+            if not attributes:
+                raise Contradiction(where, f"attachment {row} has no attributes, and is in it")
+            found.append((row, attributes))
+        return found
+
+    def leased(self) -> list[int]:
+        """Return the attachments that are leased."""
+        leased = self.array("leased")
+        minimum = 0
+        for i, row in enumerate(leased):
+            validation.integer(f"{self.at('leased')}[{i}]", row, minimum, self.next - 1)
+            if row not in self.where or self.status[self.where[row]] != IN_PROGRESS:
+                raise self.refuse(f"leased[{i}]", f"attachment {row} is leased and not in progress")
+            minimum = row + 1
+        return leased
+
+    def departed(self) -> list[int]:
+        """Return the attachments that left and are valid cursors still, in the order in which they left."""
+        departed = self.array("departed")
+        for i, row in enumerate(departed):
+            validation.integer(f"{self.at('departed')}[{i}]", row, 0, self.next - 1)
+            if row not in self.where or not self.left[self.where[row]]:
+                raise self.refuse(f"departed[{i}]", f"attachment {row} has not left")
+        if len(set(departed)) < len(departed):
+            raise self.refuse("departed", "an attachment is in it twice")
+        if len(departed) > self.saved_under.departed:
+            raise self.refuse(
+                "departed", f"it has more than {self.saved_under.departed}, the limit of the profile"
             )
-        validation.outcome(f"{where}.status", status, usage_bytes, error)
-        validation.integer(f"{where}.chunking_strategy", chunking, 0, max(0, min(used, len(strategies) - 1)))
-        used = max(used, chunking + 1)
-        if not strategies:
-            raise Contradiction(f"{where}.chunking_strategy", "the table of chunking strategies is empty")
-        pairs = validation.attributes(_object(f"{where}.attributes", attributes), limits, f"{where}.attributes")
-        rows.append(new_file(file_id, created_at, id, status, usage_bytes, error, strategies[chunking], pairs, i))
-    if used < len(strategies):
-        raise Contradiction(f"{place}.chunking_strategies[{used}]", "no file uses it")
-    return rows
+        return departed
 
+    def batches(self, leased: set[int]) -> list[Batch]:
+        """Return the batches."""
+        batches: dict[str, Batch] = {}
+        minimum = 0
+        for i, row in enumerate(self.array("file_batches")):
+            where = f"{self.at('file_batches')}[{i}]"
+            id, created_at, first, stop, cancel_asked = _row(where, row, _BATCH)
+            validation.own_id(f"{where}.id", id, "vsfb_")
+            if id in batches:
+                raise Contradiction(f"{where}.id", f"file batch {shown(id)} is there already")
+            validation.integer(f"{where}.first", first, minimum, self.next - 1)
+            validation.integer(f"{where}.stop", stop, first + 1, min(self.next, first + self.limits.batch_files))
+            validation.whole_seconds(f"{where}.created_at", created_at)
+            start, end = self.span(where, first, stop)
+            if len(set(self.ids[start:end])) < end - start:
+                raise Contradiction(where, "a file is in it twice")
+            if {self.created[start], self.created[end - 1]} != {created_at}:
+                raise Contradiction(f"{where}.created_at", f"{created_at} is not when its files were attached")
+            batch = Batch(id, created_at, first, stop)
+            batch.cancel_asked = validation.boolean(f"{where}.cancel_asked", cancel_asked)
+            if cancel_asked:
+                for number in range(first, stop):
+                    if self.status[self.where[number]] == IN_PROGRESS and number not in leased:
+                        raise Contradiction(
+                            f"{where}.cancel_asked", f"attachment {number} is in progress and not leased"
+                        )
+            batches[id] = batch
+            minimum = stop
+        return list(batches.values())
 
-def _load_gone(place: str, value: Any, stop: int) -> list[tuple[int, int]]:
-    intervals = []
-    least = 0
-    for i, interval in enumerate(_array(place, value)):
-        where = f"{place}[{i}]"
-        start, end = _row(where, interval, ("first", "stop"))
-        validation.integer(f"{where}.first", start, least, stop - 1)
-        validation.integer(f"{where}.stop", end, start + 1, stop)
-        intervals.append((start, end))
-        least = end + 1  # intervals that touch are one
-    return intervals
-
-
-def _load_leased(place: str, value: Any, rows: list[VectorStoreFile]) -> list[int]:
-    leased = _array(place, value)
-    least = 0
-    for i, row in enumerate(leased):
-        validation.integer(f"{place}[{i}]", row, least, len(rows) - 1)
-        if rows[row].status != "in_progress":
-            raise Contradiction(f"{place}[{i}]", f"file {row} is leased and '{rows[row].status}'")
-        least = row + 1
-    return leased
-
-
-def _load_batches(
-    place: str, value: Any, rows: list[VectorStoreFile], leased: set[int], limits: Limits
-) -> list[Batch]:
-    batches: dict[str, Batch] = {}
-    least = 0
-    for i, row in enumerate(_array(place, value)):
-        where = f"{place}[{i}]"
-        id, created_at, first, stop, cancel_asked = _row(where, row, _BATCH)
-        validation.own_id(f"{where}.id", id, "vsfb_")
-        if id in batches:
-            raise Contradiction(f"{where}.id", f"file batch {shown(id)} is there already")
-        validation.integer(f"{where}.first", first, least, len(rows) - 1)
-        validation.integer(f"{where}.stop", stop, first + 1, min(len(rows), first + limits.batch_files))
-        validation.whole_seconds(f"{where}.created_at", created_at)
-        files = rows[first:stop]
-        if len({file.id for file in files}) < len(files):
-            raise Contradiction(where, "a file is in it twice")
-        if {file.created_at for file in files} != {created_at}:
-            raise Contradiction(f"{where}.created_at", f"{created_at} is not when its files were attached")
-        batch = Batch(id, created_at, first, stop)
-        batch.cancel_asked = validation.boolean(f"{where}.cancel_asked", cancel_asked)
-        if cancel_asked:
-            for number in range(first, stop):
-                if rows[number].status == "in_progress" and number not in leased:
-                    raise Contradiction(
-                        f"{where}.cancel_asked",
-                        f"file {number} is in progress and not leased",
+    def require_reachable(self, departed: set[int], batches: Sequence[Batch]) -> None:
+        """Refuse attachments whose status or presence nothing could have brought about."""
+        listed, cancelled = bytearray(len(self.numbers)), bytearray(len(self.numbers))
+        for batch in batches:
+            start, end = self.where[batch.first], self.where[batch.stop - 1] + 1
+            listed[start:end] = b"\1" * (end - start)
+            if batch.cancel_asked:
+                cancelled[start:end] = b"\1" * (end - start)
+        if not any(self.left) and not self.status.count(CODES["cancelled"]) and not departed:
+            i = validation.repeated(self.ids)
+            if i is not None:
+                raise self.refuse(
+                    f"file_ids[{i}]", f"file {shown(self.ids[i])} was attached before, and has not left"
+                )
+            return
+        later: set[str] = set()
+        for i in range(len(self.numbers) - 1, -1, -1):
+            row, id, status = self.numbers[i], self.ids[i], self.name(i)
+            if self.left[i]:
+                if status == "in_progress":
+                    raise self.refuse(f"statuses[{i}]", "an attachment whose file has left is 'in_progress'")
+                if row in departed and id in later:
+                    raise self.refuse("departed", f"file {shown(id)} was attached again after attachment {row}")
+                if row not in departed and not listed[i]:
+                    raise self.refuse("departed", f"attachment {row} is in no list and is not forgotten")
+            else:
+                if id in later:
+                    raise self.refuse(
+                        f"file_ids[{i}]", f"file {shown(id)} was attached again: attachment {row} must have left"
                     )
-        batches[id] = batch
-        least = stop
-    return list(batches.values())
-
-
-def _require_reachable(
-    place: str, rows: list[VectorStoreFile], gone: list[tuple[int, int]], batches: list[Batch]
-) -> None:
-    """Refuse files whose status or presence nothing could have brought about."""
-    left = bytearray(len(rows))
-    cancelled = bytearray(len(rows))
-    for first, stop in gone:
-        left[first:stop] = b"\1" * (stop - first)
-    for batch in batches:
-        if batch.cancel_asked:
-            cancelled[batch.first : batch.stop] = b"\1" * (batch.stop - batch.first)
-    here: set[str] = set()
-    for row in range(len(rows) - 1, -1, -1):
-        file = rows[row]
-        if left[row]:
-            if file.status == "in_progress":
-                raise Contradiction(f"{place}[{row}].status", "a file that has left is 'in_progress'")
-        elif file.id in here:
-            raise Contradiction(
-                f"{place}[{row}].id", f"file {shown(file.id)} was attached again: it must have left"
-            )
-        elif file.status == "cancelled" and not cancelled[row]:
-            raise Contradiction(
-                f"{place}[{row}].status",
-                "a file is 'cancelled' that has not left, and no batch of it was",
-            )
-        here.add(file.id)
+                if status == "cancelled" and not cancelled[i]:
+                    raise self.refuse(
+                        f"statuses[{i}]", "an attachment is 'cancelled' that has not left, and no batch of it was"
+                    )
+            later.add(id)
 
 
 @contextmanager
@@ -311,6 +489,13 @@ def _record(place: str, value: Any, names: tuple[str, ...]) -> dict[str, Any]:
     for name in names:
         validation.member(place or "snapshot", pairs, name)
     validation.mapping(place or "snapshot", pairs, names)
+    return pairs
+
+
+def _known(place: str, value: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return an object whose keys are among these."""
+    pairs = _object(place, value)
+    validation.mapping(place, pairs, names)
     return pairs
 
 

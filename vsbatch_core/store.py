@@ -1,30 +1,35 @@
 """One vector store with its files and batches: the aggregate that events are applied to.
 
-No state crosses stores, so one of them can be saved, replayed and moved alone.  The rows are the truth: every
-attachment that was ever made here, in order, each a frozen ``VectorStoreFile`` that is replaced when the
-attachment changes.  A row stays when its file leaves the store, because its batch still lists it and because its
-id stays a valid cursor.  Indexes and counts are kept beside the rows, and ``check`` recomputes them.
+No state crosses stores, so one of them can be saved, replayed and moved alone.  An attachment is a number,
+and its fields stand in ``rows``.  It is kept when its file leaves the store as long as its batch lists it, or
+its id is a valid cursor: then it is forgotten.
 
-Methods that begin with ``require`` or ``find`` refuse or answer, and change nothing; ``apply`` takes an event
-that they let through and never fails.  It reads no clock, no random source and nothing outside, so the same
-events give the same store.
+Reading methods and those that begin with ``require`` or ``find`` return or raise, and change nothing.  An
+event is applied in two steps:
+
+*plan*
+    A ``_plan`` method works out everything that the event changes, and changes nothing.  It reads no clock,
+    no random source and nothing outside, so the same events give the same store.
+*put*
+    The function and the arguments that ``plan`` returns carry it out.  Such a function only assigns what it
+    was given and never reads what it assigns, so that calling it again, after an exception has interrupted it
+    anywhere, completes it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from itertools import chain, pairwise, repeat
+from itertools import pairwise, repeat
 from math import inf
 from typing import Any
-
-from attrs import evolve
 
 from vsbatch_core import events as ev
 from vsbatch_core import transitions, validation
 from vsbatch_core.batch import Batch
+from vsbatch_core.columns import MASK, SHIFT
 from vsbatch_core.errors import (
     AlreadyFinished,
     AlreadyLeased,
@@ -41,20 +46,33 @@ from vsbatch_core.errors import (
     VectorStoreExpired,
     shown,
 )
-from vsbatch_core.index import EVERYTHING, Gaps, Index, Merged, Sparse, Tally
 from vsbatch_core.model import (
     DAY,
     FILE_STATUSES,
     ExpiresAfter,
-    FileStatus,
+    FileCounts,
     LastError,
     Limits,
     Metadata,
     Profile,
     VectorStore,
     VectorStoreFile,
-    ended,
+    new_counts,
 )
+from vsbatch_core.rows import DETACHED, ENDED, IN_PROGRESS, STATUSES, Rows
+
+Put = tuple[Callable[..., None], tuple[Any, ...]]
+"""A function that only assigns, and its arguments."""
+
+# Stores that hold nothing are many: they share these, which nothing is ever put into.
+NONE_DEPARTED: OrderedDict[str, None] = OrderedDict()
+NONE_LEASED: dict[int, None] = {}
+NO_BATCHES: list[Batch] = []
+NO_FIRSTS: list[int] = []
+
+Departure = tuple[str, int, int, bool]
+"""A file that leaves: its id, its attachment, the code of its status while it is attached, else 0, and whether a
+batch lists it."""
 
 
 def require_settings(event: ev.VectorStoreCreated | ev.VectorStoreUpdated, limits: Limits) -> None:
@@ -76,10 +94,40 @@ def require_version(param: str, version: Any, seen: int) -> None:
 
 
 class Store:
-    """One vector store.  Complexities are in n, the attachments ever made here."""
+    """One vector store.
 
-    def __init__(self, event: ev.VectorStoreCreated, profile: Profile) -> None:
+    Complexities are in n, the attachments that are not forgotten, and b, their blocks of 4,096.
+    """
+
+    __slots__ = (
+        "_value",
+        "at",
+        "batches",
+        "counts",
+        "created_at",
+        "departed",
+        "description",
+        "expires_after",
+        "firsts",
+        "id",
+        "last_active_at",
+        "leased",
+        "listed",
+        "metadata",
+        "name",
+        "number",
+        "numbers",
+        "ordered",
+        "profile",
+        "rows",
+        "usage_bytes",
+        "version",
+    )
+
+    def __init__(self, event: ev.VectorStoreCreated, profile: Profile, number: int) -> None:
         self.profile = profile
+        self.number = number
+        """The number of the store in the list of stores."""
         self.id = event.vector_store_id
         self.created_at = int(event.at)
         self.name = event.name
@@ -92,111 +140,94 @@ class Store:
         """The latest time that this store has seen; its time never goes back."""
         self.last_active_at = int(event.at)
         self.usage_bytes = 0
-        self.rows: list[VectorStoreFile] = []
-        self.gone = Gaps()
-        """The rows whose files have left the store."""
-        self.leased: set[int] = set()
-        """The rows in progress that workers have picked up."""
+        self.rows = Rows(self.id)
+        self.counts = [0] * len(FILE_STATUSES)
+        """How many files are attached now, by status."""
+        self.numbers: dict[str, int] = {}
+        """By file id, the latest attachment, if its file is attached or the id is a valid cursor still."""
+        self.departed: OrderedDict[str, None] = NONE_DEPARTED
+        """The ids of files that left and are valid cursors still, the first to leave first."""
+        self.listed: dict[str, list[int]] = {}
+        """By file id, the attachments that batches list and ``numbers`` does not know."""
+        self.leased = NONE_LEASED
+        """The attachments in progress that workers have picked up."""
         self.batches: dict[str, Batch] = {}
-        """The batches by id, in the order in which they were made, which is that of their rows."""
+        self.ordered = NO_BATCHES
+        """The batches in the order in which they were made, which is that of their attachments."""
+        self.firsts = NO_FIRSTS
+        """The first attachment of each of them."""
         self._value: VectorStore | None = None
-        self._derive()
-        self._attach(event.files)
-
-    def _derive(self) -> None:
-        """Work out all that follows from the rows, what has gone, and the batches' intervals.  O(n)."""
-        self.latest: dict[str, int] = {}
-        """By file id, the row of its latest attachment, be it still here or gone."""
-        self.earlier: dict[str, list[int]] = {}
-        """By file id, the rows of its attachments before the latest: only where there are any."""
-        self.ordered = list(self.batches.values())
-        self.firsts = [batch.first for batch in self.ordered]
-        self.tally = Tally()
-        self.usage_bytes = 0
-        numbers: dict[tuple[bool, FileStatus], list[int]] = defaultdict(list)
-        for number, file in enumerate(self.rows):
-            if file.id in self.latest:
-                self.earlier.setdefault(file.id, []).append(self.latest[file.id])
-            self.latest[file.id] = number
-            gone = number in self.gone
-            numbers[gone, file.status].append(number)
-            if not gone:
-                self.tally.add(file.status)
-                self.usage_bytes += file.usage_bytes
-        self.here = {status: Sparse(numbers[False, status]) for status in FILE_STATUSES}
-        self.departed = {status: Sparse(numbers[True, status]) for status in FILE_STATUSES}
-        self.files_index: dict[FileStatus | None, Index] = {None: self.gone.index()}
-        self.files_index.update(self.here.items())
-        """By filter, the index of the files that are attached now."""
-        self.batch_index: dict[FileStatus | None, Index] = {
-            status: Merged(self.here[status], self.departed[status]) for status in FILE_STATUSES
-        }
-        self.batch_index[None] = EVERYTHING
-        """By filter, the index of the files that batches list, whether or not they are still attached."""
-        for batch in self.ordered:
-            batch.tally = Tally()
-            for file in self.rows[batch.first : batch.stop]:
-                batch.tally.add(file.status)
+        if event.file_ids:
+            put, arguments = self._plan_attach(event)
+            put(*arguments)
 
     # Reading
 
     def expires_at(self) -> int | None:
-        """When the store expires if nothing more happens in it."""
+        """Return when the store expires if nothing more happens in it."""
         if self.expires_after is None:
             return None
         return self.last_active_at + self.expires_after.days * DAY
 
     def expired(self, now: float) -> bool:
-        """Whether the store's time has run out."""
+        """Return whether the store's time has run out."""
         expires_at = self.expires_at()
         return expires_at is not None and now >= expires_at
 
+    def file_counts(self) -> FileCounts:
+        """Return how many files stand in each status."""
+        return new_counts(*self.counts)
+
     def value(self, now: float) -> VectorStore:
-        """The store as a frozen value; the same object until something changes.  O(1)."""
-        counts = self.tally.value()
+        """Return the store as a frozen value; the same object until something changes.  O(1)."""
+        value = self._value
+        counts = self.file_counts() if value is None else value.file_counts
         status = transitions.store_status(counts, self.expired(now))
-        if self._value is not None and self._value.status == status:
-            return self._value
-        self._value = VectorStore(
-            id=self.id,
-            created_at=self.created_at,
-            name=self.name,
-            description=self.description,
-            usage_bytes=self.usage_bytes,
-            file_counts=counts,
-            status=status,
-            expires_after=self.expires_after,
-            expires_at=self.expires_at(),
-            last_active_at=self.last_active_at,
-            metadata=self.metadata,
-        )
-        return self._value
+        if value is None or value.status != status:
+            value = self._value = VectorStore(
+                id=self.id,
+                created_at=self.created_at,
+                name=self.name,
+                description=self.description,
+                usage_bytes=self.usage_bytes,
+                file_counts=counts,
+                status=status,
+                expires_after=self.expires_after,
+                expires_at=self.expires_at(),
+                last_active_at=self.last_active_at,
+                metadata=self.metadata,
+            )
+        return value
 
     def find(self, file_id: str) -> int | None:
-        """The row of the file that is attached now, or ``None``.  O(1); O(log g) once files have left."""
-        row = self.latest.get(file_id)
-        return None if row is None or (self.gone and row in self.gone) else row
+        """Return the attachment of the file that is attached now, or ``None``.  O(1)."""
+        row = self.numbers.get(file_id)
+        return row if row is not None and self.rows.present[row] else None
 
     def require_file(self, file_id: str) -> int:
-        """The row of the file that is attached now; raise ``FileNotFound``."""
+        """Return the attachment of the file that is attached now; raise ``FileNotFound``."""
         row = self.find(file_id)
         if row is None:
             raise FileNotFound(file_id, self.id)
         return row
 
+    def file(self, file_id: str) -> VectorStoreFile:
+        """Return the file that is attached now; raise ``FileNotFound``."""
+        return self.rows.value(self.require_file(file_id))
+
     def _require_present(
         self, event: ev.FileCompleted | ev.FileFailed | ev.FileUpdated | ev.FileDeleted | ev.FileLeased
     ) -> None:
         """Refuse an event that does not name a file which is attached now, with its number."""
-        row = self.require_file(validation.string("file_id", event.file_id, least=1))
+        row = self.require_file(validation.string("file_id", event.file_id, minimum=1))
         validation.exactly("attachment", event.attachment, row)
 
     def _require_many(self, event: ev.FilesCompleted | ev.FilesFailed, tried: transitions.Trigger) -> None:
         """Refuse an event that does not name files in progress, each once and with its number.  O(files)."""
-        numbers = validation.array("attachments", event.attachments, 1, len(self.rows))
+        numbers = validation.array("attachments", event.attachments, 1, self.rows.next)
         file_ids = validation.array("file_ids", event.file_ids, len(numbers), len(numbers))
         for i, (file_id, number) in enumerate(zip(file_ids, numbers, strict=True)):
-            validation.string(f"file_ids[{i}]", file_id, least=1)
+            validation.string(f"file_ids[{i}]", file_id, minimum=1)
             validation.exactly(f"attachments[{i}]", number, self.require_in_progress(file_id, tried))
         if len(set(file_ids)) < len(file_ids):
             raise Contradiction("file_ids", "a file is in it twice")
@@ -210,49 +241,46 @@ class Store:
 
     def require_all_in_progress(
         self, file_ids: Sequence[str], attachments: Sequence[int] | None, tried: transitions.Trigger
-    ) -> list[int]:
-        """Return the rows of files that ``tried`` can finish, together; raise ``FilesRefused``.  O(files)."""
-        found = list(map(self.latest.get, file_ids))
-        numbers = found if attachments is None else attachments
-        rows: list[int] = []
+    ) -> tuple[int, ...]:
+        """Return the attachments of files that ``tried`` can finish, together; raise ``FilesRefused``."""
+        try:
+            rows = tuple(map(self.numbers.__getitem__, file_ids))
+        except KeyError:
+            rows = ()
+        if len(set(rows)) == len(file_ids) and (attachments is None or rows == tuple(attachments)):
+            present = self.rows.present
+            if present.all_hold(rows, IN_PROGRESS):
+                return rows
+        found = list(map(self.find, file_ids))
         refused: dict[str, str] = {}
-        for file_id, row, number in zip(file_ids, found, numbers, strict=True):
-            if row is None or row in self.gone:
+        for file_id, row, number in zip(
+            file_ids, found, found if attachments is None else attachments, strict=True
+        ):
+            if row is None:
                 refused[file_id] = "not attached"
             elif row != number:
                 refused[file_id] = f"attachment {row} now, not {shown(number)}"
-            elif tried not in transitions.ATTACHMENT[self.rows[row].status]:
-                refused[file_id] = f"'{self.rows[row].status}' already"
-            else:
-                rows.append(row)
-        if len(set(file_ids)) < len(file_ids):
-            refused |= {file_id: "named twice" for file_id, n in Counter(file_ids).items() if n > 1}
-        if refused:
-            raise FilesRefused(self.id, tried, len(file_ids), refused)
-        return rows
+            elif self.rows.present[row] != IN_PROGRESS:
+                refused[file_id] = f"'{STATUSES[self.rows.present[row]]}' already"
+        refused |= {file_id: "named twice" for file_id, n in Counter(file_ids).items() if n > 1}
+        raise FilesRefused(self.id, tried, len(file_ids), refused)
 
-    def require_in_progress(self, file_id: str, tried: transitions.Trigger) -> int:
-        """The row of a file that ``tried`` can finish; raise ``NotAttached`` or ``AlreadyFinished``."""
-        row = self.latest.get(file_id)
-        if row is None or tried not in transitions.ATTACHMENT[self.rows[row].status]:  # so ended, or left
-            row = self._attached(file_id, tried)
-            transitions.after(self.rows[row].status, tried, file_id, self.id)
+    def require_in_progress(self, file_id: str, tried: str) -> int:
+        """Return the attachment of a file in progress; raise ``NotAttached`` or ``AlreadyFinished``."""
+        row = self.numbers.get(file_id)
+        code = 0 if row is None else self.rows.present.blocks[row >> SHIFT][row & MASK]
+        if row is None or not code:
+            state = "not attached" if row is None else "no longer attached"
+            raise NotAttached(file_id, self.id, state, tried)
+        if code != IN_PROGRESS:
+            raise AlreadyFinished(file_id, self.id, STATUSES[code], tried)
         return row
 
     def require_leasable(self, file_id: str) -> int:
-        """The row of a file in progress that is not leased; raise what ``Processing.lease`` says."""
-        row = self._attached(file_id, "lease")
-        if self.rows[row].status != "in_progress":
-            raise AlreadyFinished(file_id, self.id, self.rows[row].status, "lease")
+        """Return the attachment of a file that can be leased; raise what ``Processing.lease`` says."""
+        row = self.require_in_progress(file_id, "lease")
         if row in self.leased:
             raise AlreadyLeased(file_id, self.id)
-        return row
-
-    def _attached(self, file_id: str, tried: str) -> int:
-        row = self.find(file_id)
-        if row is None:
-            state = "not attached" if file_id not in self.latest else "no longer attached"
-            raise NotAttached(file_id, self.id, state, tried)
         return row
 
     def require_batch(self, batch_id: str) -> Batch:
@@ -277,7 +305,7 @@ class Store:
             case ev.FileCompleted():
                 self._require_present(event)
                 self.require_in_progress(event.file_id, "complete")
-                validation.integer("usage_bytes", event.usage_bytes, 0, validation.MOST_BYTES)
+                validation.integer("usage_bytes", event.usage_bytes, 0, validation.MAX_BYTES)
             case ev.FileFailed():
                 self._require_present(event)
                 self.require_in_progress(event.file_id, "fail")
@@ -288,7 +316,7 @@ class Store:
                 if len(sizes) < len(event.file_ids):
                     raise Contradiction("usage_bytes_each", f"{len(sizes)} sizes for {len(event.file_ids)} files")
                 for i, size in enumerate(sizes):
-                    validation.integer(f"usage_bytes_each[{i}]", size, 0, validation.MOST_BYTES)
+                    validation.integer(f"usage_bytes_each[{i}]", size, 0, validation.MAX_BYTES)
             case ev.FilesFailed():
                 self._require_many(event, "fail")
                 validation.require_last_error(event.last_error)
@@ -303,278 +331,475 @@ class Store:
             case ev.FileBatchCancelled():
                 batch = self.require_batch(validation.own_id("batch_id", event.batch_id, "vsfb_"))
                 drain = validation.boolean("drain", event.drain)
-                if not batch.tally["in_progress"] or (batch.cancel_asked and drain):
+                if not batch.counts[0] or (batch.cancel_asked and drain):
                     raise BatchAlreadyFinished(event.batch_id, "finished or draining")
             case ev.FileBatchCreated():
                 validation.own_id("batch_id", event.batch_id, "vsfb_")
                 if event.batch_id in self.batches:
                     raise IdTaken(event.batch_id, "vsfb_")
                 self.require_open(event.at)
-                validation.require_new_files(
-                    "files", event.files, self.id, event.at, limits, least=1, most=limits.batch_files
-                )
-                validation.exactly("first_attachment", event.first_attachment, len(self.rows))
+                validation.require_new_files(event, limits, minimum=1, maximum=limits.batch_files)
+                validation.exactly("first_attachment", event.first_attachment, self.rows.next)
             case ev.FileAttached():
                 self.require_open(event.at)
-                validation.exactly("attachment", event.attachment, len(self.rows))
-                validation.require_new_file("file", event.file, self.id, event.at, limits)
+                validation.exactly("attachment", event.attachment, self.rows.next)
+                validation.string("file_id", event.file_id, minimum=1)
+                validation.require_chunking("chunking_strategy", event.chunking_strategy, limits)
+                validation.require_attributes("attributes", event.attributes, limits)
 
     def batch_of(self, row: int) -> Batch | None:
-        """The batch that the row belongs to, if it belongs to one.  O(log b)."""
+        """Return the batch that lists the attachment, if one does.  O(log b)."""
         i = bisect_right(self.firsts, row) - 1
         return self.ordered[i] if i >= 0 and row < self.ordered[i].stop else None
 
     def unknown_cursor(self, after: str | None, before: str | None) -> UnknownCursor:
-        """The error for two cursors of which one is no file that was ever attached here."""
-        param, cursor = ("before", before) if after is None or after in self.latest else ("after", after)
+        """Return the error for two cursors of which one is no place in the list of the store's files."""
+        param, cursor = ("before", before) if after is None or after in self.numbers else ("after", after)
         return UnknownCursor(param, str(cursor), f"files of vector store '{self.id}'")
 
     def batch_place(self, batch: Batch, param: str, file_id: str) -> int:
-        """The place of a cursor in a batch's list, however often the file was attached since."""
-        place = self.latest.get(file_id, -1)
-        if not batch.first <= place < batch.stop:
-            places = self.earlier.get(file_id, ())
-            i = bisect_left(places, batch.first)
-            place = places[i] if i < len(places) else -1
-        if batch.first <= place < batch.stop:
-            return place
+        """Return the place of a cursor in a batch's list, however often the file was attached since."""
+        row = self.numbers.get(file_id, -1)
+        if not batch.first <= row < batch.stop:
+            rows = self.listed.get(file_id, ())
+            i = bisect_left(rows, batch.first)
+            row = rows[i] if i < len(rows) else -1
+        if batch.first <= row < batch.stop:
+            return row
         raise UnknownCursor(param, file_id, f"files of file batch '{batch.id}'")
 
     def oldest_in_progress(self) -> int | None:
-        """When the oldest attachment in progress was made, or ``None``.  O(1)."""
-        row = self.here["in_progress"].first()
-        return None if row is None else self.rows[row].created_at
+        """Return when the oldest attachment in progress was made, or ``None``.  O(1)."""
+        row = self.rows.present.first(IN_PROGRESS)
+        return None if row < 0 else self.rows.created_at(row)
 
-    # Changing
+    # Planning: what an event changes
 
-    def apply(self, event: ev.Event) -> None:
-        """Take in an event of this store, one that its ``require`` methods let through."""
-        self._value = None
-        _APPLY[type(event)](self, event)
-        self.version = event.version
+    def _attachments(
+        self, file_ids: Sequence[str], event: ev.VectorStoreCreated | ev.FileBatchCreated | ev.FileAttached
+    ) -> tuple[Any, ...]:
+        """Return what ``_attach`` takes first: the files, who leaves because of them, and the counts after it."""
+        if isinstance(event, ev.FileAttached):
+            chunking: Sequence[Any] = (event.chunking_strategy,)
+            attributes: Sequence[Any] = (event.attributes,)
+        else:
+            chunking, attributes = event.chunking_strategies, event.attributes_each
+        departures: list[Departure] = []
+        counts, usage_bytes = list(self.counts), self.usage_bytes
+        in_batches: dict[Batch, list[int]] = {}
+        if not self.numbers.keys().isdisjoint(file_ids):
+            for file_id in file_ids:
+                row = self.numbers.get(file_id)
+                if row is not None:
+                    code = self.rows.present[row]
+                    batch = self.batch_of(row)
+                    departures.append((file_id, row, code, batch is not None))
+                    if code:
+                        counts[code - 1] -= 1
+                        usage_bytes -= self.rows.usage_bytes(row)
+                    if code == IN_PROGRESS and batch is not None:
+                        of = in_batches.setdefault(batch, list(batch.counts))
+                        of[IN_PROGRESS - 1] -= 1
+                        of[DETACHED - 1] += 1
+        counts[IN_PROGRESS - 1] += len(file_ids)
+        in_progress = list(range(self.rows.next, self.rows.next + len(file_ids)))
+        return in_progress, file_ids, chunking, attributes, departures, counts, usage_bytes, in_batches
 
-    def _touch(self, at: float) -> None:
+    def _plan_attach(self, event: ev.VectorStoreCreated | ev.FileAttached) -> Put:
+        return self._attach, (*self._attachments(ev.attached(event), event), None, event)
+
+    def _plan_batch(self, event: ev.FileBatchCreated) -> Put:
+        first, n = event.first_attachment, len(event.file_ids)
+        batch = Batch(event.batch_id, int(event.at), first, first + n)
+        batch.counts[IN_PROGRESS - 1] = n
+        return self._attach, (*self._attachments(event.file_ids, event), batch, event)
+
+    def _plan_end(self, event: ev.FileCompleted | ev.FileFailed) -> Put:
+        if type(event) is ev.FileCompleted:
+            code, usage_bytes, error = ENDED["complete"], event.usage_bytes, None
+        else:
+            code, usage_bytes, error = ENDED["fail"], 0, event.last_error  # type: ignore[union-attr]  # of a FileFailed
+        row = event.attachment
+        counts = self.counts
+        running = ended = 0
+        i = bisect_right(self.firsts, row) - 1
+        batch = self.ordered[i] if i >= 0 and row < self.ordered[i].stop else None
+        if batch is not None:
+            running, ended = batch.counts[IN_PROGRESS - 1] - 1, batch.counts[code - 1] + 1
+        return self._end, (
+            row,
+            code,
+            usage_bytes,
+            error,
+            counts[IN_PROGRESS - 1] - 1,
+            counts[code - 1] + 1,
+            self.usage_bytes + usage_bytes,
+            batch,
+            running,
+            ended,
+            event,
+        )
+
+    def _plan_complete_many(self, event: ev.FilesCompleted) -> Put:
+        sizes = event.usage_bytes_each
+        return self._plan_end_many(event, event.attachments, ENDED["complete"], sizes, None)
+
+    def _plan_fail_many(self, event: ev.FilesFailed) -> Put:
+        sizes = (0,) * len(event.attachments)
+        return self._plan_end_many(event, event.attachments, ENDED["fail"], sizes, event.last_error)
+
+    def _plan_end_many(
+        self,
+        event: ev.FilesCompleted | ev.FilesFailed | ev.FileBatchCancelled,
+        rows: tuple[int, ...],
+        code: int,
+        usage_bytes: Sequence[int],
+        error: LastError | None,
+    ) -> Put:
+        """Plan the end of attachments in progress, in any order.  O(files · log b)."""
+        n = len(rows)
+        in_batches: dict[Batch, list[int]] = {}
+        for batch, ended in self._by_batch(rows):
+            counts = in_batches[batch] = list(batch.counts)
+            counts[IN_PROGRESS - 1] -= ended
+            counts[code - 1] += ended
+        counts = list(self.counts)
+        counts[IN_PROGRESS - 1] -= n
+        counts[code - 1] += n
+        total = self.usage_bytes + sum(usage_bytes)
+        return self._end_many, (rows, code, usage_bytes, error, counts, total, in_batches, event)
+
+    def _by_batch(self, rows: Sequence[int]) -> list[tuple[Batch, int]]:
+        """Return the batches that list any of these attachments, each with how many it lists."""
+        batch = self.batch_of(min(rows))
+        if batch is not None and max(rows) < batch.stop:
+            return [(batch, len(rows))]
+        found = Counter(map(bisect_right, repeat(self.firsts, len(rows)), rows))
+        del found[0]  # those before the first batch
+        following = [*self.firsts, self.rows.next]
+        if all(self.ordered[i - 1].stop == following[i] for i in found):
+            return [(self.ordered[i - 1], n) for i, n in found.items()]
+        return [(batch, n) for batch, n in Counter(map(self.batch_of, rows)).items() if batch is not None]
+
+    def _plan_cancel(self, event: ev.FileBatchCancelled) -> Put:
+        batch = self.batches[event.batch_id]
+        leased = [row for row in self.leased if batch.first <= row < batch.stop] if self.leased else []
+        kept = leased if event.drain else []
+        n = batch.counts[IN_PROGRESS - 1] - len(kept)
+        cancelled = ENDED["cancel"]
+        counts, of = list(self.counts), list(batch.counts)
+        for each in (counts, of):
+            each[IN_PROGRESS - 1] -= n
+            each[cancelled - 1] += n
+        rows: tuple[int, ...] | None = None  # all of them
+        if kept:
+            there = self.rows.present.ascending(IN_PROGRESS, batch.first, batch.stop, batch.stop - batch.first)
+            rows = tuple([row for row in there if row not in self.leased])
+        return self._cancel, (batch, rows, [] if event.drain else leased, counts, of, event)
+
+    def _plan_lease(self, event: ev.FileLeased) -> Put:
+        return self._lease, (event.attachment, event)
+
+    def _plan_update(self, event: ev.VectorStoreUpdated) -> Put:
+        return self._update, (event,)
+
+    def _plan_update_file(self, event: ev.FileUpdated) -> Put:
+        return self._update_file, (event.attachment, event)
+
+    def _plan_delete_file(self, event: ev.FileDeleted) -> Put:
+        row, code = event.attachment, self.rows.present[event.attachment]
+        batch = self.batch_of(row)
+        counts = list(self.counts)
+        counts[code - 1] -= 1
+        usage_bytes = self.usage_bytes - self.rows.usage_bytes(row)
+        in_batches: dict[Batch, list[int]] = {}
+        if code == IN_PROGRESS and batch is not None:
+            of = in_batches[batch] = list(batch.counts)
+            of[IN_PROGRESS - 1] -= 1
+            of[DETACHED - 1] += 1
+        forgotten: Departure | None = None
+        if len(self.departed) >= self.profile.limits.departed:
+            file_id = next(iter(self.departed))
+            number = self.numbers[file_id]
+            forgotten = (file_id, number, 0, self.batch_of(number) is not None)
+        return self._delete_file, (event.file_id, row, code, forgotten, counts, usage_bytes, in_batches, event)
+
+    # Putting: each of these only assigns
+
+    def _seen(self, event: ev.Event) -> None:
+        """Note that an event has happened."""
+        at = event.at
         self.at = at
         if self.expires_after is None or not self.expired(at):
             self.last_active_at = int(at)
+        self._value = None
+        self.version = event.version
 
-    def _attach(self, files: Sequence[VectorStoreFile]) -> None:
-        first = len(self.rows)
-        if files and files[0].attachment is None:  # read back from the wire, which shows no numbers
-            files = [evolve(file, attachment=number) for number, file in enumerate(files, first)]
-        numbers = list(range(first, first + len(files)))
-        ids = [file.id for file in files]
-        if not self.latest.keys().isdisjoint(ids):
-            for id in ids:
-                old = self.latest.get(id)
-                if old is not None:
-                    self.earlier.setdefault(id, []).append(old)
-                    if old not in self.gone:
-                        self._depart(old)
-        self.rows += files
-        self.latest.update(zip(ids, numbers, strict=True))
-        self.here["in_progress"].update(numbers)
-        self.tally.add("in_progress", len(files))
+    def _count(self, counts: list[int], in_batches: dict[Batch, list[int]]) -> None:
+        self.counts[:] = counts
+        for batch, of in in_batches.items():
+            batch.counts[:] = of
+            batch.forget_value()
 
-    def _depart(self, row: int) -> None:
-        file = self.rows[row]
-        self.here[file.status].remove(row)
-        self.tally.add(file.status, -1)
-        self.usage_bytes -= file.usage_bytes
-        self.gone.add(row, row + 1)
-        self.files_index[None] = self.gone
-        if file.status == "in_progress":
-            self.leased.discard(row)
-            batch = self.batch_of(row)
-            if batch is not None:
-                batch.tally.move("in_progress", "cancelled")
-            file = self.rows[row] = ended(file, transitions.ATTACHMENT["in_progress"]["detach"])
-        self.departed[file.status].add(row)
+    def _attach(
+        self,
+        rows: list[int],
+        file_ids: Sequence[str],
+        chunking: Sequence[Any],
+        attributes: Sequence[Any],
+        departures: list[Departure],
+        counts: list[int],
+        usage_bytes: int,
+        in_batches: dict[Batch, list[int]],
+        batch: Batch | None,
+        event: ev.VectorStoreCreated | ev.FileBatchCreated | ev.FileAttached,
+    ) -> None:
+        for file_id, row, code, listed in departures:
+            if self.leased:
+                self.leased.pop(row, None)
+            if code:
+                self.rows.detach(row, code)
+            self.departed.pop(file_id, None)
+            self._release(file_id, row, listed)
+        self.rows.append(rows[0], file_ids, int(event.at), chunking, attributes)
+        self.numbers.update(zip(file_ids, rows, strict=True))
+        if batch is not None:
+            self.batches[batch.id] = batch
+            if self.ordered is NO_BATCHES:
+                self.ordered = []
+            if self.firsts is NO_FIRSTS:
+                self.firsts = []
+            place = bisect_left(self.firsts, batch.first)
+            self.ordered[place:] = [batch]
+            self.firsts[place:] = [batch.first]
+        self._count(counts, in_batches)
+        self.usage_bytes = usage_bytes
+        self._seen(event)
 
-    def _complete(self, event: ev.FileCompleted) -> None:
-        self._end(event.attachment, "complete", event.usage_bytes, None)
-        self.usage_bytes += event.usage_bytes
-        self._touch(event.at)
+    def _release(self, file_id: str, row: int, listed: bool) -> None:
+        """Keep an attachment for its batch alone, or forget it."""
+        if listed:
+            rows = self.listed.setdefault(file_id, [])
+            if not rows or rows[-1] < row:
+                rows.append(row)
+        else:
+            self.rows.forget(row)
 
-    def _fail(self, event: ev.FileFailed) -> None:
-        self._end(event.attachment, "fail", 0, event.last_error)
-        self._touch(event.at)
-
-    def _complete_many(self, event: ev.FilesCompleted) -> None:
-        self._end_many(event.attachments, "complete", event.usage_bytes_each, None)
-        self.usage_bytes += sum(event.usage_bytes_each)
-        self._touch(event.at)
-
-    def _fail_many(self, event: ev.FilesFailed) -> None:
-        self._end_many(event.attachments, "fail", repeat(0), event.last_error)
-        self._touch(event.at)
+    def _end(
+        self,
+        row: int,
+        code: int,
+        usage_bytes: int,
+        error: LastError | None,
+        running: int,
+        ended: int,
+        total: int,
+        batch: Batch | None,
+        batch_running: int,
+        batch_ended: int,
+        event: ev.FileCompleted | ev.FileFailed,
+    ) -> None:
+        self.rows.end(row, code, usage_bytes, error)
+        if self.leased:
+            self.leased.pop(row, None)
+        counts = self.counts
+        counts[IN_PROGRESS - 1] = running
+        counts[code - 1] = ended
+        if batch is not None:
+            counts = batch.counts
+            counts[IN_PROGRESS - 1] = batch_running
+            counts[code - 1] = batch_ended
+            batch.forget_value()
+        self.usage_bytes = total
+        self._seen(event)
 
     def _end_many(
         self,
-        attachments: Sequence[int],
-        trigger: transitions.Trigger,
-        usage_bytes: Iterable[int],
+        rows: tuple[int, ...],
+        code: int,
+        usage_bytes: Sequence[int],
         error: LastError | None,
+        counts: list[int],
+        total: int,
+        in_batches: dict[Batch, list[int]],
+        event: ev.FilesCompleted | ev.FilesFailed,
     ) -> None:
-        """End attachments in progress, in any order.  O(files · log n), and O(files) for a run of numbers."""
-        rows = self.rows
-        status = transitions.ATTACHMENT["in_progress"][trigger]
-        for row, size in zip(attachments, usage_bytes, strict=False):
-            rows[row] = ended(rows[row], status, size, error)
-        self.leased.difference_update(attachments)
-        numbers = sorted(attachments)
-        self.here["in_progress"].discard(numbers)
-        self.here[status].update(numbers)
-        self.tally.move("in_progress", status, len(numbers))
-        for batch, n in Counter(map(self.batch_of, numbers)).items():
-            if batch is not None:
-                batch.tally.move("in_progress", status, n)
-
-    def _end(self, row: int, trigger: transitions.Trigger, usage_bytes: int, error: LastError | None) -> None:
-        old = self.rows[row]
-        status = transitions.ATTACHMENT[old.status][trigger]
-        self.rows[row] = ended(old, status, usage_bytes, error)
+        self.rows.end_many(rows, code, usage_bytes, error)
         if self.leased:
-            self.leased.discard(row)
-        self.here["in_progress"].remove(row)
-        self.here[status].add(row)
-        self.tally.move("in_progress", status)
-        batch = self.batch_of(row)
-        if batch is not None:
-            batch.tally.move("in_progress", status)
+            for row in rows:
+                self.leased.pop(row, None)
+        self._count(counts, in_batches)
+        self.usage_bytes = total
+        self._seen(event)
+
+    def _cancel(
+        self,
+        batch: Batch,
+        rows: tuple[int, ...] | None,
+        leased: list[int],
+        counts: list[int],
+        of: list[int],
+        event: ev.FileBatchCancelled,
+    ) -> None:
+        if rows is None:
+            self.rows.cancel(batch.first, batch.stop)
+        elif rows:
+            self.rows.end_many(rows, ENDED["cancel"], (0,) * len(rows), None)
+        for row in leased:
+            self.leased.pop(row, None)
+        batch.cancel_asked = True
+        self._count(counts, {batch: of})
+        self._seen(event)
+
+    def _lease(self, row: int, event: ev.FileLeased) -> None:
+        if self.leased is NONE_LEASED:
+            self.leased = {}
+        self.leased[row] = None
+        self._seen(event)
 
     def _update(self, event: ev.VectorStoreUpdated) -> None:
         self.name, self.expires_after, self.metadata = event.name, event.expires_after, event.metadata
         self.last_active_at = int(event.at)
-        self.at = event.at
+        self._seen(event)
 
-    def _attach_one(self, event: ev.FileAttached) -> None:
-        self._attach((event.file,))
-        self._touch(event.at)
+    def _update_file(self, row: int, event: ev.FileUpdated) -> None:
+        self.rows.set_attributes(row, event.attributes)
+        self._seen(event)
 
-    def _create_batch(self, event: ev.FileBatchCreated) -> None:
-        first = len(self.rows)
-        batch = Batch(event.batch_id, int(event.at), first, first + len(event.files))
-        self._attach(event.files)
-        batch.tally.add("in_progress", len(event.files))
-        self.batches[batch.id] = batch
-        self.ordered.append(batch)
-        self.firsts.append(batch.first)
-        self._touch(event.at)
-
-    def _cancel_batch(self, event: ev.FileBatchCancelled) -> None:
-        batch = self.batches[event.batch_id]
-        status = transitions.ATTACHMENT["in_progress"]["cancel"]
-        numbers = self.here["in_progress"].cut(batch.first, batch.stop)
-        if self.leased:
-            kept = [number for number in numbers if number in self.leased]
-            if event.drain:
-                numbers = [number for number in numbers if number not in self.leased]
-                self.here["in_progress"].update(kept)
-            else:
-                self.leased.difference_update(kept)
-        rows = self.rows
-        for number in numbers:
-            rows[number] = ended(rows[number], status)
-        self.here[status].update(numbers)
-        self.tally.move("in_progress", status, len(numbers))
-        batch.cancel_asked = True
-        batch.tally.move("in_progress", status, len(numbers))
-        self._touch(event.at)
-
-    def _lease(self, event: ev.FileLeased) -> None:
-        self.leased.add(event.attachment)
-        self._touch(event.at)
-
-    def _update_file(self, event: ev.FileUpdated) -> None:
-        row = event.attachment
-        self.rows[row] = evolve(self.rows[row], attributes=event.attributes)
-        self._touch(event.at)
-
-    def _delete_file(self, event: ev.FileDeleted) -> None:
-        self._depart(event.attachment)
-        self._touch(event.at)
+    def _delete_file(
+        self,
+        file_id: str,
+        row: int,
+        code: int,
+        forgotten: Departure | None,
+        counts: list[int],
+        usage_bytes: int,
+        in_batches: dict[Batch, list[int]],
+        event: ev.FileDeleted,
+    ) -> None:
+        self.rows.detach(row, code)
+        self.leased.pop(row, None)
+        if self.departed is NONE_DEPARTED:
+            self.departed = OrderedDict()
+        self.departed[file_id] = None
+        if forgotten is not None:
+            oldest, number, _, listed = forgotten
+            self.departed.pop(oldest, None)
+            self.numbers.pop(oldest, None)
+            self._release(oldest, number, listed)
+        self._count(counts, in_batches)
+        self.usage_bytes = usage_bytes
+        self._seen(event)
 
     # Saving, and proving
 
-    @classmethod
-    def rebuilt(
-        cls,
-        event: ev.VectorStoreCreated,
-        profile: Profile,
+    def restore(
+        self,
         *,
         at: float,
         version: int,
         last_active_at: int,
-        rows: list[VectorStoreFile],
-        gone: Iterable[tuple[int, int]],
+        rows: Rows,
+        departed: Sequence[int],
         leased: Iterable[int],
         batches: Iterable[Batch],
-    ) -> Store:
-        """A store from its parts: the truth as given, all else worked out.  O(n)."""
-        store = cls(event, profile)
-        store.at, store.version, store.last_active_at = at, version, last_active_at
-        store.rows = rows
-        for start, stop in gone:
-            store.gone.add(start, stop)
-        store.leased.update(leased)
-        store.batches = {batch.id: batch for batch in batches}
-        store._derive()
-        return store
+    ) -> None:
+        """Fill an empty store with its parts: the truth as given, all else worked out.  O(n)."""
+        self.at, self.version, self.last_active_at, self.rows = at, version, last_active_at, rows
+        self.leased = dict.fromkeys(leased)
+        if departed:
+            self.departed = OrderedDict((rows.id(row), None) for row in departed)
+        for batch in batches:
+            self.batches[batch.id] = batch
+        self._derive()
+        while len(self.departed) > self.profile.limits.departed:  # the profile is not the one it was saved with
+            file_id, _ = self.departed.popitem(last=False)
+            row = self.numbers.pop(file_id)
+            self._release(file_id, row, self.batch_of(row) is not None)
+
+    def _derive(self) -> None:
+        """Work out all that follows from the rows, what left, and the batches' intervals.  O(n)."""
+        self.ordered = list(self.batches.values())
+        self.firsts = [batch.first for batch in self.ordered]
+        self.numbers, self.listed = {}, {}
+        for row, id, present in self.rows.ids():
+            if present or id in self.departed:
+                before = self.numbers.get(id)
+                if before is not None:
+                    self.listed.setdefault(id, []).append(before)
+                self.numbers[id] = row
+            else:
+                self.listed.setdefault(id, []).append(row)
+        self.counts, self.usage_bytes = self.rows.counts()
+        for batch in self.ordered:
+            batch.counts = self.rows.counts_between(batch.first, batch.stop)
+            batch.forget_value()
+        self._value = None
 
     def check(self) -> None:
         """Recompute every count and index; raise ``Inconsistent`` naming the first that differs.  O(n)."""
-        fresh = copy(self)
+        where = f"vector store '{self.id}'"
+        self.rows.check(where)
+        stop = 0
+        for id, batch in self.batches.items():
+            if not stop <= batch.first < batch.stop <= self.rows.next:
+                raise Inconsistent(f"the rows of file batch '{id}'", (batch.first, batch.stop), f"from {stop}")
+            stop = batch.stop
+        fresh = Store.__new__(Store)
+        fresh.rows, fresh.departed = self.rows, self.departed
         fresh.batches = {id: copy(batch) for id, batch in self.batches.items()}
         fresh._derive()
-        where = f"vector store '{self.id}'"
-        self.gone.check(f"what left {where}", len(self.rows))
         if self._value is not None:
-            fresh._value = None
-            now = inf if self._value.status == "expired" else -inf
-            if self._value != fresh.value(now):
-                raise Inconsistent(f"the kept value of {where}", self._value, fresh.value(now))
-        times = [self.created_at, *(file.created_at for file in self.rows), int(self.at)]
+            counts = self._value.file_counts
+            fresh_counts = new_counts(*fresh.counts)
+            if counts != fresh_counts or self._value.usage_bytes != fresh.usage_bytes:
+                raise Inconsistent(f"the kept value of {where}", self._value, (fresh_counts, fresh.usage_bytes))
+            value, self._value = self._value, None
+            again = self.value(inf if value.status == "expired" else -inf)
+            self._value = value
+            if value != again:
+                raise Inconsistent(f"the kept value of {where}", value, again)
+        times = [self.created_at, *self.rows.times(), int(self.at)]
         for earlier, later in pairwise(times):
             if earlier > later:
                 raise Inconsistent(f"the order of times in {where}", (earlier, later), (later, earlier))
-        for what, kept, recomputed in (
-            ("the rows by file id", self.latest, fresh.latest),
-            ("the earlier rows by file id", self.earlier, fresh.earlier),
+        in_progress = {row for row in self.leased if self.rows.present[row] == IN_PROGRESS}
+        departed = [id for id in self.departed if self.numbers.get(id) is None or self.find(id) is not None]
+        kept = [row for row, _, present in self.rows.ids() if not present and fresh.batch_of(row) is None]
+        cursors = sorted(fresh.numbers[id] for id in self.departed if id in fresh.numbers)
+        cursors = [row for row in cursors if fresh.batch_of(row) is None]
+        for what, found, recomputed in (
+            ("the attachments by file id", self.numbers, fresh.numbers),
+            ("the attachments that batches alone list", self.listed, fresh.listed),
             ("the order of the batches", [b.id for b in self.ordered], list(self.batches)),
-            ("the first rows of the batches", self.firsts, fresh.firsts),
+            ("the first attachments of the batches", self.firsts, fresh.firsts),
             ("usage_bytes", self.usage_bytes, fresh.usage_bytes),
-            ("the leases", self.leased, self.leased.intersection(fresh.here["in_progress"])),
+            ("file_counts", self.counts, fresh.counts),
+            ("the leases", set(self.leased), in_progress),
+            ("what left and is a cursor", departed, []),
+            ("what no list holds any more", kept, cursors),
         ):
-            if kept != recomputed:
-                raise Inconsistent(f"{what} of {where}", kept, recomputed)
-        self.tally.check(f"file_counts of {where}", fresh.tally.value())
-        for status in FILE_STATUSES:
-            self.here[status].check(f"the {status} files of {where}", fresh.here[status])
-            self.departed[status].check(f"the {status} files that left {where}", fresh.departed[status])
-        for row in chain.from_iterable(self.earlier.values()):
-            if row not in self.gone:
-                raise Inconsistent(f"row {row} of {where}, which was attached again,", "here", "gone")
-        if self.departed["in_progress"]:
-            raise Inconsistent(f"files in progress that left {where}", list(self.departed["in_progress"]), [])
-        stop = 0
+            if found != recomputed:
+                raise Inconsistent(f"{what} of {where}", found, recomputed)
+        if len(self.departed) > self.profile.limits.departed:
+            limit = self.profile.limits.departed
+            raise Inconsistent(f"how many left {where} and are cursors", len(self.departed), limit)
         for id, batch in self.batches.items():
-            batch.tally.check(f"file_counts of file batch '{id}'", fresh.batches[id].tally.value())
-            if not stop <= batch.first < batch.stop <= len(self.rows):
-                raise Inconsistent(f"the rows of file batch '{id}'", (batch.first, batch.stop), f"from {stop}")
-            stop = batch.stop
+            if batch.counts != fresh.batches[id].counts:
+                raise Inconsistent(f"file_counts of file batch '{id}'", batch.counts, fresh.batches[id].counts)
+            batch.check(self.id, self.profile)
 
 
-_APPLY: dict[type[ev.Event], Callable[[Store, Any], None]] = {
-    ev.VectorStoreUpdated: Store._update,
-    ev.FileAttached: Store._attach_one,
-    ev.FileUpdated: Store._update_file,
-    ev.FileDeleted: Store._delete_file,
-    ev.FileLeased: Store._lease,
-    ev.FileCompleted: Store._complete,
-    ev.FileFailed: Store._fail,
-    ev.FilesCompleted: Store._complete_many,
-    ev.FilesFailed: Store._fail_many,
-    ev.FileBatchCreated: Store._create_batch,
-    ev.FileBatchCancelled: Store._cancel_batch,
+PLANS: dict[type[ev.Event], Callable[[Store, Any], Put]] = {
+    ev.VectorStoreUpdated: Store._plan_update,
+    ev.FileAttached: Store._plan_attach,
+    ev.FileUpdated: Store._plan_update_file,
+    ev.FileDeleted: Store._plan_delete_file,
+    ev.FileLeased: Store._plan_lease,
+    ev.FileCompleted: Store._plan_end,
+    ev.FileFailed: Store._plan_end,
+    ev.FilesCompleted: Store._plan_complete_many,
+    ev.FilesFailed: Store._plan_fail_many,
+    ev.FileBatchCreated: Store._plan_batch,
+    ev.FileBatchCancelled: Store._plan_cancel,
 }

@@ -14,7 +14,7 @@ it leaves the store, because it is deleted or because the same file is attached 
 
 A *batch* is a fixed list of attachments.  It has no transitions: its status is a function of what its
 attachments are and of whether a cancel was asked for.  That is the **state-triggered** table, ``BATCH``: the
-first row that fits decides.  So a batch can not be stuck, nor end twice, nor disagree with its counts; and its
+first row that fits decides.  So a batch cannot be stuck, nor end twice, nor disagree with its counts; and its
 status is other than ``in_progress`` exactly when ``file_counts.in_progress`` is 0, which is what both official
 clients need in order to stop polling: one reads only the counts, the other only the status.
 

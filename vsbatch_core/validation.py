@@ -8,7 +8,7 @@ into their own: ``ReplayError``, ``WireError``, ``SnapshotError``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from math import isfinite
 from sys import float_info, maxsize
 from typing import Any, Literal, cast
@@ -53,53 +53,55 @@ from vsbatch_core.model import (
     Order,
     StaticFileChunkingStrategy,
     StaticFileChunkingStrategyObject,
-    VectorStoreFile,
 )
 
-MOST_BYTES = 2**63 - 1
+MAX_BYTES = 2**63 - 1
 """The largest size that is taken: what fits in 64 bits, as every other reader of the JSON keeps it (choice)."""
 
-MOST_SECONDS = int(float_info.max)
+MAX_SECONDS = int(float_info.max)
 """The bound of every time: the largest number of seconds that a double holds."""
 
 UNLIMITED = Limits(
-    **{limit.name: 1 if limit.name == "chunk_tokens_least" else maxsize for limit in fields(Limits)}
+    **{limit.name: 1 if limit.name == "chunk_tokens_minimum" else maxsize for limit in fields(Limits)}
 )
 """The limits of a value whose profile is not known: what remains is its form."""
 
-NewFile = tuple[str, StaticFileChunkingStrategyObject, Attributes]
-"""One file of a request to attach files, checked and complete."""
+NewFiles = tuple[tuple[str, ...], tuple[StaticFileChunkingStrategyObject, ...], tuple[Attributes, ...]]
+"""The files of a request to attach files, checked and complete: ids, chunking strategies and attributes.
+
+The latter two hold one value for all files or one for each, as in an event.
+"""
 
 
-def string(param: str, value: Any, *, least: Literal[0, 1] = 0) -> str:
-    """A string, of at least one character if ``least`` is 1."""
+def string(param: str, value: Any, *, minimum: Literal[0, 1] = 0) -> str:
+    """A string, of at least one character if ``minimum`` is 1."""
     if not isinstance(value, str):
         raise InvalidType(param, "a string", value)
-    if least and not value:
+    if minimum and not value:
         raise StringTooShort(param)
     return value
 
 
 def own_id(param: str, value: Any, prefix: str) -> str:
     """An id that the engine made: its prefix tells of what kind (recorded)."""
-    if not string(param, value, least=1).startswith(prefix):
+    if not string(param, value, minimum=1).startswith(prefix):
         raise InvalidId(param, value, prefix)
     return cast("str", value)
 
 
 def cursor(param: str, value: Any) -> str | None:
     """An id, or ``None``."""
-    return None if value is None else string(param, value, least=1)
+    return None if value is None else string(param, value, minimum=1)
 
 
-def integer(param: str, value: Any, least: int, most: int | None = None) -> int:
-    """An integer in ``least <= value <= most``; a boolean is none."""
+def integer(param: str, value: Any, minimum: int, maximum: int | None = None) -> int:
+    """An integer in ``minimum <= value <= maximum``; a boolean is none."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidType(param, "an integer", value)
-    if value < least:
-        raise IntegerTooSmall(param, value, least)
-    if most is not None and value > most:
-        raise IntegerTooLarge(param, value, most)
+    if value < minimum:
+        raise IntegerTooSmall(param, value, minimum)
+    if maximum is not None and value > maximum:
+        raise IntegerTooLarge(param, value, maximum)
     return value
 
 
@@ -149,14 +151,14 @@ def boolean(param: str, value: Any) -> bool:
 
 def time(param: str, value: Any) -> float:
     """Return a time, in seconds since the Unix epoch; raise ``InvalidTime``."""
-    if type(value) not in (float, int) or not -MOST_SECONDS <= value <= MOST_SECONDS:
+    if type(value) not in (float, int) or not -MAX_SECONDS <= value <= MAX_SECONDS or float(value) != value:
         raise InvalidTime(param, value)
     return cast("float", value)
 
 
 def whole_seconds(param: str, value: Any) -> int:
     """Return a time as the API gives it, in whole seconds since the Unix epoch."""
-    if type(value) is not int or not -MOST_SECONDS <= value <= MOST_SECONDS:
+    if type(value) is not int or not -MAX_SECONDS <= value <= MAX_SECONDS or float(value) != value:
         raise InvalidTime(param, value, "an integer")
     return value
 
@@ -165,11 +167,6 @@ def exactly(param: str, value: Any, expected: Any) -> None:
     """Refuse any value but this one, which must be of the same type too."""
     if type(value) is not type(expected) or value != expected:
         raise InvalidValue(param, value, (str(expected),))
-
-
-def status(param: str, value: Any) -> FileStatus:
-    """Return one of the four statuses (documented)."""
-    return cast("FileStatus", one_of(param, value, FILE_STATUSES))
 
 
 def error_code(value: Any, param: str = "code") -> ErrorCode:
@@ -288,8 +285,8 @@ def static(
     param: str, max_chunk_size_tokens: Any, chunk_overlap_tokens: Any, limits: Limits
 ) -> StaticFileChunkingStrategyObject:
     """Return a static chunking strategy: its overlap is at most half a chunk (documented)."""
-    least, most = limits.chunk_tokens_least, limits.chunk_tokens_most
-    tokens = integer(f"{param}.max_chunk_size_tokens", max_chunk_size_tokens, least, most)
+    minimum, maximum = limits.chunk_tokens_minimum, limits.chunk_tokens_maximum
+    tokens = integer(f"{param}.max_chunk_size_tokens", max_chunk_size_tokens, minimum, maximum)
     overlap = integer(f"{param}.chunk_overlap_tokens", chunk_overlap_tokens, 0, tokens // 2)
     strategy = StaticFileChunkingStrategyObject(
         StaticFileChunkingStrategy(max_chunk_size_tokens=tokens, chunk_overlap_tokens=overlap)
@@ -319,14 +316,14 @@ def expires_after(value: Any, limits: Limits, param: str = "expires_after") -> E
     return ExpiresAfter(days=days)
 
 
-def array(param: str, value: Any, least: int, most: int) -> list[Any]:
-    """A list or tuple of ``least`` to ``most`` items."""
+def array(param: str, value: Any, minimum: int, maximum: int) -> list[Any]:
+    """A list or tuple of ``minimum`` to ``maximum`` items."""
     if not isinstance(value, (list, tuple)):
         raise InvalidType(param, "an array", value)
-    if len(value) < least:
-        raise ArrayTooShort(param, least)
-    if len(value) > most:
-        raise ArrayTooLong(param, len(value), most)
+    if len(value) < minimum:
+        raise ArrayTooShort(param, minimum)
+    if len(value) > maximum:
+        raise ArrayTooLong(param, len(value), maximum)
     return list(value)
 
 
@@ -335,38 +332,47 @@ def file_ids(
     shared: Attributes,
     chunking: StaticFileChunkingStrategyObject,
     *,
-    least: int,
-    most: int,
-) -> list[NewFile]:
-    """Files by id, all with the same attributes and chunking; of duplicates the first wins (choice)."""
-    ids = array("file_ids", value, least, most)
-    for i, file_id in enumerate(ids):
-        # The common case first: a batch has up to 2,000 of them.
-        if type(file_id) is not str or not file_id:
-            string(f"file_ids[{i}]", file_id, least=1)
-    return [(file_id, chunking, shared) for file_id in dict.fromkeys(ids)]
+    minimum: int,
+    maximum: int,
+) -> NewFiles:
+    """Return files by id, all with the same attributes and chunking; of duplicates the first wins (choice)."""
+    ids = string_ids("file_ids", array("file_ids", value, minimum, maximum))
+    unique = tuple(dict.fromkeys(ids))
+    return (unique, (chunking,), (shared,)) if unique else ((), (), ())
 
 
-def files(value: Any, limits: Limits) -> list[NewFile]:
-    """Files as objects ``{file_id, attributes?, chunking_strategy?}``; of duplicates the first wins (choice)."""
-    new: dict[str, NewFile] = {}
+def string_ids(param: str, ids: list[Any]) -> list[str]:
+    """Return ids that are strings of at least one character."""
+    # The common case first: a batch has up to 2,000 of them.
+    if set(map(type, ids)) - {str} or not all(ids):
+        for i, file_id in enumerate(ids):
+            string(f"{param}[{i}]", file_id, minimum=1)
+    return ids
+
+
+def files(value: Any, limits: Limits) -> NewFiles:
+    """Return files given as ``{file_id, attributes?, chunking_strategy?}``.
+
+    Of duplicates the first wins (choice).
+    """
+    new: dict[str, tuple[StaticFileChunkingStrategyObject, Attributes]] = {}
     for i, item in enumerate(array("files", value, 1, limits.batch_files)):
         param = f"files[{i}]"
         pairs = mapping(param, item, ("file_id", "attributes", "chunking_strategy"))
-        file_id = string(f"{param}.file_id", member(param, pairs, "file_id"), least=1)
+        file_id = string(f"{param}.file_id", member(param, pairs, "file_id"), minimum=1)
         file = (
-            file_id,
             chunking_strategy(pairs.get("chunking_strategy"), limits, f"{param}.chunking_strategy"),
             attributes(pairs.get("attributes"), limits, f"{param}.attributes"),
         )
         new.setdefault(file_id, file)
-    return list(new.values())
+    chunkings, pairs_each = zip(*new.values(), strict=True)
+    return tuple(new), chunkings, pairs_each
 
 
 def batch_files(
     file_ids_value: Any, files_value: Any, attributes_value: Any, chunking_value: Any, limits: Limits
-) -> list[NewFile]:
-    """The files of a new batch: exactly one of ``file_ids`` and ``files`` (documented).
+) -> NewFiles:
+    """Return the files of a new batch: exactly one of ``file_ids`` and ``files`` (documented).
 
     With ``files`` the request's own attributes and chunking are checked, and ignored (documented).
     """
@@ -378,36 +384,31 @@ def batch_files(
         return files(files_value, limits)
     if file_ids_value is None:
         raise MissingParameter("file_ids")
-    return file_ids(file_ids_value, shared, chunking, least=1, most=limits.batch_files)
+    return file_ids(file_ids_value, shared, chunking, minimum=1, maximum=limits.batch_files)
 
 
-def require_new_files(
-    param: str, files: Any, vector_store_id: str, at: float, limits: Limits, *, least: int, most: int
-) -> None:
-    """Refuse files that an event cannot attach to this store, together, at that time.  O(files)."""
-    ids: set[str] = set()
-    for i, file in enumerate(array(param, files, least, most)):
-        require_new_file(f"{param}[{i}]", file, vector_store_id, at, limits)
-        if file.id in ids:
-            raise Contradiction(f"{param}[{i}].id", f"file {shown(file.id)} is in it twice")
-        ids.add(file.id)
+def repeated(values: Sequence[Hashable]) -> int | None:
+    """Return the index of the first value that stands in the sequence before.  O(values)."""
+    if len(set(values)) == len(values):
+        return None
+    seen: set[Hashable] = set()
+    return next(i for i, value in enumerate(values) if value in seen or seen.add(value))  # type: ignore[func-returns-value]  # it adds
 
 
-def require_new_file(param: str, file: Any, vector_store_id: str, at: float, limits: Limits) -> None:
-    """Refuse a file that an event cannot attach to this store at that time; none of its fields may have moved."""
-    if type(file) is not VectorStoreFile:
-        raise InvalidType(param, "a VectorStoreFile", file)
-    string(f"{param}.id", file.id, least=1)
-    for name, expected in (
-        ("created_at", int(at)),
-        ("vector_store_id", vector_store_id),
-        ("status", "in_progress"),
-        ("usage_bytes", 0),
-        ("last_error", None),
-    ):
-        exactly(f"{param}.{name}", getattr(file, name), expected)
-    require_chunking(f"{param}.chunking_strategy", file.chunking_strategy, limits)
-    require_attributes(f"{param}.attributes", file.attributes, limits)
+def require_new_files(event: Any, limits: Limits, *, minimum: int, maximum: int) -> None:
+    """Refuse the files of an event that attaches many, together, to a store.  O(files)."""
+    ids = array("file_ids", event.file_ids, minimum, maximum)
+    for i, file_id in enumerate(ids):
+        string(f"file_ids[{i}]", file_id, minimum=1)
+    twice = repeated(ids)
+    if twice is not None:
+        raise Contradiction(f"file_ids[{twice}]", f"file {shown(ids[twice])} is in it twice")
+    for name, require in (("chunking_strategies", require_chunking), ("attributes_each", require_attributes)):
+        values = array(name, getattr(event, name), min(1, len(ids)), len(ids))
+        if len(values) not in (1, len(ids)):
+            raise Contradiction(name, f"{len(values)} values for {len(ids)} files: give one, or one each")
+        for i, value in enumerate(values):
+            require(f"{name}[{i}]", value, limits)
 
 
 def require_chunking(param: str, value: Any, limits: Limits) -> None:

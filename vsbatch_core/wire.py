@@ -1,6 +1,6 @@
 """Values and events as plain JSON-able dicts, exactly as the API writes them, and back.
 
-``to_wire`` of a value gives the body of the API's answer; of an event, an object with its ``kind`` first;
+``to_wire`` of a value gives the body of the API's response; of an event, an object with its ``kind`` first;
 ``from_wire`` reads either back, equal to what it was.  A page that was read back belongs to no engine, so it ends
 where it ends.
 """
@@ -143,8 +143,9 @@ _FIELD_WRITERS: dict[str, Callable[[Any], Any]] = {
     "last_error": _error,
     "metadata": dict,
     "attributes": dict,
-    "file": _file,
-    "files": lambda files: [_file(file) for file in files],
+    "attributes_each": lambda each: [dict(attributes) for attributes in each],
+    "chunking_strategy": _chunking,
+    "chunking_strategies": lambda strategies: [_chunking(strategy) for strategy in strategies],
     "file_ids": list,
     "attachments": list,
     "usage_bytes_each": list,
@@ -212,7 +213,7 @@ def _own_id(prefix: str) -> Reader:
 
 
 def _id(place: str, data: Any) -> str:
-    return validation.string(place, data, least=1)
+    return validation.string(place, data, minimum=1)
 
 
 def _count(place: str, data: Any) -> int:
@@ -220,7 +221,7 @@ def _count(place: str, data: Any) -> int:
 
 
 def _bytes(place: str, data: Any) -> int:
-    return validation.integer(place, data, 0, validation.MOST_BYTES)
+    return validation.integer(place, data, 0, validation.MAX_BYTES)
 
 
 def _read_chunking(place: str, data: Any) -> model.StaticFileChunkingStrategyObject:
@@ -331,18 +332,18 @@ _FIELDS: dict[str, Reader] = {
     "attachment": _count,
     "attachments": _items(_count),
     "attributes": _read_attributes,
+    "attributes_each": _items(_read_attributes),
     "batch_id": _own_id("vsfb_"),
+    "chunking_strategies": _items(_read_chunking),
     "chunking_strategy": _read_chunking,
     "created_at": validation.whole_seconds,
     "description": _or_null(validation.string),
     "drain": validation.boolean,
     "expires_after": _or_null(_read_expiry),
     "expires_at": _or_null(validation.whole_seconds),
-    "file": _read_file,
     "file_counts": _read_counts,
     "file_id": _id,
     "file_ids": _items(_id),
-    "files": _items(_read_file),
     "first_attachment": _count,
     "id": _id,
     "last_active_at": validation.whole_seconds,

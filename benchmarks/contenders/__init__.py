@@ -26,6 +26,11 @@ CONTENDERS: tuple[type[Contender], ...] = (
 OTHERS = {
     "constant": "a constant body",
     "json-dumps": "json.dumps of fresh dicts",
+    "undeleted": "ours, none deleted",
+    "longest": "ours, the longest call",
+    "collector": "the longest wait for the collector",
+    "json-loads": "json.loads of snapshot format 2",
+    "resident": "ours, resident set",
     "simpy-file": "SimPy, a process for each file",
     "simpy-worker": "SimPy, a process for each worker",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,10 @@ class Ours(Contender):
     def complete(self, id: str, usage_bytes: int) -> VectorStoreFile:
         """See ``Contender``."""
         return self.engine.processing.complete(self.id, id, usage_bytes=usage_bytes)
+
+    def complete_many(self, ids: Sequence[str], usage_bytes: int) -> None:
+        """See ``Contender``."""
+        self.engine.processing.complete_many(self.id, ids, usage_bytes=usage_bytes)
 
     def cancel(self, batch: int) -> object:
         """See ``Contender``."""

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from sortedcontainers import SortedList
 
-from benchmarks.contenders.values import Found, Tallies, Typed, made
+from benchmarks.contenders.values import Found, Tallies, Typed, ended, made
 from benchmarks.model import STATUSES, Counts, Query
 from vsbatch_core import VectorStoreFile
-from vsbatch_core.model import FileStatus, ended
+from vsbatch_core.model import FileStatus
 
 
 class Positional(Typed):

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import ClassVar
 
-from benchmarks.contenders.values import Found, Tallies, Typed, made
+from benchmarks.contenders.values import Found, Tallies, Typed, ended, made
 from benchmarks.model import Counts, Query
 from vsbatch_core import VectorStoreFile
-from vsbatch_core.model import ended
 
 _CREATED_AT = attrgetter("created_at")
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -68,10 +67,9 @@ _PAGES = {
 }
 """The statements by order, which cursors there are, and whether there is a filter: made once."""
 
-_COMPLETE = (
-    "UPDATE files SET status = 'completed', usage_bytes = ? "
-    "WHERE id = ? AND status = 'in_progress' RETURNING batch"
-)
+_COMPLETE = "UPDATE files SET status = 'completed', usage_bytes = ? WHERE id = ? AND status = 'in_progress'"
+_BATCHES_OF = "SELECT batch, count(*) FROM json_each(?) AS ids JOIN files ON files.id = ids.value GROUP BY batch"
+_COMPLETE_ONE = f"{_COMPLETE} RETURNING batch, {_COLUMNS}"
 _COUNT = (
     "UPDATE counts SET in_progress = in_progress - ?, {0} = {0} + ?, usage_bytes = usage_bytes + ? "
     "WHERE batch IN ({1})"
@@ -116,18 +114,18 @@ class SqliteBare(Contender):
     def complete(self, id: str, usage_bytes: int) -> object:
         """See ``Contender``.  The indexed row, and the two rows of counts."""
         self.execute("BEGIN")
-        ((batch, *row),) = self.execute(f"{_COMPLETE}, {_COLUMNS}", (usage_bytes, id)).fetchall()
+        ((batch, *row),) = self.execute(_COMPLETE_ONE, (usage_bytes, id)).fetchall()
         self.execute(_COUNT_ONE, (1, 1, usage_bytes, batch))
         self.execute("COMMIT")
         return row
 
     def complete_many(self, ids: Sequence[str], usage_bytes: int) -> object:
-        """See ``Contender``.  One transaction, and each row of counts once."""
-        execute = self.execute
+        """See ``Contender``.  One transaction, one ``executemany``, and each row of counts once."""
+        execute, many = self.execute, self.connection.executemany
         execute("BEGIN")
-        batches = Counter([execute(_COMPLETE, (usage_bytes, id)).fetchall()[0][0] for id in ids])
-        batches[_STORE_ROW] = len(ids)
-        self.connection.executemany(_COUNT_MANY, [(n, n, n * usage_bytes, batch) for batch, n in batches.items()])
+        done = many(_COMPLETE, [(usage_bytes, id) for id in ids]).rowcount
+        batches: list[tuple[int, int]] = execute(_BATCHES_OF, (json.dumps(ids),)).fetchall()
+        many(_COUNT_MANY, [(n, n, n * usage_bytes, batch) for batch, n in [*batches, (_STORE_ROW, done)]])
         return execute("COMMIT")
 
     def cancel(self, batch: int) -> object:

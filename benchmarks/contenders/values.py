@@ -34,6 +34,21 @@ def made(id: str, created_at: int, status: FileStatus = "in_progress", usage_byt
     return new_file(id, created_at, STORE, status, usage_bytes, None, AUTO, NO_ATTRIBUTES, None)
 
 
+def ended(file: VectorStoreFile, status: FileStatus, usage_bytes: int = 0) -> VectorStoreFile:
+    """Return the file as it ended, made in the fastest way."""
+    return new_file(
+        file.id,
+        file.created_at,
+        file.vector_store_id,
+        status,
+        usage_bytes,
+        file.last_error,
+        file.chunking_strategy,
+        file.attributes,
+        file.attachment,
+    )
+
+
 class Typed(Contender):
     """A contender whose files are the engine's own typed values."""
 

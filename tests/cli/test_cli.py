@@ -59,8 +59,8 @@ def tree(tmp_path: Path) -> Path:
             "sub/deep/x.py": 3,
             "sub/__init__.py": 0,
             "sub/lib.so": 9,
-            "huge.json": files.MOST_BYTES + 1,
-            "largest.json": files.MOST_BYTES,
+            "huge.json": files.MAX_BYTES + 1,
+            "largest.json": files.MAX_BYTES,
             "README": 7,
             ".gitignore": 4,
             ".git/config": 4,
@@ -84,7 +84,7 @@ ERRORS = {
 COMPLETED = {
     "A.PDF": 2_000_000,
     "b.txt": 5,
-    "largest.json": files.MOST_BYTES,
+    "largest.json": files.MAX_BYTES,
     "link.txt": 5,
     "sub/deep/x.py": 3,
     "with space.md": 1,
@@ -205,7 +205,7 @@ def test_what_may_not_be_read_is_reported(tree: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("suffix", sorted(files.SUPPORTED))
-@pytest.mark.parametrize("size", [1, 999, 10**6, files.MOST_BYTES])
+@pytest.mark.parametrize("size", [1, 999, 10**6, files.MAX_BYTES])
 def test_a_supported_file_completes_and_takes_longer_the_larger_it_is(suffix: str, size: int) -> None:
     for name in (f"x{suffix}", f"a/b.c/x{suffix.upper()}"):
         end = outcome(Found(name, size))
@@ -216,7 +216,7 @@ def test_a_supported_file_completes_and_takes_longer_the_larger_it_is(suffix: st
 
 @given(name=st.text(min_size=1).filter(lambda name: os.path.splitext(name)[1].lower() not in files.SUPPORTED))
 def test_any_other_file_fails_as_unsupported_whatever_its_size(name: str) -> None:
-    for size in (0, 1, files.MOST_BYTES + 1):
+    for size in (0, 1, files.MAX_BYTES + 1):
         assert outcome(Found(name, size)) == Failed("unsupported_file", after=files.OVERHEAD)
 
 

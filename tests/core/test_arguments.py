@@ -598,7 +598,7 @@ def test_limits_are_the_profile_s(path: str, arguments: dict[str, Any], error: t
         key_characters=2,
         value_characters=2,
         expiry_days=7,
-        chunk_tokens_most=199,
+        chunk_tokens_maximum=199,
     )
     required = {name: _valid(path, name) for name in _required(path) if name != "file_ids"}
     for profile, refused in ((Profile(limits=limits), error), (Profile(), type(None))):
@@ -617,7 +617,7 @@ def test_a_page_has_20_items_unless_the_profile_or_the_call_says_otherwise() -> 
 
 
 class Size:
-    """A ``known_file`` hook that notes what it is asked, and can be told to forget or to break."""
+    """A ``file_size`` hook that notes what it is asked, and can be told to forget or to break."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -640,7 +640,7 @@ def _unknown(
 
 def test_a_file_that_the_host_does_not_know_is_refused_with_all_that_came_with_it() -> None:
     size = Size()
-    engine = populated(known_file=size)
+    engine = populated(file_size=size)
     for path, param, arguments in (
         (BATCH, "file_ids", {"file_ids": ["file-x", "file-z", "file-y"]}),
         (BATCH, "files", {"files": [{"file_id": "file-x"}, {"file_id": "file-z"}]}),
@@ -655,7 +655,7 @@ def test_a_file_that_the_host_does_not_know_is_refused_with_all_that_came_with_i
 
 def test_the_host_is_asked_once_for_each_file_and_only_if_the_arguments_are_valid() -> None:
     size = Size()
-    engine = populated(known_file=size)
+    engine = populated(file_size=size)
     size.asked.clear()
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-y", "file-x", "file-y"])
     assert size.asked == ["file-y", "file-x"]
@@ -665,13 +665,13 @@ def test_the_host_is_asked_once_for_each_file_and_only_if_the_arguments_are_vali
 
 
 def test_a_file_of_no_bytes_is_known() -> None:
-    engine = populated(known_file=lambda _: 0)
+    engine = populated(file_size=lambda _: 0)
     engine.vector_stores.files.create("vs_1", file_id="file-x")
     assert engine.processing.complete("vs_1", "file-x").usage_bytes == 0
 
 
 def test_a_completed_file_has_the_size_that_the_host_knows_unless_it_is_told() -> None:
-    engine = populated(known_file=Size())
+    engine = populated(file_size=Size())
     assert engine.processing.complete("vs_1", "file-a").usage_bytes == 60
     assert engine.processing.complete("vs_1", "file-e", usage_bytes=0).usage_bytes == 0
     assert engine.vector_stores.retrieve("vs_1").usage_bytes == 60 + 7
@@ -681,7 +681,7 @@ def test_a_completed_file_has_the_size_that_the_host_knows_unless_it_is_told() -
 
 def test_a_file_that_the_host_has_forgotten_completes_with_no_bytes() -> None:
     size = Size()
-    engine = populated(known_file=size)
+    engine = populated(file_size=size)
     size.answer = lambda _: None
     assert engine.processing.complete("vs_1", "file-a").usage_bytes == 0
 
@@ -698,7 +698,7 @@ def test_a_file_that_the_host_has_forgotten_completes_with_no_bytes() -> None:
 )
 def test_what_the_host_s_hook_raises_comes_through_and_changes_nothing(path: str, names: tuple[str, ...]) -> None:
     size = Size()
-    engine = populated(known_file=size)
+    engine = populated(file_size=size)
     before = engine.snapshot()
 
     def broken(file_id: str) -> int:
@@ -716,7 +716,7 @@ def test_what_the_host_s_hook_raises_comes_through_and_changes_nothing(path: str
 @pytest.mark.parametrize("answer", ["12", -1, 1.5, True, [12]], ids=repr)
 def test_a_hook_that_answers_no_size_is_refused_and_nothing_changes(answer: Any) -> None:
     size = Size()
-    engine = populated(known_file=size)
+    engine = populated(file_size=size)
     size.answer = lambda _: answer
     assert _refusal(engine, "processing.complete", {"vector_store_id": "vs_1", "file_id": "file-a"}) is not None
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsbatch_core import Engine, Profile, events
+from vsbatch_core import Engine, FileCounts, LastError, Profile, events
 from vsbatch_core.errors import (
     ArrayTooShort,
     FilesRefused,
@@ -126,6 +126,24 @@ def test_many_in_one_step_leave_what_one_by_one_leave(history: list[Command], da
     assert without_versions(many.snapshot()) == without_versions(single.snapshot())
 
 
+def test_many_that_no_batch_of_several_and_no_batch_at_all_lists_are_counted_where_they_are() -> None:
+    engine = new_engine()
+    stores = engine.vector_stores
+    stores.create(file_ids=["file-0"])  # before every batch
+    stores.file_batches.create("vs_1", file_ids=["file-1", "file-2"])
+    stores.files.create("vs_1", file_id="file-3")  # between two
+    stores.file_batches.create("vs_1", file_ids=["file-4", "file-5"])
+    stores.files.create("vs_1", file_id="file-6")  # after all
+    engine.processing.complete_many("vs_1", ["file-6", "file-3", "file-1", "file-0", "file-4"], usage_bytes=2)
+    engine.check()
+    engine.processing.fail_many("vs_1", ["file-2"])
+    engine.check()
+    counts = [stores.file_batches.retrieve(id, vector_store_id="vs_1").file_counts for id in ("vsfb_1", "vsfb_2")]
+    assert counts == [FileCounts(completed=1, failed=1), FileCounts(completed=1, in_progress=1)]
+    assert stores.retrieve("vs_1").file_counts == FileCounts(completed=5, failed=1, in_progress=1)
+    assert stores.retrieve("vs_1").usage_bytes == 10
+
+
 def without_versions(snapshot: dict[str, Any]) -> dict[str, Any]:
     for store in snapshot["vector_stores"]:
         store.pop("version", None)
@@ -143,6 +161,32 @@ def test_one_event_names_them_all_in_the_order_given(order: list[int]) -> None:
     assert (event.file_ids, event.attachments) == (tuple(ids), tuple(order))
     assert event.usage_bytes_each == (4,) * len(order)
     assert engine.vector_stores.retrieve("vs_1").usage_bytes == 4 * len(order)
+
+
+def test_files_that_fail_together_in_a_fresh_store_have_each_the_same_error() -> None:
+    engine = of_store()
+    engine.processing.fail_many("vs_1", [f"file-{i}" for i in range(1, 5)], code="invalid_file", message="bad")
+    files = list(engine.vector_stores.files.list("vs_1", order="asc"))
+    error = LastError("invalid_file", "bad")
+    assert [file.last_error for file in files] == [None, error, error, error, error, None]
+    assert [file.status for file in files] == ["in_progress", *["failed"] * 4, "in_progress"]
+    engine.check()
+
+
+@pytest.mark.parametrize("apart", [1, 7, 100, 600])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_few_results_are_found_among_many_files_however_far_they_lie_apart(apart: int, order: Any) -> None:
+    engine = of_store(2000)
+    files = engine.vector_stores.files
+    assert len(list(files.list("vs_1", limit=100))) == 2000  # which keeps a value of each
+    done = [f"file-{i}" for i in range(0, 2000, apart)]
+    engine.processing.complete_many("vs_1", done)
+    expected = done if order == "asc" else done[::-1]
+    for limit in (1, 2, 3, 50):
+        page = files.list("vs_1", limit=limit, order=order, filter="completed")
+        assert [file.id for file in page.data] == expected[:limit]
+        assert page.has_more is (len(done) > limit)
+    assert [file.id for file in files.list("vs_1", limit=2, order=order, filter="completed")] == expected
 
 
 def test_no_files_are_no_step() -> None:

@@ -28,7 +28,7 @@ from ..helpers.strategies import json_values, numbered, populated
 
 
 def _hook_answers_a_string() -> Engine:
-    engine = Engine(ids=SequentialIds(), known_file=lambda _: "12")
+    engine = Engine(ids=SequentialIds(), file_size=lambda _: "12")
     engine.vector_stores.create()
     return engine
 
@@ -64,7 +64,7 @@ def _request(
 
 
 def _broken(engine: Engine) -> None:
-    engine._ledger.stores["vs_1"].usage_bytes += 1
+    engine._registry.stores["vs_1"].usage_bytes += 1
     engine.check()
 
 
@@ -79,7 +79,7 @@ def _unheard(engine: Engine) -> None:
 def _fixed_id(prefix: str) -> Callable[[], Engine]:
     def engine() -> Engine:
         made = populated()
-        made._ledger.ids = lambda _prefix: f"{prefix}1"
+        made._registry.ids = lambda _prefix: f"{prefix}1"
         return made
 
     return engine
@@ -90,6 +90,25 @@ class _Broken:
 
     def time(self) -> float:
         return nan
+
+
+class _Hasty:
+    """A clock that makes a store whenever it is asked for the time, once it has an engine."""
+
+    engine: Engine | None = None
+
+    def time(self) -> float:
+        if self.engine is not None:
+            self.engine.vector_stores.create()
+        return 1.8e9
+
+
+def _hasty() -> Engine:
+    clock = _Hasty()
+    engine = Engine(clock=clock, ids=SequentialIds())
+    engine.vector_stores.create()
+    clock.engine = engine
+    return engine
 
 
 def _attached_again() -> Engine:
@@ -111,7 +130,7 @@ def _refusing() -> Engine:
 def _knowing() -> Engine:
     """An engine whose host knows no file any more."""
     gone: list[str] = []
-    engine = populated(known_file=lambda file_id: None if gone else len(file_id))
+    engine = populated(file_size=lambda file_id: None if gone else len(file_id))
     gone.append("all")
     return engine
 
@@ -258,8 +277,8 @@ CASES = [
         errors.UnknownCursor,
         "invalid_cursor",
         "after",
-        "Invalid 'after': 'file-z' was never in the list of files of vector store 'vs_1'. "
-        "Expected the id of an item from an earlier page of the same list.",
+        "Invalid 'after': 'file-z' is not in the list of files of vector store 'vs_1', or left it too long ago. "
+        "Expected the id of an item from an earlier page of the same list; start over without a cursor.",
         ("'file-z'", "'vs_1'"),
         lambda e: e.vector_stores.files.list("vs_1", after="file-z"),
     ),
@@ -392,7 +411,7 @@ CASES = [
         "server_error",
         "invalid_size",
         None,
-        "known_file answered '12' for file 'file-new'. "
+        "file_size answered '12' for file 'file-new'. "
         "Answer its size in bytes, an integer of 0 or more, or None if there is no such file.",
         ("'12'", "'file-new'", "0"),
         lambda e: e.vector_stores.files.create("vs_1", file_id="file-new"),
@@ -439,9 +458,9 @@ CASES = [
         "server_error",
         "snapshot_error",
         "format",
-        "Cannot read the snapshot: its 'format' must be 'vsbatch-core snapshot 2', and 'another' is given. "
+        "Cannot read the snapshot: its 'format' must be 'vsbatch-core snapshot 3', and 'another' is given. "
         "Give what Engine.snapshot() returned, or restore it with the version of vsbatch-core that wrote it.",
-        ("'format'", "'vsbatch-core snapshot 2'", "'another'"),
+        ("'format'", "'vsbatch-core snapshot 3'", "'another'"),
         lambda e: e.restore({**e.snapshot(), "format": "another"}),
     ),
     Case(
@@ -456,12 +475,24 @@ CASES = [
         _broken,
     ),
     Case(
+        errors.NestedCommand,
+        500,
+        "server_error",
+        "nested_command",
+        None,
+        "A command was given in the middle of another one, in the same thread: by a signal handler, or by "
+        "the clock or the id source. Give it from a subscriber, from another thread, or after the command.",
+        ("a signal handler", "the clock", "the id source"),
+        lambda e: e.vector_stores.delete("vs_1"),
+        engine=_hasty,
+    ),
+    Case(
         errors.SubscriberError,
         500,
         "server_error",
         "subscriber_failed",
         None,
-        "1 call(s) of subscribers raised; see the cause. The change that they were told of stands: "
+        "1 call(s) of subscribers raised; see the cause. The change of their event stands: "
         "do not repeat the request, mend the subscriber.",
         ("1",),
         _unheard,

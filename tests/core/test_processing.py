@@ -99,7 +99,7 @@ def test_a_completed_file_takes_up_its_bytes_in_its_store() -> None:
     engine = engine_with()
     done = engine.processing.complete("vs_1", "file-b", usage_bytes=70)
     assert (done.status, done.usage_bytes, done.last_error) == ("completed", 70, None)
-    assert engine.vector_stores.files.retrieve("file-b", vector_store_id="vs_1") is done
+    assert engine.vector_stores.files.retrieve("file-b", vector_store_id="vs_1") == done
     assert engine.vector_stores.retrieve("vs_1").usage_bytes == 70
     batch = engine.vector_stores.file_batches.retrieve("vsfb_1", vector_store_id="vs_1")
     assert batch.file_counts == FileCounts(in_progress=2, completed=1)
@@ -107,7 +107,7 @@ def test_a_completed_file_takes_up_its_bytes_in_its_store() -> None:
 
 def test_the_bytes_of_a_completed_file_are_those_that_the_host_knows_or_none() -> None:
     sizes = {"file-a": 11, "file-b": 22, "file-c": 33}
-    engine = Engine(ids=SequentialIds(), known_file=sizes.get)
+    engine = Engine(ids=SequentialIds(), file_size=sizes.get)
     engine.vector_stores.create(file_ids=list(sizes))
     assert engine.processing.complete("vs_1", "file-a").usage_bytes == 11
     assert engine.processing.complete("vs_1", "file-b", usage_bytes=0).usage_bytes == 0

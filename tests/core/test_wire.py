@@ -92,7 +92,7 @@ def _values(engine: Engine) -> Iterator[Any]:
         yield made.retrieve(store.id)
         for filter in (None, *FILE_STATUSES):
             pages += [made.files.list(store.id, limit=n, filter=filter) for n in (1, 100)]
-        for id in engine._ledger.stores[store.id].batches:
+        for id in engine._registry.stores[store.id].batches:
             yield made.file_batches.retrieve(id, vector_store_id=store.id)
             pages += [made.file_batches.list_files(id, vector_store_id=store.id, limit=n) for n in (1, 100)]
     for page in pages:

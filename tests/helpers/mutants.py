@@ -62,8 +62,17 @@ class Verdict:
         return self.outcome.status == (TEST_FAILED if "::" in self.mutant.by else DIVERGED)
 
 
-INDEX_LAW = "core/test_index.py::test_a_sparse_index_answers_as_the_sorted_list_of_its_numbers"
-ORDER_LAW = "oracle/test_oracle.py::test_batches_may_be_cancelled_in_any_order"
+COLUMN_LAW = "core/test_columns.py::TestColumnAgainstBytes"
+HOLD_LAW = "core/test_columns.py::test_numbers_hold_a_byte_together_if_each_of_them_does"
+PATTERN_LAW = "core/test_columns.py::test_a_column_finds_in_order_what_a_plain_search_finds"
+WRONG_WAY_LAW = "core/test_columns.py::test_the_page_between_a_file_and_one_long_before_it_is_empty"
+LISTING_LAW = "core/test_listing.py::TestListingAgainstList"
+FORGETTING_LAW = "core/test_listing.py::TestFilesAgainstList"
+WAITING_LAW = "core/test_listing.py::TestWaitingAgainstSorted"
+MANY_LAW = "core/test_attachments.py::test_many_in_one_step_leave_what_one_by_one_leave"
+STALE_LAW = "core/test_attachments.py::test_a_number_of_another_file_or_of_none_is_refused"
+VERSION_LAW = "core/test_attachments.py::test_versions_count_the_events_of_each_store_and_of_the_list"
+TOLD_LAW = "core/test_engine.py::test_commands_from_a_callback_are_told_to_all_after_the_event_at_hand"
 DRAIN_LAW = "core/test_leases.py::test_cancelling_again_while_a_batch_drains_changes_nothing_and_is_no_event"
 EXPIRED_LAW = (
     "core/test_counts.py::"
@@ -80,7 +89,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a before page is the first page", "paging.py", "(order == 'desc') is not backward", "order == 'desc'"
     ),
-    Mutant("a before page is in reverse", "paging.py", "if backward:", "if backward and not data:"),
+    Mutant("a before page is in reverse", "paging.py", "numbers[::-1] if backward else numbers", "list(numbers)"),
     Mutant(
         "both cursors are read from before",
         "paging.py",
@@ -94,47 +103,24 @@ MUTANTS: tuple[Mutant, ...] = (
         "left, right = (after, before)",
     ),
     Mutant("the last page has more", "paging.py", "len(numbers) > limit", "len(numbers) >= limit"),
-    Mutant("a full page has more", "paging.py", "more = high - low > limit", "more = high - low >= limit"),
-    Mutant(
-        "a page ignores what left before it",
-        "index.py",
-        "low = max(low, self._ends[start])",
-        "low = max(low, start)",
-    ),
-    Mutant(
-        "a filtered page of a batch is not in order",
-        "index.py",
-        "sorted(found + self._other.ascending(low, high, n))[:n]",
-        "(found + self._other.ascending(low, high, n))[:n]",
-    ),
-    Mutant(
-        "a filtered page of a batch forgets what left",
-        "index.py",
-        "sorted(found + self._other.descending(low, high, n), reverse=True)[:n]",
-        "found",
-    ),
-    Mutant(
-        "a gap swallows its neighbour", "index.py", "end = self._ends.pop(end)", "end = self._ends.pop(end) + 1"
-    ),
-    Mutant(
-        "a block is skipped",
-        "index.py",
-        "(key, high - 1 >> self.shift, (False, True))",
-        "(key, high - 1 >> self.shift, (False, False))",
-        INDEX_LAW,
-    ),
-    Mutant(
-        "a block is left out of order",
-        "index.py",
-        "between = block[-1] > numbers[done]",
-        "between = block[0] > numbers[done]",
-        ORDER_LAW,
-    ),
+    Mutant("a page is one too long", "paging.py", "numbers = numbers[:limit]", "numbers = numbers[:limit + 1]"),
     Mutant(
         "a batch lists only what is still attached",
         "client.py",
-        "store.batch_index[filter]",
-        "store.files_index[filter]",
+        "rows.page(rows.status, byte, batch.first",
+        "rows.page(rows.present, byte, batch.first",
+    ),
+    Mutant(
+        "a batch lists the file that came after it",
+        "client.py",
+        "byte, batch.first, batch.stop, order",
+        "byte, batch.first, batch.stop + 1, order",
+    ),
+    Mutant(
+        "a store lists what has left",
+        "client.py",
+        "rows.page(rows.present, byte, 0",
+        "rows.page(rows.status, byte, 0",
     ),
     Mutant(
         "a batch reads before where after was given",
@@ -143,28 +129,194 @@ MUTANTS: tuple[Mutant, ...] = (
         "None if after is None else store.batch_place(batch, 'before', after)",
     ),
     Mutant(
-        "the list of stores shows the deleted",
-        "client.py",
-        "ledger.gone.index(),",
-        "type(ledger.gone)().index(),",
-    ),
-    Mutant(
         "the cursor of a deleted file is unknown",
         "client.py",
-        "above = None if after is None else store.latest[after]",
+        "above = None if after is None else store.numbers[after]",
         "above = None if after is None else store.require_file(after)",
     ),
     Mutant(
         "a file attached again keeps its first place in every batch",
         "store.py",
-        "place = places[i] if i < len(places) else -1",
-        "place = places[0] if places else -1",
+        "row = rows[i] if i < len(rows) else -1",
+        "row = rows[0] if rows else -1",
+    ),
+    Mutant(
+        "a file attached again has its place in the batch after",
+        "store.py",
+        "i = bisect_left(rows, batch.first)",
+        "i = bisect_left(rows, batch.stop)",
     ),
     Mutant(
         "an unknown cursor is page one",
-        "ledger.py",
+        "registry.py",
         "raise UnknownCursor(param, vector_store_id, 'vector stores')",
         "return -1",
+    ),
+    # Columns
+    Mutant(
+        "a page ends with its block",
+        "columns.py",
+        "following is None or following << SHIFT >= high",
+        "following is None or True",
+        PATTERN_LAW,
+    ),
+    Mutant(
+        "the block that a page ends in is skipped",
+        "columns.py",
+        "preceding + 1 << SHIFT <= low",
+        "preceding << SHIFT <= low",
+        PATTERN_LAW,
+    ),
+    Mutant(
+        "an interval the wrong way round is read", "columns.py", "if high <= low:", "if high < 0:", WRONG_WAY_LAW
+    ),
+    Mutant(
+        "a sparse page ends where it was thought to end",
+        "columns.py",
+        "if flags.count(1) < n:\n                begin = start",
+        "if flags.count(1) < 0:\n                begin = start",
+        PATTERN_LAW,
+    ),
+    Mutant("a window is read from the wrong end", "columns.py", "window.reverse()", "window.copy()", PATTERN_LAW),
+    Mutant(
+        "a block stays listed for a byte that is gone",
+        "columns.py",
+        "if old not in block:\n            self.leave(key, old)",
+        "if old in block:\n            self.leave(key, old)",
+        COLUMN_LAW,
+    ),
+    Mutant(
+        "a block is not listed for a byte that is new",
+        "columns.py",
+        "if new and new not in block:",
+        "if new and (not block):",
+        COLUMN_LAW,
+    ),
+    Mutant(
+        "a block that is erased stays listed",
+        "columns.py",
+        "for byte in self.holding:\n                if byte not in block:",
+        "for byte in self.holding:\n                if byte in block:",
+        COLUMN_LAW,
+    ),
+    Mutant(
+        "blocks are listed as they come",
+        "columns.py",
+        "keys.insert(place, key)",
+        "keys.append(key)",
+        COLUMN_LAW,
+    ),
+    Mutant(
+        "a run holds a byte if any of it does",
+        "columns.py",
+        "blocks[key].count(byte, start, end) == end - start",
+        "blocks[key].count(byte, start, end) > 0",
+        HOLD_LAW,
+    ),
+    Mutant(
+        "the first of a byte is sought in the last block",
+        "columns.py",
+        "(keys[0] << SHIFT) + self.blocks[keys[0]].find(byte)",
+        "(keys[-1] << SHIFT) + self.blocks[keys[-1]].find(byte)",
+        COLUMN_LAW,
+    ),
+    # Forgetting
+    Mutant(
+        "the list of stores shows the deleted",
+        "listing.py",
+        "paging.page(self._places, HERE, low",
+        "paging.page(self._places, 0, low",
+        LISTING_LAW,
+    ),
+    Mutant(
+        "a store that is forgotten is still a cursor",
+        "listing.py",
+        "self.numbers.pop(forgotten, None)",
+        "pass",
+        LISTING_LAW,
+    ),
+    Mutant(
+        "a deleted store is a cursor no more",
+        "listing.py",
+        "self._places.write(number, HERE, LEFT)",
+        "self._places.write(number, HERE, 0)",
+        LISTING_LAW,
+    ),
+    Mutant(
+        "one store too many is a cursor",
+        "listing.py",
+        "len(self._departed) < self._limit",
+        "len(self._departed) <= self._limit",
+        LISTING_LAW,
+    ),
+    Mutant(
+        "the store that left last is forgotten first",
+        "listing.py",
+        "next(iter(self._departed.items()))",
+        "next(reversed(self._departed.items()))",
+        LISTING_LAW,
+    ),
+    Mutant(
+        "a block of the list of stores is never given back",
+        "listing.py",
+        "self._ids.pop(key, None)",
+        "self._ids.get(key)",
+        LISTING_LAW,
+    ),
+    Mutant(
+        "an order that was cut short is taken for sound",
+        "listing.py",
+        "self._touched.update(dict.fromkeys(self._keys))",
+        "self._touched.update({})",
+        WAITING_LAW,
+    ),
+    Mutant(
+        "what waits keeps its first place",
+        "listing.py",
+        "if old == key:",
+        "if old is not None and key is not None:",
+    ),
+    Mutant(
+        "a file that is forgotten is still a cursor",
+        "store.py",
+        "self.numbers.pop(oldest, None)",
+        "pass",
+        FORGETTING_LAW,
+    ),
+    Mutant(
+        "one file too many is a cursor",
+        "store.py",
+        "len(self.departed) >= self.profile.limits.departed:",
+        "len(self.departed) > self.profile.limits.departed:",
+        FORGETTING_LAW,
+    ),
+    Mutant(
+        "the file that left last is forgotten first",
+        "store.py",
+        "file_id = next(iter(self.departed))",
+        "file_id = next(reversed(self.departed))",
+        FORGETTING_LAW,
+    ),
+    Mutant(
+        "a file that comes again counts as one that left",
+        "store.py",
+        "self.departed.pop(file_id, None)\n            self._release(",
+        "self._release(",
+        FORGETTING_LAW,
+    ),
+    Mutant(
+        "a batch forgets with the store",
+        "store.py",
+        "if listed:\n            rows = ",
+        "if listed and row < 0:\n            rows = ",
+        FORGETTING_LAW,
+    ),
+    Mutant(
+        "a file alone is never forgotten",
+        "store.py",
+        "else:\n            self.rows.forget(row)",
+        "",
+        FORGETTING_LAW,
     ),
     # Transitions
     Mutant(
@@ -206,88 +358,173 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a finished file can be completed again",
-        "transitions.py",
-        "'completed': {}, 'failed'",
-        "'completed': {'complete': 'completed'}, 'failed'",
+        "store.py",
+        "if code != IN_PROGRESS:\n            raise AlreadyFinished(",
+        "if code == 0:\n            raise AlreadyFinished(",
     ),
     # Counts
     Mutant(
         "a deletion leaves the count of the batch",
         "store.py",
-        "batch.tally.move('in_progress', 'cancelled')",
-        "batch.tally['in_progress']",
+        "of = in_batches[batch] = list(batch.counts)",
+        "of = list(batch.counts)",
     ),
     Mutant(
         "a deletion leaves the count of the store",
         "store.py",
-        "self.tally.add(file.status, -1)",
-        "self.tally.add(file.status, 0)",
+        "counts = list(self.counts)\n        counts[code - 1] -= 1",
+        "counts = list(self.counts)\n        counts[code - 1] -= 0",
     ),
     Mutant(
-        "a deletion leaves its bytes", "store.py", "self.usage_bytes -= file.usage_bytes", "self.usage_bytes -= 0"
+        "a deletion leaves its bytes",
+        "store.py",
+        "usage_bytes = self.usage_bytes - self.rows.usage_bytes(row)",
+        "usage_bytes = self.usage_bytes",
     ),
     Mutant(
-        "a count moves by one however many move", "index.py", "self._counts[new] += n", "self._counts[new] += 1"
+        "a file that comes again leaves its bytes",
+        "store.py",
+        "usage_bytes -= self.rows.usage_bytes(row)",
+        "usage_bytes -= 0",
     ),
+    Mutant(
+        "a file that comes again leaves the count of its batch",
+        "store.py",
+        "of = in_batches.setdefault(batch, list(batch.counts))",
+        "of = list(batch.counts)",
+    ),
+    Mutant(
+        "a count moves by one however many move",
+        "store.py",
+        "counts[code - 1] += n\n",
+        "counts[code - 1] += 1\n",
+        MANY_LAW,
+    ),
+    Mutant(
+        "a batch counts one however many move",
+        "store.py",
+        "counts[code - 1] += ended",
+        "counts[code - 1] += 1",
+        MANY_LAW,
+    ),
+    Mutant("a cancel counts one", "store.py", "each[cancelled - 1] += n", "each[cancelled - 1] += 1"),
     Mutant(
         "counts are kept when they have changed",
-        "index.py",
-        "self._counts[status] += n\n        self._value = None",
-        "self._counts[status] += n\n        self._value = self._value",
-    ),
-    Mutant(
-        "the first file of the next batch is of this one",
         "store.py",
-        "row < self.ordered[i].stop",
-        "row <= self.ordered[i].stop",
+        "batch.counts[:] = of\n            batch.forget_value()",
+        "batch.counts[:] = of",
     ),
     Mutant(
-        "duplicates are counted", "validation.py", "for file_id in dict.fromkeys(ids)]", "for file_id in ids]"
+        "a store is shown as it was",
+        "store.py",
+        "self._value = None\n        self.version = event.version",
+        "self.version = event.version",
+    ),
+    Mutant(
+        "the first file after a batch ends in it",
+        "store.py",
+        "batch = self.ordered[i] if i >= 0 and row < self.ordered[i].stop else None",
+        "batch = self.ordered[i] if i >= 0 and row <= self.ordered[i].stop else None",
+    ),
+    Mutant(
+        "the first file after a batch leaves it",
+        "store.py",
+        "return self.ordered[i] if i >= 0 and row < self.ordered[i].stop else None",
+        "return self.ordered[i] if i >= 0 and row <= self.ordered[i].stop else None",
+    ),
+    Mutant(
+        "duplicates are counted", "validation.py", "unique = tuple(dict.fromkeys(ids))", "unique = tuple(ids)"
     ),
     Mutant(
         "the last of duplicates wins", "validation.py", "new.setdefault(file_id, file)", "new[file_id] = file"
     ),
+    Mutant("bytes are not kept", "processing.py", "attachment, usage_bytes or 0)", "attachment, 0)"),
+    # Attachments
     Mutant(
-        "bytes are not kept",
-        "processing.py",
-        "file_id, usage_bytes or 0, store.version",
-        "file_id, 0, store.version",
+        "an attachment is numbered from 1",
+        "rows.py",
+        "block.attributes[offset], row)",
+        "block.attributes[offset], row + 1)",
+    ),
+    Mutant(
+        "the result of an attachment that is no more is taken",
+        "store.py",
+        "if row != attachment or type(attachment) is not int:",
+        "if row is None:",
+        STALE_LAW,
+    ),
+    Mutant(
+        "attributes are shown as they were",
+        "rows.py",
+        "block.attributes[offset] = attributes\n        if block.values is not None:",
+        "block.attributes[offset] = attributes\n        if block.values is None:",
+    ),
+    Mutant(
+        "a cancelled file is shown as it was",
+        "rows.py",
+        "block.values[start:end] = [None] * (end - start)",
+        "block.values[start:start] = []",
+    ),
+    Mutant(
+        "a new file has the bytes of the last",
+        "rows.py",
+        "if usage_bytes:\n            block.usage[offset] = usage_bytes",
+        "block.usage[offset] += usage_bytes + (offset > 0)",
     ),
     # Cancel
     Mutant(
         "a cancel leaves the last file",
-        "store.py",
-        ".cut(batch.first, batch.stop)",
-        ".cut(batch.first, batch.stop - 1)",
+        "rows.py",
+        "self.present.replace(first, stop, IN_PROGRESS, ENDED['cancel'])",
+        "self.present.replace(first, stop - 1, IN_PROGRESS, ENDED['cancel'])",
     ),
     Mutant(
-        "a cancel takes the files before it", "store.py", ".cut(batch.first, batch.stop)", ".cut(0, batch.stop)"
+        "a cancelled file has failed in its batch",
+        "rows.py",
+        "self.status.replace(first, stop, IN_PROGRESS, ENDED['cancel'])",
+        "self.status.replace(first, stop, IN_PROGRESS, ENDED['fail'])",
+    ),
+    Mutant(
+        "a cancel takes the files before it",
+        "store.py",
+        "self.rows.cancel(batch.first, batch.stop)",
+        "self.rows.cancel(0, batch.stop)",
+    ),
+    Mutant(
+        "a cancel takes the files after it",
+        "columns.py",
+        "block[start:end] = block[start:end].translate(table)",
+        "block[start:] = block[start:].translate(table)",
     ),
     Mutant("a cancel is forgotten", "store.py", "batch.cancel_asked = True", "batch.cancel_asked = False"),
     Mutant(
         "a cancel of a finished batch is always refused",
-        "client.py",
-        "elif ledger.profile.cancel_finished == 'refuse':",
-        "else:",
+        "decisions.py",
+        "if store.profile.cancel_finished == 'refuse':",
+        "if store.profile.cancel_finished:",
     ),
     Mutant(
-        "a cancel never drains",
-        "client.py",
-        "store.id, batch.id, drain, version",
-        "store.id, batch.id, False, version",
+        "a cancel never drains", "decisions.py", "cancelled.id, drain, version", "cancelled.id, False, version"
     ),
     Mutant(
         "a cancel that drains is told twice",
-        "client.py",
-        "if not (drain and batch.cancel_asked):",
-        "if not (drain and batch is None):",
+        "decisions.py",
+        "if drain and cancelled.cancel_asked:",
+        "if drain and cancelled is None:",
         DRAIN_LAW,
+    ),
+    Mutant("a drain takes what is leased", "store.py", "kept = leased if event.drain else []", "kept = []"),
+    Mutant(
+        "a drain leaves what nobody leased",
+        "store.py",
+        "[row for row in there if row not in self.leased]",
+        "[row for row in there if row in self.leased]",
     ),
     Mutant(
         "a lease outlives its file",
         "store.py",
-        "if self.leased:\n            self.leased.discard(row)",
-        "if self.leased:\n            self.leased.add(row)",
+        "if self.leased:\n            self.leased.pop(row, None)\n        counts = self.counts",
+        "counts = self.counts",
     ),
     # Time
     Mutant(
@@ -310,24 +547,25 @@ MUTANTS: tuple[Mutant, ...] = (
         "if expires_at is not None and now >= expires_at:",
         "if expires_at is None:",
     ),
-    Mutant(
-        "time goes back",
-        "ledger.py",
-        "return max(validation.time('clock.time()', self.clock.time()), self.at if store is None else store.at)",
-        "return validation.time('clock.time()', self.clock.time())",
-    ),
+    Mutant("time goes back", "registry.py", "return max(subject.at, time)", "return time"),
     # Order of what is pending
     Mutant(
         "pending goes through one store after the other",
-        "ledger.py",
+        "registry.py",
         "(not reading or head < reading[0][:2])",
-        "not reading",
+        "(not reading)",
     ),
     Mutant(
-        "pending forgets the store when its oldest ends",
-        "ledger.py",
-        "self._waiting.put(self.numbers[store.id], store.oldest_in_progress())",
-        "self._waiting.put(self.numbers[store.id], None)",
+        "pending passes over every other file",
+        "registry.py",
+        "rows.present.ascending(IN_PROGRESS, row + 1, rows.next, 1)",
+        "rows.present.ascending(IN_PROGRESS, row + 2, rows.next, 1)",
+    ),
+    Mutant(
+        "pending does not hear that the oldest ends",
+        "registry.py",
+        "self._waiting.touch(number)\n        undelivered",
+        "undelivered",
     ),
     # Snapshots
     Mutant(
@@ -347,29 +585,65 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a snapshot forgets the attributes",
-        "snapshots.py",
-        "_object(f'{where}.attributes', attributes), limits",
-        "{}, limits",
+        "rows.py",
+        "columns.attributes += _exceptions(base, block.attributes, NO_ATTRIBUTES)",
+        "columns.attributes += []",
+        RESTORED,
+    ),
+    Mutant(
+        "a snapshot forgets the chunking",
+        "rows.py",
+        "columns.chunking += _exceptions(base, block.chunking, AUTO)",
+        "columns.chunking += []",
+        RESTORED,
+    ),
+    Mutant(
+        "a snapshot forgets the bytes",
+        "rows.py",
+        "columns.usage += block.usage if whole else",
+        "columns.usage += [0] * len(status) if whole else",
         RESTORED,
     ),
     Mutant(
         "a snapshot forgets the deleted stores",
         "snapshots.py",
-        "for id in ledger.ids_made",
-        "for id in ledger.stores",
+        "registry.restore(at, version, stores.items(), departed)",
+        "registry.restore(at, version, [(id, store) for id, store in stores.items() if store], [])",
         RESTORED,
+    ),
+    # Events and their order
+    Mutant(
+        "nobody is told",
+        "registry.py",
+        "undelivered.extend(zip(callbacks, repeat(event)))",
+        "undelivered.extend(zip((), repeat(event)))",
+        REPLAYED,
+    ),
+    Mutant("the last to happen is told first", "registry.py", "map(deque.popleft,", "map(deque.pop,", TOLD_LAW),
+    Mutant(
+        "what a callback does is told within it",
+        "registry.py",
+        "if self._delivering:\n            return",
+        "if self._delivering:\n            pass",
+        TOLD_LAW,
     ),
     Mutant(
-        "a snapshot mixes up the chunking",
-        "snapshots.py",
-        "strategies.setdefault(file.chunking_strategy, len(strategies))",
-        "strategies.setdefault(file.chunking_strategy, 0)",
-        RESTORED,
+        "the version of a store stands still",
+        "store.py",
+        "self._value = None\n        self.version = event.version",
+        "self._value = None",
+        VERSION_LAW,
     ),
-    # Replay
+    Mutant(
+        "a deletion skips a version",
+        "decisions.py",
+        "ev.FileDeleted(now, store.id, file_id, version=store.version + 1",
+        "ev.FileDeleted(now, store.id, file_id, version=store.version + 2",
+        REPLAYED,
+    ),
     Mutant(
         "a replay refuses events of the same moment",
-        "ledger.py",
+        "registry.py",
         "if at < latest:",
         "if at <= latest:",
         REPLAYED,
@@ -382,15 +656,8 @@ MUTANTS: tuple[Mutant, ...] = (
         REPLAYED,
     ),
     Mutant(
-        "a replay does not tell",
-        "ledger.py",
-        "        self.commit(event)\n\n    def _apply",
-        "        self._apply(event)\n\n    def _apply",
-        REPLAYED,
-    ),
-    Mutant(
         "a replay takes the time of the store for its own",
-        "ledger.py",
+        "registry.py",
         "latest = self.at\n",
         "latest = self.at + 1\n",
         REPLAYED,

@@ -60,8 +60,8 @@ class World:
     ) -> None:
         clock, ids = VirtualClock(), SeededIds(0)
         kept = Uploads(clock=clock, ids=ids) if uploads else None
-        known_file = kept.known_file if kept else None
-        engine = Engine(clock=clock, ids=ids, profile=profile, known_file=known_file)
+        file_size = kept.file_size if kept else None
+        engine = Engine(clock=clock, ids=ids, profile=profile, file_size=file_size)
         self.simulation = simulation = Simulation(engine, plan=plan)
         self.uploads, self.bad_file = uploads, bad_file
 

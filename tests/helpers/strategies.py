@@ -805,8 +805,9 @@ def numbered(engine: Engine, cls: Any, *args: Any, **more: Any) -> Any:
     store_id = args[1]
     stores = {store["id"]: store for store in engine.snapshot()["vector_stores"]}
     store = stores.get(store_id, {})
-    attachments = {row[0]: number for number, row in enumerate(store.get("files", ()))}
-    following = len(store.get("files", ()))
+    kept = [number for interval in store.get("attachments", ()) for number in range(*interval)]
+    attachments = dict(zip(store.get("file_ids", ()), kept, strict=True))
+    following = store.get("next_attachment", 0)
     if cls in (events.FileAttached, events.FileBatchCreated):
         attachments = {}
     known: dict[str, Any] = {

@@ -918,7 +918,7 @@ def _taken(_prefix: str) -> str:
     [
         ({"ids": _taken}, sent("POST", "/v1/vector_stores"), errors.IdTaken),
         (
-            {"known_file": lambda _: -1},
+            {"file_size": lambda _: -1},
             sent("POST", "/v1/vector_stores", {"file_ids": [FILES[0]]}),
             errors.InvalidSize,
         ),

@@ -27,7 +27,7 @@ def fresh(**options: Any) -> Uploads:
 
 def served(kept: Uploads | None = None) -> Api:
     kept = kept or fresh()
-    return Api(Engine(ids=SequentialIds(), known_file=kept.known_file), uploads=kept)
+    return Api(Engine(ids=SequentialIds(), file_size=kept.file_size), uploads=kept)
 
 
 def posted(body: bytes, content_type: str = "multipart/form-data; boundary=limit") -> Request:
@@ -327,7 +327,7 @@ def test_the_time_of_uploads_never_goes_back() -> None:
 
 def test_an_id_that_was_never_uploaded_is_accepted_unless_told_otherwise() -> None:
     kept = fresh()
-    engine = Engine(known_file=kept.known_file)
+    engine = Engine(file_size=kept.file_size)
     store = engine.vector_stores.create(file_ids=["file-elsewhere", put(kept, b"hello").id])
     done = [engine.processing.complete(store.id, id).usage_bytes for id in ("file-elsewhere", "file-1")]
     assert done == [0, 5]

@@ -520,7 +520,7 @@ def test_a_server_without_uploads_gets_made_up_ids_unless_uploads_are_wanted(upl
 
 def test_a_bad_file_that_is_not_taken_leaves_its_laws_unreached() -> None:
     uploads = Uploads(limit_bytes=100)
-    api = Api(Engine(known_file=uploads.known_file), uploads=uploads)
+    api = Api(Engine(file_size=uploads.file_size), uploads=uploads)
     probe = Probe(client(api), bad_file=("bad.pdf", b"x" * 101))
     with pytest.raises(NotReached, match="the bad file could not be uploaded"):
         probe.bad()

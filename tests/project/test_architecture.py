@@ -27,18 +27,22 @@ ROOMS: dict[str, set[str]] = {
     "model": {"errors"},
     "events": {"model"},
     "transitions": {"model", "events", "errors"},
-    "index": {"model", "errors"},
-    "paging": {"index", "model"},
     "validation": {"model", "errors"},
-    "batch": {"model", "transitions", "index"},
-    "store": {"model", "errors", "events", "transitions", "validation", "index", "batch"},
-    "ledger": {"model", "errors", "events", "clock", "validation", "index", "store"},
-    "client": {"model", "errors", "events", "validation", "paging", "batch", "store", "ledger"},
-    "processing": {"model", "errors", "events", "transitions", "validation", "store", "ledger"},
-    "snapshots": {"model", "errors", "events", "validation", "batch", "store", "ledger"},
-    "engine": {"model", "events", "clock", "ledger", "client", "processing", "snapshots"},
+    "columns": {"errors"},
+    "paging": {"columns", "model"},
+    "listing": {"columns", "paging", "model", "errors"},
+    "rows": {"columns", "paging", "model", "errors", "transitions"},
+    "batch": {"model", "errors", "transitions"},
+    "store": {"model", "errors", "events", "transitions", "validation", "columns", "rows", "batch"},
+    "decisions": {"model", "errors", "events", "validation", "batch", "store"},
+    "registry": {"model", "errors", "events", "clock", "validation", "listing", "rows", "store"},
+    "client": {"model", "errors", "events", "validation", "rows", "store", "decisions", "registry"},
+    "processing": {"model", "errors", "events", "validation", "store", "decisions", "registry"},
+    "snapshots": {"model", "errors", "events", "validation", "batch", "rows", "store", "registry"},
+    "view": {"model", "events", "rows", "store", "registry"},
+    "engine": {"model", "events", "clock", "registry", "client", "processing", "snapshots", "view"},
     "wire": {"model", "errors", "events", "validation"},
-    "simulation": {"adapters", "extras", "clock", "engine", "events", "ledger", "model", "errors", "store"},
+    "simulation": {"adapters", "extras", "clock", "engine", "events", "model", "errors", "view"},
     "encoding": {"model", "errors", "events", "wire"},
     "adapters": {
         "extras",
@@ -47,22 +51,21 @@ ROOMS: dict[str, set[str]] = {
         "encoding",
         "engine",
         "errors",
-        "index",
+        "listing",
         "model",
-        "paging",
         "wire",
     },
     "testing": {API, "extras", "adapters", "clock", "engine", "errors", "events", "model", "simulation", "wire"},
     "load": {"model", "simulation"},
     "cli": {API, "extras", "adapters", "events", "load", "model", "simulation", "testing", "wire"},
     "__main__": {"cli"},
-    API: {"clock", "engine", "errors", "events", "ledger", "model", "wire"},
+    API: {"clock", "engine", "errors", "events", "registry", "model", "view", "wire"},
 }
 """By room, the rooms that it may import.  A room that is not here may not be."""
 
 THIRD_PARTY: dict[str, set[str]] = {
-    **{room: {"attrs"} for room in ("model", "events", "transitions", "store", "validation")},
-    "index": {"sortedcontainers"},
+    **{room: {"attrs"} for room in ("model", "events", "transitions", "validation")},
+    "listing": {"sortedcontainers"},
     "simulation": {"attrs", "matplotlib", "openai"},
     "adapters": {"attrs", "openai", "python_multipart"},
     "testing": {"attrs", "hypothesis", "openai", "pytest"},
@@ -73,6 +76,19 @@ THIRD_PARTY: dict[str, set[str]] = {
 
 AROUND = {"adapters", "cli", "load", "simulation", "testing"}
 """The rooms around the core, whose dependencies are optional extras."""
+
+
+LAYERS: tuple[set[str], ...] = (
+    {"columns"},
+    {"paging"},
+    {"listing", "rows"},
+    {"store"},
+    {"decisions"},
+    {"registry"},
+    {"client", "processing", "snapshots", "view"},
+    {"engine"},
+)
+"""The rooms that keep, change and show what there is, from the bottom up: each may know those below it."""
 
 
 def room_of(path: Path) -> str:
@@ -125,10 +141,94 @@ def test_the_table_of_rooms_has_no_cycle_and_names_only_rooms() -> None:
     assert list(TopologicalSorter(ROOMS).static_order())
 
 
+def test_the_core_is_in_layers_each_of_which_knows_only_those_below() -> None:
+    heights = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
+    for room, height in heights.items():
+        for known in ROOMS[room] & heights.keys():
+            assert heights[known] < height, f"'{room}' is not above '{known}'"
+
+
+# What is private to the core
+
+CORE = {path for path in FILES if room_of(path) not in AROUND}
+TESTS = Path(__file__).resolve().parents[1]
+OUTSIDE = sorted(
+    {*FILES} - CORE
+    | {path for room in ("cli", "http", "load", "oracle", "simulation") for path in (TESTS / room).glob("*.py")}
+)
+"""The files that have the core's public names alone: the rooms around it and their tests."""
+SAME_WORD = {("tracing.py", "_value")}
+"""By file, what is called as something private of the core is, and is the file's own."""
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def private_names(tree: ast.AST) -> set[str]:
+    """The private names that a file defines: its functions, classes, attributes, slots and constants."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Attribute, ast.Name)) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr if isinstance(node, ast.Attribute) else node.id)
+    return set(filter(is_private, names))
+
+
+PRIVATE = set().union(*(private_names(TREES[path]) for path in CORE))
+
+
+def uses_of_private_names(tree: ast.AST) -> Iterator[str]:
+    """Each private name of the core that a file reaches for: as an attribute, by ``getattr``, or in an import."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            if node.attr in PRIVATE and not own and ast.unparse(node.value) != "super()":
+                yield node.attr
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("attr", "attrgetter")):
+            words = [word.value for word in node.args if isinstance(word, ast.Constant)]
+            yield from (part for word in words for part in str(word).split(".") if part in PRIVATE)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE:
+            yield from (alias.name for alias in node.names if alias.name in PRIVATE)
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: "/".join(path.parts[-2:]))
+def test_nobody_outside_the_core_uses_a_private_name_of_it(path: Path) -> None:
+    tree = TREES[path] if path in TREES else ast.parse(path.read_text(encoding="utf-8"))
+    assert {name for name in uses_of_private_names(tree) if (path.name, name) not in SAME_WORD} == set()
+
+
+@pytest.mark.parametrize(
+    ("planted", "name"),
+    [
+        ("def peek(engine):\n    return engine._registry.stores", "_registry"),
+        ("class Peek:\n    def peek(self):\n        return self.simulation.engine._registry", "_registry"),
+        ("store.rows._blocks.clear()", "_blocks"),
+        ("registry._finish()", "_finish"),
+        ("view._store('vs_1')", "_store"),
+        ("stores = getattr(engine, '_registry').stores", "_registry"),
+        ("look = operator.attrgetter('engine._registry')", "_registry"),
+        ("from vsbatch_core.client import _FILTERS", "_FILTERS"),
+    ],
+)
+def test_the_use_of_a_private_name_of_the_core_is_found_however_it_is_written(planted: str, name: str) -> None:
+    path = ROOT / "simulation" / "machine.py"
+    assert list(uses_of_private_names(TREES[path])) == []
+    tree = ast.parse(path.read_text(encoding="utf-8") + "\n\n" + planted + "\n")
+    assert list(uses_of_private_names(tree)) == [name]
+
+
+def test_what_is_public_or_ones_own_is_not_taken_for_private() -> None:
+    fine = "self._view = engine.view\nsuper()._store(1)\nclass A:\n    def __init__(self): self._registry = {}"
+    assert list(uses_of_private_names(ast.parse(fine))) == []
+    assert {"_registry", "_blocks", "_finish"} <= PRIVATE
+
+
 def test_the_core_depends_on_attrs_and_sortedcontainers_alone() -> None:
     outside = set().union(*(names for room, names in THIRD_PARTY.items() if room not in AROUND))
     assert outside == {"attrs", "sortedcontainers"}
-    assert [room for room, names in THIRD_PARTY.items() if "sortedcontainers" in names] == ["index"]
+    assert [room for room, names in THIRD_PARTY.items() if "sortedcontainers" in names] == ["listing"]
 
 
 # The public face

@@ -26,18 +26,19 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from benchmarks import __main__ as program
-from benchmarks import clocks, documents, goals, http, machine, plot, presets, report, run
+from benchmarks import bounds, clocks, documents, goals, http, machine, plot, presets, report, run, soak
 from benchmarks.contenders import CONTENDERS, TITLES, Contender, Floor, Missing, Ours
 from benchmarks.contenders.ogx_list import Ogx
 from benchmarks.contenders.openai_mock import OpenAIResponses
 from benchmarks.contenders.redis_server import Redis
 from benchmarks.contenders.sorted_list import SortedOnEveryPage
+from benchmarks.contenders.sqlite import Sqlite
 from benchmarks.fixtures import Fixtures, fill
 from benchmarks.groups import GROUPED, group
 from benchmarks.measure import Entry, Figures, Ratio, exponent, in_turns, rounds_of, turns
 from benchmarks.model import STATUSES, Listing, Model, Query
 from benchmarks.results import Load, Machine, Result, Run
-from benchmarks.work import CHANGES, PAGES, Pace, Work, foreseen
+from benchmarks.work import CHANGES, COLD, PAGES, Pace, Work, foreseen
 
 pytestmark = pytest.mark.slow  # draws pictures, measures, and starts servers
 
@@ -270,10 +271,69 @@ def test_changes_that_do_not_add_up_at_the_end_are_a_wrong_result(fixtures: Any)
 def test_every_change_is_done_right_by_all_and_leaves_n_files_to_begin_with(work: Any, fixtures: Any) -> None:
     kinds = [kind for kind in TESTED if kind is not Redis and work.word not in kind.unable]
     here = fixtures(*kinds)
-    found = run.results_of(work, [400], here, evolve(FAST, rounds=4))
+    n = max(400, 2 * work.ends)
+    found = run.results_of(work, [n], here, evolve(FAST, rounds=4))
     assert {result.contender: result.wrong for result in found} == {kind.key: None for kind in kinds}
     for kind in kinds:
-        assert here.made(kind, 400).extra <= 400 // 2 + 2_000
+        assert here.made(kind, n).extra <= n // 2 + 2_000
+
+
+@pytest.mark.parametrize("work", COLD, ids=lambda work: work.name)
+def test_a_cold_page_is_right_and_is_never_one_that_was_read(
+    work: Any, fixtures: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = fixtures(Ours, Sqlite, SortedOnEveryPage)
+    asked: list[tuple[int, str | None]] = []
+    querying = Ours.querying
+
+    def noted(ours: Ours, query: Query) -> Any:
+        asked.append((id(ours), query.after))
+        return querying(ours, query)
+
+    monkeypatch.setattr(Ours, "querying", noted)
+    found = run.results_of(work, [1_000], here, evolve(FAST, rounds=9))
+    assert {result.contender: result.wrong for result in found} == {"ours": None, "sqlite": None}
+    assert len(set(asked)) == len(asked) > 9
+    monkeypatch.setattr(Ours, "page", lambda self, _query: self.stores.files.list(self.id, limit=1))
+    assert run.results_of(work, [1_000], here, FAST)[0].wrong is not None
+
+
+def test_ours_beside_ours_is_checked_and_measured(fixtures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = fixtures(Ours)
+    for work in bounds.WORKS:
+        found = run.results_of(work, [1_000], here, FAST)
+        assert len(found) == (3 if work.name == "bounds.create" else 2)
+        assert all(result.cpu is not None and result.wrong is None for result in found)
+    _, longest, collector = found
+    assert (longest.contender, collector.contender) == ("longest", "collector")
+    assert all(wait <= most for wait, most in zip(collector.cpu.taken, longest.cpu.taken, strict=True))
+    assert all(most >= least for least, most in zip(found[0].cpu.taken, longest.cpu.taken, strict=True))
+    monkeypatch.setattr(Ours, "page", lambda self, _query: self.stores.files.list(self.id, limit=1))
+    wrong, _ = run.results_of(bounds.WORKS[0], [1_000], here, FAST)
+    assert wrong.wrong is not None
+    monkeypatch.setattr(bounds.Engine, "restore", lambda _snapshot: Ours().engine)
+    (wrong,) = run.results_of(bounds.WORKS[2], [1_000], here, FAST)
+    assert wrong.wrong is not None
+
+
+@pytest.mark.parametrize("kind", soak.KINDS)
+def test_a_soak_measures_what_stays_behind(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert soak.growth(kind, 200, "resident") < 1_000_000
+
+    def leaking(engine: Any) -> Callable[[int], object]:
+        kept: list[bytes] = []
+        cycle = soak.KINDS[kind](engine)
+        return lambda number: (cycle(number), kept.append(bytes(5_000 + number)))
+
+    monkeypatch.setitem(soak.KINDS, "leaking", leaking)
+    assert 5_000 < soak.growth("leaking", 200, "traced") < 8_000
+
+
+def test_very_large_stores_are_measured_only_where_all_that_is_large_is() -> None:
+    (huge,) = (work for work in run.WORKS if work.name == "bytes.huge")
+    for preset in presets.PRESETS.values():
+        expected = [10_000_000] if preset is presets.FULL else []
+        assert huge.sizes(preset.sizes, preset.pace) == expected
 
 
 def test_a_contender_that_is_missing_is_named_once_with_what_to_install(fixtures: Any) -> None:
@@ -700,9 +760,13 @@ def test_goals_are_figures_and_say_whether_they_are_met_at_their_worst() -> None
         "page of 20 over slicing a prepared list, at most 12: "
         "median 15, worst 20 (page.20.first.asc at 10^3): not met"
     )
-    assert "bytes a file, at most 350: 400 (memory at 10^3): not met" in lines
+    assert "bytes a file, at most 220: 400 (memory at 10^3): not met" in lines
     assert "page of 20 at 10^6 over 10^3, at most 1.3: not measured at these sizes" in lines
     assert not any("retrieve" in line for line in lines)
+    assert goals.beside(made(figures), "memory") == [
+        "    goal: bytes a file, at most 220: 400 (memory at 10^3): not met"
+    ]
+    assert goals.beside(made(figures), "retrieve.file") == []
 
 
 def test_the_works_and_contenders_that_goals_and_documents_name_are_there() -> None:
@@ -729,7 +793,7 @@ def test_works_are_chosen_by_name_first_words_group_or_glob_in_their_own_order()
     assert [work.name for work in run.chosen(["http"])] == [work.name for work in http.WORKS]
     assert run.chosen(["changes"]) == CHANGES
     assert run.chosen(["pages", "page.20.*"]) == PAGES
-    changes = [work.changes for work in run.WORKS if work.word not in ("memory", "simulate")]
+    changes = [work.changes for work in run.WORKS if work.word not in ("memory", "bytes", "simulate", "soak")]
     assert changes == sorted(changes)
 
 
@@ -921,7 +985,14 @@ def test_the_list_names_every_work_and_every_contender(capsys: Any) -> None:
 
 
 def test_memory_and_simulator_are_measured_in_processes_of_their_own() -> None:
-    for arguments in (["benchmarks.memory", "floor", "4000"], ["benchmarks.simulation", "2000"]):
+    for arguments in (
+        ["benchmarks.memory", "floor", "4000"],
+        ["benchmarks.memory", "ours", "4000", "at-once"],
+        ["benchmarks.memory", "ours", "4000", "attached"],
+        ["benchmarks.memory", "stores", "500"],
+        ["benchmarks.memory", "store", "500"],
+        ["benchmarks.simulation", "2000"],
+    ):
         command = [sys.executable, "-m", *arguments]
         returned = subprocess.run(command, check=True, capture_output=True, text=True)
         assert 10 < float(returned.stdout) < 10_000

@@ -185,7 +185,7 @@ def test_littles_law_the_files_in_the_system_over_time_are_the_sum_of_their_stay
     stays = 0.0
     for event in watched.told:
         if isinstance(event, events.FileBatchCreated):
-            came.update((file.id, event.at) for file in event.files)
+            came.update((file_id, event.at) for file_id in event.file_ids)
         elif isinstance(event, (events.FileCompleted, events.FileFailed)):
             stays += event.at - came[event.file_id]
     area = 0.0

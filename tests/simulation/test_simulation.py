@@ -148,7 +148,7 @@ def test_a_completed_file_takes_up_what_the_plan_says() -> None:
 
 
 def test_a_completed_file_takes_up_its_known_size_if_the_plan_says_nothing() -> None:
-    engine = Engine(clock=VirtualClock(), known_file=lambda _: 70)
+    engine = Engine(clock=VirtualClock(), file_size=lambda _: 70)
     store = engine.vector_stores.create(file_ids=["a"])
     Simulation(engine, plan=three_seconds).run()
     assert engine.vector_stores.retrieve(store.id).usage_bytes == 70

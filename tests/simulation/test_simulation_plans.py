@@ -103,10 +103,10 @@ def test_a_file_takes_what_a_function_of_the_file_and_the_random_source_says() -
 def test_megabytes_come_from_the_plan_or_the_host_or_the_attributes_in_this_order() -> None:
     per = PerMegabyte(1)
     size = Plan(service=per, size=lambda _: 3_000_000)
-    host = Engine(clock=VirtualClock(), known_file=lambda _: 2_000_000)
+    host = Engine(clock=VirtualClock(), file_size=lambda _: 2_000_000)
     given = {"bytes": 1_000_000}
     assert simulation_of(size, "a", attributes=given, engine=host).run() == 3
-    host = Engine(clock=VirtualClock(), known_file=lambda _: 2_000_000)
+    host = Engine(clock=VirtualClock(), file_size=lambda _: 2_000_000)
     assert simulation_of(Plan(service=per), "a", attributes=given, engine=host).run() == 2
     assert simulation_of(Plan(service=per), "a", attributes=given).run() == 1
 

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import deque
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from vsbatch_core.simulation import (
     Simulation,
     Spread,
 )
+from vsbatch_core.simulation.report import Figures
 
 
 def simulation_of(plan: Plan | None = None, files: int = 3, **more: Any) -> Simulation:
@@ -37,10 +39,9 @@ def simulation_of(plan: Plan | None = None, files: int = 3, **more: Any) -> Simu
 
 def batch_of(simulation: Simulation) -> Any:
     store = simulation.engine.vector_stores.list().data[0]
-    file = simulation.engine.vector_stores.files.list(store.id)
-    assert file.data
-    created = simulation._ledger.stores[store.id].ordered[0]
-    return simulation.engine.vector_stores.file_batches.retrieve(created.id, vector_store_id=store.id)
+    batch_id = simulation.engine.view.batch_of(store.id, 0)
+    assert batch_id is not None
+    return simulation.engine.vector_stores.file_batches.retrieve(batch_id, vector_store_id=store.id)
 
 
 def cancel(simulation: Simulation) -> Any:
@@ -365,6 +366,37 @@ def test_a_poll_sees_what_is_due_now_and_one_of_what_is_gone_is_not_found() -> N
         simulation.polled(batch)
 
 
+def test_a_deleted_store_leaves_nothing_behind_in_a_simulation() -> None:
+    simulation = simulation_of(
+        Plan(workers=2, script={"0": Never(), "1": Failed("server_error")}, retries=Retries(times=9)), files=5
+    )
+    stores, batch = simulation.engine.vector_stores, batch_of(simulation)
+    kept = stores.file_batches.create(stores.create().id, file_ids=["kept"])
+    file = stores.files.retrieve("0", vector_store_id=batch.vector_store_id)
+    simulation.run(
+        until=lambda: stores.files.retrieve("4", vector_store_id=file.vector_store_id).status == "completed"
+    )
+    for looked_at in (batch, file, stores.files.retrieve("4", vector_store_id=file.vector_store_id), kept):
+        simulation.polled(looked_at)
+        simulation.polled(looked_at)
+    assert simulation.report.polls == {batch.id: 2, kept.id: 2}
+
+    def mentions(value: Any) -> bool:
+        """Whether what the simulation holds names the store anywhere: in keys, values, or what they hold."""
+        if isinstance(value, (dict, set, list, tuple, deque)):
+            items = [*value, *value.values()] if isinstance(value, dict) else value
+            return any(map(mentions, items))
+        if isinstance(value, Figures):
+            return mentions(value.polls)
+        return bool(value == file.vector_store_id)
+
+    assert mentions(vars(simulation))
+    stores.delete(file.vector_store_id)
+    simulation.run()
+    assert not mentions(vars(simulation))
+    assert simulation.report.polls == {kept.id: 2}
+
+
 def test_a_plan_that_ends_another_file_when_it_is_asked_at_a_poll_is_not_surprised() -> None:
     def decide(file: Any) -> Any:
         if file.id == "0":
@@ -446,8 +478,8 @@ def test_a_store_that_a_subscriber_deletes_before_it_is_heard_of_is_passed_over(
     engine.subscribe(lambda event: event.kind == "vector_store.created" and delete(event.vector_store_id))
     delete = engine.vector_stores.delete
     simulation = Simulation(engine, record=True)
-    with pytest.raises(errors.VectorStoreNotFound):
-        engine.vector_stores.create(file_ids=["0"])
+    store = engine.vector_stores.create(file_ids=["0"])
+    assert engine.view.next_attachment(store.id) == 0
     assert simulation.run() == 0
     assert simulation.timeline.rows == []
 

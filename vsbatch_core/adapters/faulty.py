@@ -112,11 +112,10 @@ _FILES = (_CREATE_FILE, _GET_FILE, ("POST", "vector_stores", "files", 4), *_LIST
 
 def _waiting(api: FaultyApi) -> Callable[[str, str], bool]:
     """Without a simulation that knows, a file is picked up when it is leased."""
-    stores = api.engine._ledger.stores
+    view = api.engine.view
 
     def waits(vector_store_id: str, file_id: str) -> bool:
-        store = stores[vector_store_id]
-        return store.latest[file_id] not in store.leased
+        return not view.leased(vector_store_id, view.attachments(vector_store_id, file_id)[-1])
 
     return waits
 
@@ -164,7 +163,7 @@ class FaultyApi(Api):
         """What becomes of one request; the seconds that its answer takes have not passed yet."""
         state = self.state
         # The engine's own lock: with one of its own, a subscriber that asks could wait for whom waits for it.
-        with self.engine._ledger.lock:
+        with self.engine.view.hold():
             state.requests += 1
             call = _Call(request, state.requests, self.engine.clock.time())
             response = self.refuse_unread(request) or self._before(call)

@@ -238,7 +238,7 @@ class Api:
         """Answer one request.
 
         What the host's own parts raise is the host's to see, and raised: ``HostError`` of a subscriber, an id
-        source or ``known_file``, and any error of a clock or driver.  A server then says ``refuse(HOST_FAULT)``.
+        source or ``file_size``, and any error of a clock or driver.  A server then says ``refuse(HOST_FAULT)``.
         """
         try:
             return self._answer(request)

@@ -1,6 +1,6 @@
 """The subset of the Files API that ``upload_and_poll`` needs: real bytes, of a real size, in memory.
 
-A file's id is made by the same source as all ids; ``known_file`` tells an engine which files there are.
+A file's id is made by the same source as all ids; ``file_size`` tells an engine which files there are.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Literal
 
 from attrs import field, frozen
 
-from vsbatch_core import paging, validation
+from vsbatch_core import validation
 from vsbatch_core.adapters.refusals import UploadNotFound, UploadTooLarge
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
 from vsbatch_core.errors import IdTaken, MissingParameter, UnknownCursor
-from vsbatch_core.index import Gaps, Index, Sparse
+from vsbatch_core.listing import Listing
 from vsbatch_core.model import Limits, Order, Page
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
@@ -54,12 +54,12 @@ class FileDeleted:
 class Uploads:
     """Uploaded files, of at most ``limit_bytes`` together.  Every method may be called from any thread.
 
-    Give its ``known_file`` to the engine.  With ``require_uploaded_files`` an id that was never uploaded, or was
+    Give its ``file_size`` to the engine.  With ``require_uploaded_files`` an id that was never uploaded, or was
     deleted since, cannot be attached; without, any id can, and counts as a file of 0 bytes.
 
     >>> from vsbatch_core import Engine
     >>> uploads = Uploads(require_uploaded_files=True)
-    >>> engine = Engine(known_file=uploads.known_file)
+    >>> engine = Engine(file_size=uploads.file_size)
     >>> uploads.create(file=("a.txt", b"hello"), purpose="assistants").bytes
     5
     >>> engine.vector_stores.create(file_ids=["file-never-uploaded"])
@@ -85,11 +85,9 @@ class Uploads:
         self._at = 0
         """When the latest file was made; like a store's time it never goes back."""
         self._files: dict[str, FileObject] = {}
-        self._made: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._gone = Gaps()
+        self._listing = Listing(_LIMITS.departed)
 
-    def known_file(self, file_id: str) -> int | None:
+    def file_size(self, file_id: str) -> int | None:
         """The size in bytes of a file that may be attached, or ``None``: ``Engine`` takes this hook.  O(1)."""
         file = self._files.get(file_id)
         if file is None:
@@ -112,13 +110,12 @@ class Uploads:
             if self.kept_bytes + len(content) > self.limit_bytes:
                 raise UploadTooLarge(len(content), self.kept_bytes, self.limit_bytes)
             id: Any = self._ids("file-")
-            if not isinstance(id, str) or not id.startswith("file-") or id in self._numbers:
+            if not isinstance(id, str) or not id.startswith("file-") or id in self._listing.numbers:
                 raise IdTaken(id, "file-")
             self._at = max(int(self._clock.time()), self._at)
             new = FileObject(id, len(content), self._at, filename, purpose, content)
             self._files[id] = new
-            self._numbers[id] = len(self._made)
-            self._made.append(id)
+            self._listing.join(id, self._listing.next)
             self.kept_bytes += new.bytes
         return new
 
@@ -144,14 +141,20 @@ class Uploads:
         with self._lock:
             place = None
             if after is not None:
-                place = self._numbers.get(after)
+                place = self._listing.numbers.get(after)
                 if place is None:
                     raise UnknownCursor("after", after, "uploaded files")
-            index: Index = self._gone.index()
-            if purpose is not None:
-                here = (id for id, file in self._files.items() if file.purpose == purpose)
-                index = Sparse([self._numbers[id] for id in here])
-            ids, more = paging.page(index, self._made, 0, len(self._made), order, limit, place, None)
+            if purpose is None:
+                ids, more = self._listing.page(order, limit, place, None)
+            else:
+                low = -1 if place is None or order == "desc" else place
+                high = self._listing.next if place is None or order == "asc" else place
+                numbers = self._listing.numbers
+                ids = [
+                    id for id, file in self._files.items() if file.purpose == purpose and low < numbers[id] < high
+                ]
+                ids = ids[::-1] if order == "desc" else ids
+                ids, more = ids[:limit], len(ids) > limit
             data = tuple([self._files[id] for id in ids])
         return Page(data, more, (self._page, limit, order, purpose))
 
@@ -162,8 +165,7 @@ class Uploads:
             if file is None:
                 raise UploadNotFound(file_id)
             self.kept_bytes -= file.bytes
-            number = self._numbers[file_id]
-            self._gone.add(number, number + 1)
+            self._listing.leave(file_id, self._listing.numbers[file_id], self._listing.oldest())
         return FileDeleted(file_id)
 
 

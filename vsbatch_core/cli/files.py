@@ -20,7 +20,7 @@ SUPPORTED = frozenset(
 )
 """The suffixes that OpenAI's file search takes (documented), in lower case."""
 
-MOST_BYTES = 512 * 2**20
+MAX_BYTES = 512 * 2**20
 """The largest file that is taken: 512 MB (documented), read as 2**20 bytes each (choice)."""
 
 TOO_LARGE = "The file could not be parsed because it is too large."
@@ -125,6 +125,6 @@ def outcome(file: Found) -> Outcome:
         return Failed("unsupported_file", after=OVERHEAD)
     if not file.size:
         return Failed("invalid_file", after=OVERHEAD)
-    if file.size > MOST_BYTES:
+    if file.size > MAX_BYTES:
         return Failed("invalid_file", after=OVERHEAD, message=TOO_LARGE)
     return Completed(after=OVERHEAD + file.size / BYTES_PER_SECOND, usage_bytes=file.size)

@@ -155,7 +155,7 @@ class _Run:
         if isinstance(event, events.FileBatchCreated):
             place = Place(event.vector_store_id, event.batch_id)
             self.created[place] = event.at
-            self.batch_of.update(((event.vector_store_id, file.id), place) for file in files)
+            self.batch_of.update(((event.vector_store_id, file_id), place) for file_id in files)
         elif isinstance(event, events.FileBatchCancelled):
             self.last[Place(event.vector_store_id, event.batch_id)] = event.at
 

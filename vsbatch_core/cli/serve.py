@@ -233,7 +233,7 @@ def application(arguments: argparse.Namespace) -> Application:
     ids = random_ids if seed is None else SeededIds(seed)
     uploads = Uploads(clock=clock, ids=ids, require_uploaded_files=arguments.require_uploaded_files)
     profile = Profile(cancel=arguments.cancel)
-    engine = Engine(clock=clock, ids=ids, profile=profile, known_file=uploads.known_file)
+    engine = Engine(clock=clock, ids=ids, profile=profile, file_size=uploads.file_size)
     simulation = Simulation(
         seed=random.getrandbits(32) if seed is None else seed, plan=plan(arguments, uploads), engine=engine
     )

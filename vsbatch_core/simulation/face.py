@@ -107,10 +107,11 @@ class Face(Machine):
     def waits(self, vector_store_id: str, file_id: str) -> bool:
         """Whether a file in progress waits for its first worker."""
         key = (vector_store_id, file_id)
-        store = self._ledger.stores[vector_store_id]
-        row = store.latest[file_id]
-        picked_up = key in self._in_service or key in self._retried or (vector_store_id, row) in self._forgotten
-        return not picked_up and row not in store.leased
+        attachment = self._view.attachments(vector_store_id, file_id)[-1]
+        picked_up = (
+            key in self._in_service or key in self._retried or attachment in self._let_go.get(vector_store_id, ())
+        )
+        return not picked_up and not self._view.leased(vector_store_id, attachment)
 
     @abstractmethod
     def advance(self, seconds: float) -> Any:

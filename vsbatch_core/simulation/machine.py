@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from itertools import count
 from math import inf
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from vsbatch_core import events as ev
 from vsbatch_core.clock import VirtualClock
@@ -25,7 +25,6 @@ from vsbatch_core.simulation.plans import Decider, Plan
 from vsbatch_core.simulation.queue import AtRandom, Fifo, Keyed, Lifo
 from vsbatch_core.simulation.report import Figures
 from vsbatch_core.simulation.timeline import Timeline
-from vsbatch_core.store import Store
 
 Act = Callable[[], object]
 _Key = tuple[str, str]
@@ -50,11 +49,10 @@ class Entry:
 class Retried:
     """A file that has failed ``times`` times and is tried again; ``entry`` is its return to the line."""
 
-    __slots__ = ("entry", "row", "store", "times")
+    __slots__ = ("attachment", "entry", "times")
 
-    def __init__(self, store: Store, row: int, times: int, entry: Entry) -> None:
-        self.store = store
-        self.row = row
+    def __init__(self, attachment: int, times: int, entry: Entry) -> None:
+        self.attachment = attachment
         self.times = times
         self.entry = entry
 
@@ -62,11 +60,10 @@ class Retried:
 class Job:
     """One file in a worker's hands; it stands in the queue itself once the plan has said when it ends."""
 
-    __slots__ = ("began", "dead", "key", "outcome", "row", "store", "stuck")
+    __slots__ = ("attachment", "began", "dead", "key", "outcome", "stuck")
 
-    def __init__(self, store: Store, row: int, key: _Key, began: float) -> None:
-        self.store = store
-        self.row = row
+    def __init__(self, attachment: int, key: _Key, began: float) -> None:
+        self.attachment = attachment
         self.key = key
         self.began = began
         self.outcome: Outcome | None = None
@@ -81,7 +78,7 @@ class Machine:
         self.engine = engine
         self.clock = clock
         self.start = clock.time()
-        self._ledger = engine._ledger
+        self._view = engine.view
         self._drains = engine.profile.cancel == "drain"
         self._queue: list[tuple[float, int, int, Any]] = []
         self._sequence = count()
@@ -93,10 +90,12 @@ class Machine:
         self._stuck = 0
         """The jobs that will never end of themselves."""
         self._retried: dict[_Key, Retried] = {}
-        self._forgotten: set[tuple[str, int]] = set()
-        """By store and row, the files that workers took and let go without an end."""
+        self._let_go: dict[str, set[int]] = {}
+        """By store, the attachments of files that workers took and let go without an end."""
+        self._seen_ended: dict[str, set[str | int]] = {}
+        """By store, what was polled and seen to have ended: a batch by id, a file by attachment."""
         self._figures = Figures()
-        self._timeline = Timeline(self._ledger, self.start, lambda: len(self._in_service)) if record else None
+        self._timeline = Timeline(self._view, self.start, lambda: len(self._in_service)) if record else None
         # One random source for each purpose: another order does not change what becomes of the files.
         self._random = Random(f"{seed} plan")
         self._use(plan)
@@ -112,29 +111,24 @@ class Machine:
         self._service = sampler(plan.service, self._random, self._size)
 
     def _new_line(self, random: Random) -> Fifo:
-        stores, order = self._ledger.stores, self._plan.order
+        view, order = self._view, self._plan.order
         if callable(order):
-            return Keyed(stores, order)
+            return Keyed(view, order)
         if order == "smallest":
-            return Keyed(stores, self._size)
+            return Keyed(view, self._size)
         if order == "random":
-            return AtRandom(stores, random)
-        return Lifo(stores) if order == "lifo" else Fifo(stores)
+            return AtRandom(view, random)
+        return Lifo(view) if order == "lifo" else Fifo(view)
 
     def _take_on(self) -> None:
         """Have the files wait that are there already, oldest first."""
-        self._rows = {id: len(store.rows) for id, store in self._ledger.stores.items()}
-        """By store, how many of its rows were heard of: attachments are told in the order of their rows."""
-        for event in self._ledger._untold:  # made inside a subscriber: what comes by itself is not taken on twice
-            if event.vector_store_id in self._rows:
-                self._rows[event.vector_store_id] -= len(ev.attached(event))
-        waiting: list[tuple[Store, int, int]] = []
+        view = self._view
+        self._attached = {id: view.next_attachment(id) for id in view.vector_store_ids()}
+        """By store, the number of its next attachment among those that events have named."""
+        waiting: list[tuple[str, int, int]] = []
         for file in self.engine.processing.pending(limit=2**62):
-            store = self._ledger.stores[file.vector_store_id]
-            row = store.latest[file.id]
-            if row >= self._rows[store.id]:
-                continue
-            if waiting and waiting[-1][0] is store and waiting[-1][2] == row:
+            store, row = file.vector_store_id, cast("int", file.attachment)
+            if waiting and waiting[-1][0] == store and waiting[-1][2] == row:
                 waiting[-1] = (store, waiting[-1][1], row + 1)
             else:
                 waiting.append((store, row, row + 1))
@@ -142,13 +136,13 @@ class Machine:
             self._arrive(store, first, stop, self.start)
 
     def _size(self, file: VectorStoreFile) -> int:
-        size: Any = self._ledger.size(file.id) if self._plan.size is None else self._plan.size(file)
+        size: Any = self._view.size(file.id) if self._plan.size is None else self._plan.size(file)
         if size is None:
             size = file.attributes.get("bytes")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise ValueError(
                 f"The size of file {shown(file.id)} is {shown(size)}, and the plan needs it in bytes. "
-                "Write Plan(size=lambda file: 1_000_000), Engine(known_file=…), or an attribute 'bytes'."
+                "Write Plan(size=lambda file: 1_000_000), Engine(file_size=…), or an attribute 'bytes'."
             )
         return size
 
@@ -203,13 +197,13 @@ class Machine:
         ticket = self._line.take()
         if ticket is None:
             return False
-        store, row, at = ticket
-        file = store.rows[row]
-        key = (store.id, file.id)
+        store, attachment, at = ticket
+        file = cast("VectorStoreFile", self._view.file(store, attachment))
+        key = (store, file.id)
         tried = self._retried[key].times if self._retried and key in self._retried else 0
         # In a worker's hands before the plan is asked: a plan may give commands, and what they do to this very
         # file is then heard of like anything else.
-        job = self._in_service[key] = Job(store, row, key, now)
+        job = self._in_service[key] = Job(attachment, key, now)
         try:
             if self._drains and not tried:
                 self._lease(key)
@@ -225,7 +219,7 @@ class Machine:
         if not tried:
             self._figures.waits.append(now - at)
         if self._timeline is not None:
-            self._timeline.touched(store, row, now)
+            self._timeline.touched(store, attachment, now)
         if self._in_service.get(key) is not job:
             return True
         if after is not None:
@@ -236,7 +230,7 @@ class Machine:
             self._stuck += 1
         else:
             del self._in_service[key]
-            self._forgotten.add((store.id, row))
+            self._let_go.setdefault(store, set()).add(attachment)
         return True
 
     def _sized(self, decide: Decider, file: VectorStoreFile, tried: int) -> Outcome:
@@ -263,12 +257,12 @@ class Machine:
             before = self._retried.get(key)
             times = 1 if before is None else before.times + 1
             if times <= self._plan.retries.times:
-                entry = Entry(partial(self._arrive, job.store, job.row, job.row + 1, now))
-                self._retried[key] = Retried(job.store, job.row, times, entry)
+                entry = Entry(partial(self._arrive, key[0], job.attachment, job.attachment + 1, now))
+                self._retried[key] = Retried(job.attachment, times, entry)
                 self._schedule(now + self._plan.retries.wait(times), entry)
                 figures.retried += 1
                 if self._timeline is not None:
-                    self._timeline.touched(job.store, job.row, now)
+                    self._timeline.touched(key[0], job.attachment, now)
                 return
         figures.ended += 1
         self._end(key[0], key[1], outcome)
@@ -288,29 +282,27 @@ class Machine:
         if hear is not None:
             hear(self, event)
 
-    def _arrive(self, store: Store, first: int, stop: int, at: float) -> None:
+    def _arrive(self, store: str, first: int, stop: int, at: float) -> None:
         if self._figures.first is None:
             self._figures.first = at
         if self._plan.automatic:
             self._line.put(store, first, stop, at)
 
-    def _over(self, of: Job | Retried) -> bool:
-        """Whether the file has ended, in whatever way."""
-        if self._ledger.stores.get(of.store.id) is not of.store:
-            return True
-        return of.store.rows[of.row].status != "in_progress"
+    def _over(self, vector_store_id: str, of: Job | Retried) -> bool:
+        """Return whether the file has ended, in whatever way."""
+        return self._view.status(vector_store_id, of.attachment) != "in_progress"
 
     def _release(self, key: _Key) -> None:
         """Free the worker that holds the file, if one does, or have it not be tried again, if it has ended."""
         job = self._in_service.get(key)
-        if job is not None and self._over(job):
+        if job is not None and self._over(key[0], job):
             del self._in_service[key]
             job.dead = True
             self._stuck -= job.stuck
             self._figures.busy_seconds += self.clock.time() - job.began
         if self._retried:
             retried = self._retried.get(key)
-            if retried is not None and self._over(retried):
+            if retried is not None and self._over(key[0], retried):
                 del self._retried[key]
                 self._cancel(retried.entry)
 
@@ -320,15 +312,15 @@ class Machine:
             self._release(key)
 
     def _files_attached(self, event: ev.VectorStoreCreated | ev.FileBatchCreated | ev.FileAttached) -> None:
-        store = self._ledger.stores.get(event.vector_store_id)
-        if store is None:
-            return  # deleted since, by another subscriber
-        first = self._rows.get(store.id, 0)
-        stop = self._rows[store.id] = first + len(ev.attached(event))
+        store = event.vector_store_id
+        attached = ev.attached(event)
+        if not attached or not self._view.next_attachment(store):
+            return  # nothing was attached; or the store was deleted since, by another subscriber
+        first = self._attached.get(store, 0)
+        stop = self._attached[store] = first + len(attached)
         if (first and self._in_service) or self._retried:
-            self._release_all(store.id)
-        if first < stop:
-            self._arrive(store, first, stop, event.at)
+            self._release_all(store)
+        self._arrive(store, first, stop, event.at)
 
     def _file_ended(self, event: ev.FileCompleted | ev.FileFailed | ev.FileDeleted) -> None:
         self._figures.last = event.at
@@ -346,7 +338,8 @@ class Machine:
         self._release_all(event.vector_store_id)
 
     def _store_deleted(self, event: ev.VectorStoreDeleted) -> None:
-        self._rows.pop(event.vector_store_id, None)
+        for remembered in (self._attached, self._let_go, self._figures.polls, self._seen_ended):
+            remembered.pop(event.vector_store_id, None)
         self._figures.last = event.at
         self._release_all(event.vector_store_id)
 

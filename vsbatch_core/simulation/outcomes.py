@@ -61,7 +61,7 @@ class Completed:
     """The file is processed: ``after`` seconds of a worker's time, and then takes up ``usage_bytes``.
 
     Without ``after`` it takes as long as the plan's ``service`` says.  Without ``usage_bytes`` it is the plan's
-    ``size`` of the file if it has one, else the size that the engine's ``known_file`` answers, or 0.
+    ``size`` of the file if it has one, else the size that the engine's ``file_size`` answers, or 0.
     """
 
     after: float | None = field(default=None, kw_only=True, validator=_after)

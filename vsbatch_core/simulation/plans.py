@@ -6,7 +6,7 @@ by simulations; whatever it draws comes from the simulation's own random source.
 What becomes of a file is looked up in this order, and the first that speaks of it decides: ``script`` by its id,
 ``by_id``, ``by_suffix``, ``failures``.  A file's suffix is that of its attribute ``path``, ``filename`` or
 ``name``, the first that is a string, else that of its id; in lower case (choice).  Its size is what ``size``
-answers if the plan has one, else what the engine's ``known_file`` answers, else its attribute ``bytes`` (choice).
+answers if the plan has one, else what the engine's ``file_size`` answers, else its attribute ``bytes`` (choice).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The files that wait for a worker, and in which order they are taken.
 
-A line holds *rows*, an interval of a store's numbers for all that was attached together.  A row never comes
-again, so a file that was cancelled, deleted, finished or attached anew while it waited needs no searching for: it
-is seen to have ended when its turn comes, and is passed over in no time.
+A line holds attachment numbers, an interval for all that was attached together.  A number never comes again,
+so a file that was cancelled, deleted, finished or attached anew while it waited needs no searching for: it is
+seen to have ended when its turn comes, and is passed over.
 """
 
 from __future__ import annotations
@@ -12,56 +12,48 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from vsbatch_core.model import VectorStoreFile
-from vsbatch_core.store import Store
+from vsbatch_core.view import View
 
-Ticket = tuple[Store, int, float]
-"""A file that was taken: its store, its row there, and when it began to wait."""
-
-Stores = dict[str, Store]
-"""The stores that are there."""
+Ticket = tuple[str, int, float]
+"""A file that was taken: its store's id, its attachment, and when it began to wait."""
 
 KeyFunction = Callable[[VectorStoreFile], Any]
-"""Answers what a file is ordered by; the least is taken first, of equals the one that came first."""
+"""Returns what a file is ordered by; the smallest is taken first, of equals the one that came first."""
 
 
 class Fifo:
     """First come, first served.  16 bytes a batch and nothing a file; every method is O(1) for each file."""
 
-    def __init__(self, stores: Stores) -> None:
-        self._stores = stores
+    def __init__(self, view: View) -> None:
+        self._view = view
         self._parts: deque[list[Any]] = deque()
-        """For each arrival: its store, the next row, the row after the last, and when it came."""
+        """For each arrival: its store, the next attachment, the one after the last, and when it came."""
 
-    def put(self, store: Store, start: int, stop: int, at: float) -> None:
-        """Have ``start <= row < stop`` wait: one row or more."""
+    def put(self, store: str, start: int, stop: int, at: float) -> None:
+        """Have ``start <= attachment < stop`` wait: one or more."""
         self._parts.append([store, start, stop, at])
 
     def put_back(self, ticket: Ticket) -> None:
         """Have what was taken last be the next again."""
-        store, row, at = ticket
-        self._parts.appendleft([store, row, row + 1, at])
+        store, attachment, at = ticket
+        self._parts.appendleft([store, attachment, attachment + 1, at])
 
     def take(self) -> Ticket | None:
         """The next file that is still in progress, which then waits no more; ``None`` if none is."""
         parts = self._parts
         while parts:
             part = parts[0]
-            store: Store = part[0]
-            _, row, stop, at = part
-            if self._stores.get(store.id) is store:
-                rows = store.rows
-                while row < stop:
-                    if rows[row].status == "in_progress":
-                        if row + 1 < stop:
-                            part[1] = row + 1
-                        else:
-                            del parts[0]
-                        return store, row, at
-                    row += 1
-            del parts[0]
+            store, start, stop, at = part
+            found = self._view.in_progress(store, start, stop, 1)
+            if found and found[0] + 1 < stop:
+                part[1] = found[0] + 1
+            else:
+                del parts[0]
+            if found:
+                return store, found[0], at
         return None
 
     def clear(self) -> None:
@@ -74,41 +66,37 @@ class Lifo(Fifo):
 
     def put_back(self, ticket: Ticket) -> None:
         """See ``Fifo``."""
-        store, row, at = ticket
-        self._parts.append([store, row, row + 1, at])
+        store, attachment, at = ticket
+        self._parts.append([store, attachment, attachment + 1, at])
 
     def take(self) -> Ticket | None:
         """See ``Fifo``."""
         parts = self._parts
         while parts:
             part = parts[-1]
-            store: Store = part[0]
-            _, start, stop, at = part
-            if self._stores.get(store.id) is store:
-                while start < stop:
-                    stop -= 1
-                    if store.rows[stop].status == "in_progress":
-                        if start < stop:
-                            part[2] = stop
-                        else:
-                            del parts[-1]
-                        return store, stop, at
-            del parts[-1]
+            store, start, stop, at = part
+            found = self._view.last_in_progress(store, start, stop)
+            if found is not None and start < found:
+                part[2] = found
+            else:
+                del parts[-1]
+            if found is not None:
+                return store, found, at
         return None
 
 
 class AtRandom(Fifo):
     """Any of those that wait, all equally likely.  O(1) for each file, some 100 bytes each."""
 
-    def __init__(self, stores: Stores, random: Random) -> None:
-        super().__init__(stores)
+    def __init__(self, view: View, random: Random) -> None:
+        super().__init__(view)
         self._random = random
         self._tickets: list[Ticket] = []
         self._next: Ticket | None = None
 
-    def put(self, store: Store, start: int, stop: int, at: float) -> None:
+    def put(self, store: str, start: int, stop: int, at: float) -> None:
         """See ``Fifo``."""
-        self._tickets += [(store, row, at) for row in range(start, stop)]
+        self._tickets += [(store, attachment, at) for attachment in range(start, stop)]
 
     def put_back(self, ticket: Ticket) -> None:
         """See ``Fifo``."""
@@ -124,8 +112,7 @@ class AtRandom(Fifo):
                 i = self._random.randrange(len(tickets))
                 tickets[i], tickets[-1] = tickets[-1], tickets[i]
                 ticket = tickets.pop()
-            store, row, _ = ticket
-            if self._stores.get(store.id) is store and store.rows[row].status == "in_progress":
+            if self._view.status(*ticket[:2]) == "in_progress":
                 return ticket
         return None
 
@@ -142,8 +129,8 @@ class Keyed(Fifo):
     attached it, which must not fail because of it.
     """
 
-    def __init__(self, stores: Stores, key: KeyFunction) -> None:
-        super().__init__(stores)
+    def __init__(self, view: View, key: KeyFunction) -> None:
+        super().__init__(view)
         self._key = key
         self._heap: list[tuple[Any, int, Ticket]] = []
         self._sequence = count()
@@ -159,7 +146,8 @@ class Keyed(Fifo):
         while (ticket := super().take()) is not None:
             sequence = next(self._sequence)
             try:
-                heappush(self._heap, (self._key(ticket[0].rows[ticket[1]]), sequence, ticket))
+                file = cast("VectorStoreFile", self._view.file(*ticket[:2]))
+                heappush(self._heap, (self._key(file), sequence, ticket))
             except BaseException:  # the function raised, or answered what cannot be compared
                 self._heap = [entry for entry in self._heap if entry[1] != sequence]
                 heapify(self._heap)
@@ -168,8 +156,7 @@ class Keyed(Fifo):
         while self._heap:
             entry = self._taken = heappop(self._heap)
             taken: Ticket = entry[2]
-            store, row, _ = taken
-            if self._stores.get(store.id) is store and store.rows[row].status == "in_progress":
+            if self._view.status(*taken[:2]) == "in_progress":
                 return taken
         return None
 

@@ -53,7 +53,8 @@ class Report:
     * ``service``: in a worker's hands, for each time that a worker was done with a file.
     * ``utilisation``: the part of the makespan that a worker was busy, on average over the workers, 0 to 1;
       ``None`` if their number is not limited.
-    * ``polls``: by id of a batch that was polled, how often, up to and with the poll that saw it ended.
+    * ``polls``: by id of a batch that was polled, how often, up to and with the poll that saw it ended; not of
+      those whose store is deleted.
     """
 
     ended: int
@@ -79,8 +80,8 @@ class Figures:
         self.retried = 0
         self.first: float | None = None
         self.last = 0.0
-        self.polls: dict[tuple[str, str | int], int] = {}
-        """A batch by store and id, a file by store and row."""
+        self.polls: dict[str, dict[str | int, int]] = {}
+        """By store, a batch by id and a file by attachment."""
 
     def report(self, workers: int | None, now: float, held: Sequence[float]) -> Report:
         """The figures up to now; what is in the workers' hands has been there since the times in ``held``."""
@@ -95,5 +96,7 @@ class Figures:
             wait=Spread.of(self.waits),
             service=Spread.of(self.services),
             utilisation=None if workers is None else busy / (makespan * workers) if makespan else 0.0,
-            polls=FrozenDict({id: n for (_, id), n in self.polls.items() if isinstance(id, str)}),
+            polls=FrozenDict(
+                {id: n for polls in self.polls.values() for id, n in polls.items() if isinstance(id, str)}
+            ),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import floor, inf, isfinite, nextafter
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from attrs import evolve
 
@@ -116,8 +116,6 @@ class Simulation(Face):
         super().__init__(engine, clock, plan, seed, record=record)
         self.seed = seed
         self.faults = as_faults(faults)
-        self._seen_ended: set[tuple[str, str | int]] = set()
-        """What was polled and seen to have ended: a batch by store and id, a file by store and row."""
 
     def __repr__(self) -> str:
         workers = "any number" if self.workers is None else self.workers
@@ -217,7 +215,7 @@ class Simulation(Face):
         """
         # With the engine locked it meets no command half-way, and two threads that let time pass do so one after
         # the other.
-        with self._ledger.lock:
+        with self._view.hold():
             return self._advance_to(self.clock.time() + _delay("advance", seconds))
 
     def run(self, until: float | Callable[[], bool] | None = None) -> float:
@@ -293,31 +291,31 @@ class Simulation(Face):
         ends files after a number of polls hears of them.  Any thread may call it.  Raise ``NotFound`` if it is
         gone.
         """
-        with self._ledger.lock:
+        with self._view.hold():
             return self._polled(looked_at)
 
     def _polled(self, looked_at: Polled) -> Polled:
         self._advance_to(self.clock.time())
         fresh = self._fresh(looked_at)
-        store = self._ledger.stores[fresh.vector_store_id]
+        view, store = self._view, fresh.vector_store_id
+        what: int | str
         if isinstance(fresh, VectorStoreFile):
-            first = store.latest[fresh.id]
-            stop, what = first + 1, (store.id, first)
+            first = cast("int", fresh.attachment)
+            attachments, what = range(first, first + 1), first
         else:
-            batch = store.batches[fresh.id]
-            first, stop, what = batch.first, batch.stop, (store.id, batch.id)
-        polls = self._figures.polls
-        if what not in self._seen_ended:
+            attachments, what = view.batch_attachments(store, fresh.id), fresh.id
+        polls = self._figures.polls.setdefault(store, {})
+        if what not in self._seen_ended.get(store, ()):
             polls[what] = polls.get(what, 0) + 1
         if self._plan.polls is not None and polls[what] >= self._plan.polls:
-            for row in store.here["in_progress"].ascending(first, stop, stop - first):
-                file = store.rows[row]
-                outcome = self._asked(file, 0)
-                if store.rows[row].status == "in_progress":
-                    self._end(store.id, file.id, outcome)
+            for row in view.in_progress(store, attachments.start, attachments.stop, len(attachments)):
+                file = view.file(store, row)
+                outcome = None if file is None else self._asked(file, 0)
+                if file is not None and view.status(store, row) == "in_progress":
+                    self._end(store, file.id, outcome)
             fresh = self._fresh(looked_at)
         if fresh.status != "in_progress":
-            self._seen_ended.add(what)
+            self._seen_ended.setdefault(store, set()).add(what)
         return fresh
 
     @overload

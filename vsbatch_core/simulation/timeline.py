@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 from attrs import astuple, fields, frozen
 
 from vsbatch_core import events as ev
-from vsbatch_core.ledger import Ledger
 from vsbatch_core.model import data_of
-from vsbatch_core.store import Store
+from vsbatch_core.view import View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,8 +53,8 @@ class Mark:
 class Timeline:
     """The rows and marks of one simulation, in order of time."""
 
-    def __init__(self, ledger: Ledger, start: float, busy: Callable[[], int]) -> None:
-        self._ledger = ledger
+    def __init__(self, view: View, start: float, busy: Callable[[], int]) -> None:
+        self._view = view
         self._start = start
         self._busy = busy
         self._rows: list[Row] = []
@@ -132,10 +131,9 @@ class Timeline:
         """The instant is over, or is to be looked at as it stands: write its rows."""
         time, busy = round(self._at - self._start, _DIGITS), self._busy()
         for vector_store_id, batch_id in self._changed:
-            store = self._ledger.stores.get(vector_store_id)
-            if store is None:
+            counts = self._view.file_counts(vector_store_id, batch_id)
+            if counts is None:
                 continue  # deleted since: nobody can ask for it any more
-            counts = store.batches[batch_id].tally.value()
             row = Row(
                 time,
                 batch_id,
@@ -156,21 +154,28 @@ class Timeline:
 
     def hear(self, event: ev.Event) -> None:
         """Take in what the engine told."""
-        store = self._ledger.stores.get(event.vector_store_id)
-        if store is None:
-            return
-        rows = [store.latest[file_id] for file_id in ev.ended(event)]
+        store, view = event.vector_store_id, self._view
         if isinstance(event, (ev.FileBatchCreated, ev.FileBatchCancelled)):
-            self.changed(store.id, event.batch_id, event.at)
+            self.changed(store, event.batch_id, event.at)
         if isinstance(event, ev.FileBatchCancelled):
             self.mark("drain" if event.drain else "cancel", event.batch_id, at=event.at)
-        # The attachments that others have replaced.
-        rows += [store.earlier[file.id][-1] for file in ev.attached(event) if file.id in store.earlier]
-        for row in rows:
-            self.touched(store, row, event.at)
+        for attachment in ev.ended_attachments(event):
+            self.touched(store, attachment, event.at)
+        for file_id in ev.attached(event):
+            # The attachment that this one has replaced, or one before that, of which nothing has changed.
+            for attachment in view.attachments(store, file_id)[-2:-1]:
+                batch_id = view.batch_of(store, attachment)
+                if batch_id is not None and self._counted_otherwise(store, batch_id):
+                    self.changed(store, batch_id, event.at)
 
-    def touched(self, store: Store, row: int, at: float) -> None:
-        """Something changed for the batch of this row, if it is of one."""
-        batch = store.batch_of(row)
-        if batch is not None:
-            self.changed(store.id, batch.id, at)
+    def _counted_otherwise(self, vector_store_id: str, batch_id: str) -> bool:
+        """Return whether the counts of a batch are not those of its latest row."""
+        last, counts = self._last.get(batch_id), self._view.file_counts(vector_store_id, batch_id)
+        then = None if last is None else astuple(self._rows[last])[2:6]
+        return counts is None or then != (counts.in_progress, counts.completed, counts.failed, counts.cancelled)
+
+    def touched(self, vector_store_id: str, attachment: int, at: float) -> None:
+        """Note that something changed for the batch that lists this attachment, if one does."""
+        batch_id = self._view.batch_of(vector_store_id, attachment)
+        if batch_id is not None:
+            self.changed(vector_store_id, batch_id, at)

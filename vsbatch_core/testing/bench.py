@@ -51,7 +51,7 @@ class Bench:
         self.clock = VirtualClock()
         ids = SeededIds(seed)
         self.uploads = Uploads(clock=self.clock, ids=ids, require_uploaded_files=require_uploaded_files)
-        self.engine = Engine(clock=self.clock, ids=ids, profile=profile, known_file=self.uploads.known_file)
+        self.engine = Engine(clock=self.clock, ids=ids, profile=profile, file_size=self.uploads.file_size)
         self.simulation = Simulation(self.engine, plan=plan, seed=seed)
 
     @cached_property

@@ -27,8 +27,8 @@ from vsbatch_core.model import (
     omit,
 )
 from vsbatch_core.testing.oracle_arguments import (
+    MAX_BYTES,
     MESSAGES,
-    MOST_BYTES,
     array,
     chunking_of,
     expiry_of,
@@ -56,7 +56,7 @@ from vsbatch_core.testing.oracle_state import (
 class Oracle:
     """The naive engine: both faces of ``Engine``, under the same names and arguments.
 
-    ``clock``, ``ids``, ``profile`` and ``known_file`` are those of ``Engine``; a clock and an id source must be
+    ``clock``, ``ids``, ``profile`` and ``file_size`` are those of ``Engine``; a clock and an id source must be
     given, since the answers of the two can be equal only if they come from equal ones.
 
     ``stores`` are all stores that ever were, oldest first; they may be read, to know what to ask for.
@@ -68,12 +68,12 @@ class Oracle:
         clock: Clock,
         ids: Callable[[str], str],
         profile: Profile | None = None,
-        known_file: Callable[[str], int | None] | None = None,
+        file_size: Callable[[str], int | None] | None = None,
     ) -> None:
         self.clock = clock
         self.ids = ids
         self.profile = profile or Profile()
-        self.known_file = known_file
+        self.file_size = file_size
         self.stores: list[Store] = []
         self.at = 0.0
         """The latest time at which a store was made or deleted."""
@@ -110,7 +110,7 @@ class Oracle:
     def require_known(self, param: str, new: Sequence[NewFile]) -> None:
         """Refuse a file that the host does not know."""
         for file_id, _, _ in new:
-            if self.known_file is not None and self.known_file(file_id) is None:
+            if self.file_size is not None and self.file_size(file_id) is None:
                 raise errors.UnknownFile(param, file_id)
 
 
@@ -398,10 +398,10 @@ class Processing:
     def complete(self, vector_store_id: Any, file_id: Any, *, usage_bytes: Any = None) -> VectorStoreFile:
         """The file was processed."""
         if usage_bytes is not None:
-            size = whole("usage_bytes", usage_bytes, 0, MOST_BYTES)
+            size = whole("usage_bytes", usage_bytes, 0, MAX_BYTES)
         else:
             text("file_id", file_id, 1)
-            known = self.oracle.known_file
+            known = self.oracle.file_size
             size = 0 if known is None else known(file_id) or 0
         return self._finish(vector_store_id, file_id, "complete", "completed", size, None)
 

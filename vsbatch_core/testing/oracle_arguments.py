@@ -20,7 +20,7 @@ from vsbatch_core.model import (
     StaticFileChunkingStrategyObject,
 )
 
-MOST_BYTES = 2**63 - 1
+MAX_BYTES = 2**63 - 1
 MESSAGES: dict[ErrorCode, str] = {
     "server_error": "An internal error occurred.",
     "unsupported_file": "The file type is not supported.",
@@ -122,7 +122,9 @@ def chunking_of(value: Any, limits: Limits, param: str = "chunking_strategy") ->
     param, inner = f"{param}.static", member(param, given, "static")
     inner = mapping(param, inner, ("max_chunk_size_tokens", "chunk_overlap_tokens"))
     tokens = member(param, inner, "max_chunk_size_tokens")
-    tokens = whole(f"{param}.max_chunk_size_tokens", tokens, limits.chunk_tokens_least, limits.chunk_tokens_most)
+    tokens = whole(
+        f"{param}.max_chunk_size_tokens", tokens, limits.chunk_tokens_minimum, limits.chunk_tokens_maximum
+    )
     overlap = member(param, inner, "chunk_overlap_tokens")
     overlap = whole(f"{param}.chunk_overlap_tokens", overlap, 0, tokens // 2)
     return StaticFileChunkingStrategyObject(

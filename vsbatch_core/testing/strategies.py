@@ -39,8 +39,8 @@ SMALL = Limits(
     key_characters=4,
     value_characters=6,
     expiry_days=2,
-    chunk_tokens_least=10,
-    chunk_tokens_most=1000,
+    chunk_tokens_minimum=10,
+    chunk_tokens_maximum=1000,
 )
 """Limits that are reached by small arguments."""
 

@@ -30,7 +30,7 @@ class World:
     sizes: dict[str, int] | None = None
 
     @property
-    def known_file(self) -> Callable[[str], int | None] | None:
+    def file_size(self) -> Callable[[str], int | None] | None:
         """The host's word on files; ``None`` if any id is accepted."""
         return None if self.sizes is None else self.sizes.get
 
@@ -40,7 +40,7 @@ class World:
             "clock": UnsteadyClock(),
             "ids": SequentialIds(),
             "profile": self.profile,
-            "known_file": self.known_file,
+            "file_size": self.file_size,
         }
 
 
@@ -137,8 +137,8 @@ class Subject:
             "from vsbatch_core.testing.calls import UnsteadyClock",
             "",
             f"profile = {self.world.profile!r}",
-            f"known_file = {known}",
-            "outside = {'clock': UnsteadyClock(), 'ids': SequentialIds(), 'known_file': known_file}",
+            f"file_size = {known}",
+            "outside = {'clock': UnsteadyClock(), 'ids': SequentialIds(), 'file_size': file_size}",
             "options = {**outside, 'profile': profile}",
             "engine = Engine(**options)",
         ]

@@ -35,7 +35,7 @@ def unknown_store(see: Trace) -> Traced:
     return see.call("vector_stores.retrieve", NO_STORE, refusable=True)
 
 
-def unknown_file(see: Trace) -> Traced:
+def unfile_size(see: Trace) -> Traced:
     """Ask for a file that its store does not have."""
     store = see.ended(1).store
     return see.call("vector_stores.files.retrieve", NO_FILE, vector_store_id=store.id, refusable=True)
@@ -66,7 +66,7 @@ def empty_batch(see: Trace) -> Traced:
 
 REFUSALS: dict[str, Callable[[Trace], Traced]] = {
     call.__name__: call
-    for call in (unknown_store, unknown_file, unknown_batch, wrong_prefix, bad_limit, empty_batch)
+    for call in (unknown_store, unfile_size, unknown_batch, wrong_prefix, bad_limit, empty_batch)
 }
 
 
@@ -104,9 +104,9 @@ def unknown_store_404(see: Trace) -> None:
 
 
 @law("unknown-file", "recorded", RECORDINGS)
-def unknown_file_404(see: Trace) -> None:
+def unfile_size_404(see: Trace) -> None:
     """A file that its store does not have is answered with 404."""
-    answered(see, unknown_file(see), 404)
+    answered(see, unfile_size(see), 404)
 
 
 @law("unknown-batch", "choice", NOBODY, method=ON_A_BATCH)
@@ -150,7 +150,7 @@ def error_texts(see: Trace) -> None:
             ),
         ),
         (
-            unknown_file(see),
+            unfile_size(see),
             traced(
                 f"\"No file found with id '{NO_FILE}' in vector store '\" + {{}} + \"'.\"",
                 lambda store: f"No file found with id '{NO_FILE}' in vector store '{store}'.",

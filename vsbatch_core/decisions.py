@@ -1,0 +1,150 @@
+"""What each command decides: pure functions from a store, the time and the arguments to an event, or a refusal.
+
+Each takes a store as it stands, the time of the command and arguments that were validated, and returns the
+event that is to happen, or ``None`` where there is nothing to do.  It raises the error of a command that is
+refused, and changes nothing.  ``Registry.execute`` runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from vsbatch_core import events as ev
+from vsbatch_core import validation
+from vsbatch_core.batch import Batch
+from vsbatch_core.errors import BatchAlreadyFinished, FileBatchNotFound, FileNotFound, NotAttached
+from vsbatch_core.model import Attributes, ExpiresAfter, LastError, Metadata, Omit
+from vsbatch_core.store import Store
+
+NewId = Callable[[], str]
+"""Returns an id for what the event makes; raises ``IdTaken``."""
+
+
+def batch(store: Store, batch_id: object) -> Batch:
+    """Return the batch; raise ``InvalidType``, ``InvalidId`` or ``FileBatchNotFound``."""
+    try:
+        return store.batches[batch_id]  # type: ignore[index]  # what is no id is not found, or cannot be hashed
+    except (KeyError, TypeError):
+        validation.own_id("batch_id", batch_id, "vsfb_")
+        raise FileBatchNotFound(str(batch_id), store.id) from None
+
+
+def attachment(store: Store, file_id: str) -> int:
+    """Return the attachment of a file that is attached now; raise ``InvalidType`` or ``FileNotFound``."""
+    try:
+        return store.require_file(file_id)
+    except (FileNotFound, TypeError):  # TypeError: an argument that cannot be hashed
+        validation.string("file_id", file_id, minimum=1)
+        raise
+
+
+def create_batch(
+    store: Store, now: float, files: validation.NewFiles, new_id: Callable[[Store], str]
+) -> ev.FileBatchCreated:
+    """Attach files as one batch."""
+    store.require_open(now)
+    return ev.FileBatchCreated(
+        now, store.id, new_id(store), *files, first_attachment=store.rows.next, version=store.version + 1
+    )
+
+
+def cancel_batch(store: Store, now: float, batch_id: str) -> ev.FileBatchCancelled | None:
+    """Cancel what is in progress in a batch, if anything is."""
+    cancelled = batch(store, batch_id)
+    drain = store.profile.cancel == "drain"
+    if cancelled.counts[0]:
+        if drain and cancelled.cancel_asked:
+            return None
+        return ev.FileBatchCancelled(now, store.id, cancelled.id, drain, version=store.version + 1)
+    if store.profile.cancel_finished == "refuse":
+        raise BatchAlreadyFinished(cancelled.id, cancelled.value(store.id, store.profile).status)
+    return None
+
+
+def attach_file(store: Store, now: float, files: validation.NewFiles) -> ev.FileAttached:
+    """Attach one file outside any batch."""
+    store.require_open(now)
+    (file_id,), (chunking,), (attributes,) = files
+    return ev.FileAttached(
+        now, store.id, file_id, chunking, attributes, version=store.version + 1, attachment=store.rows.next
+    )
+
+
+def update_file(store: Store, now: float, file_id: str, attributes: Attributes) -> ev.FileUpdated:
+    """Replace a file's attributes."""
+    row = attachment(store, file_id)
+    return ev.FileUpdated(now, store.id, file_id, attributes, version=store.version + 1, attachment=row)
+
+
+def delete_file(store: Store, now: float, file_id: str) -> ev.FileDeleted:
+    """Take a file out of the store."""
+    row = attachment(store, file_id)
+    return ev.FileDeleted(now, store.id, file_id, version=store.version + 1, attachment=row)
+
+
+def update_store(
+    store: Store,
+    now: float,
+    name: str | Omit,
+    expires_after: ExpiresAfter | Omit | None,
+    metadata: Metadata | Omit,
+) -> ev.VectorStoreUpdated:
+    """Change what is given of a store, and keep the rest."""
+    return ev.VectorStoreUpdated(
+        now,
+        store.id,
+        store.name if isinstance(name, Omit) else name,
+        store.expires_after if isinstance(expires_after, Omit) else expires_after,
+        store.metadata if isinstance(metadata, Omit) else metadata,
+        version=store.version + 1,
+    )
+
+
+def lease_file(store: Store, now: float, file_id: str) -> ev.FileLeased:
+    """Note that a worker has picked a file up."""
+    try:
+        row = store.require_leasable(file_id)
+    except (NotAttached, TypeError):  # TypeError: an argument that cannot be hashed
+        validation.string("file_id", file_id, minimum=1)
+        raise
+    return ev.FileLeased(now, store.id, file_id, version=store.version + 1, attachment=row)
+
+
+def complete_file(
+    store: Store, now: float, file_id: str, number: int | None, usage_bytes: int
+) -> ev.FileCompleted:
+    """Complete a file in progress."""
+    row = _in_progress(store, file_id, number, "complete")
+    return ev.file_completed(now, store.id, file_id, usage_bytes, store.version + 1, row)
+
+
+def fail_file(store: Store, now: float, file_id: str, number: int | None, error: LastError) -> ev.FileFailed:
+    """Fail a file in progress."""
+    row = _in_progress(store, file_id, number, "fail")
+    return ev.FileFailed(now, store.id, file_id, error, version=store.version + 1, attachment=row)
+
+
+def complete_files(
+    store: Store, now: float, file_ids: tuple[str, ...], numbers: Sequence[int] | None, sizes: tuple[int, ...]
+) -> ev.FilesCompleted | None:
+    """Complete files in progress, all of them or none."""
+    rows = store.require_all_in_progress(file_ids, numbers, "complete")
+    return ev.FilesCompleted(now, store.id, file_ids, rows, sizes, version=store.version + 1) if rows else None
+
+
+def fail_files(
+    store: Store, now: float, file_ids: tuple[str, ...], numbers: Sequence[int] | None, error: LastError
+) -> ev.FilesFailed | None:
+    """Fail files in progress, all of them or none."""
+    rows = store.require_all_in_progress(file_ids, numbers, "fail")
+    return ev.FilesFailed(now, store.id, file_ids, rows, error, version=store.version + 1) if rows else None
+
+
+def _in_progress(store: Store, file_id: str, number: int | None, tried: str) -> int:
+    try:
+        if number is not None:
+            store.require_attachment(file_id, number, tried)
+        return store.require_in_progress(file_id, tried)
+    except (NotAttached, TypeError):  # TypeError: an argument that cannot be hashed
+        validation.string("file_id", file_id, minimum=1)
+        raise

@@ -1,0 +1,458 @@
+"""All stores of one engine, the one way in which they change, and the one way in which they are looked at.
+
+A command goes through ``execute``: decide → plan → put → deliver.  A read goes through ``view``.  No other method
+locks.
+
+Theory
+======
+
+An exception can arrive between any two steps of Python: Ctrl-C, a time-out's signal, a failing allocation, the
+recursion limit.  So a command must either not have happened, or be finishable:
+
+*decide*
+    A pure function returns the event, or raises what the command is refused with.  Nothing has happened yet.
+*plan*
+    Everything that the event changes is worked out: new values, what leaves, who is to be called.  Nothing has
+    happened yet.
+*the commit point*
+    One assignment, ``self._unfinished = …``.  Before it nothing has happened, after it everything will.
+*put*
+    The planned values are assigned.  Every function that does so can be called again with the same arguments.
+*deliver*
+    The pairs of callback and event are queued, ``self._unfinished = None``, and the callbacks are called.
+
+Whoever locks next, in whatever thread, first finishes what is unfinished: puts again what was planned, and
+delivers what is undelivered.  That costs what the command touches.  A command that raised may therefore have
+happened, but never by half.
+
+Taking a pair from the queue and calling the callback is one step of C, so that each call is started once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from heapq import heapify, heappop, heapreplace
+from itertools import repeat, starmap
+from math import inf
+from operator import call
+from threading import RLock
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+from vsbatch_core import events as ev
+from vsbatch_core import validation
+from vsbatch_core.clock import Clock, IdSource
+from vsbatch_core.errors import (
+    Contradiction,
+    IdTaken,
+    Inconsistent,
+    InvalidSize,
+    NestedCommand,
+    ReplayError,
+    SubscriberError,
+    UnknownCursor,
+    UnknownFile,
+    VectorStoreNotFound,
+    VsbatchError,
+    shown,
+)
+from vsbatch_core.listing import Listing, Waiting
+from vsbatch_core.model import Profile, VectorStoreFile
+from vsbatch_core.rows import IN_PROGRESS
+from vsbatch_core.store import PLANS, Put, Store, require_settings, require_version
+
+__all__ = ["FileSize"]
+
+FileSize = Callable[[str], int | None]
+"""Called with a file id; returns the file's size in bytes, or ``None`` if there is no such file."""
+
+ALL = object()
+"""Stands for the list of stores where a store's id is expected."""
+
+Callback = Callable[[ev.Event], object]
+T = TypeVar("T")
+
+_registries: WeakSet[Registry] = WeakSet()
+
+
+class Registry:
+    """The stores, in the order in which they were made."""
+
+    def __init__(self, clock: Clock, ids: IdSource, profile: Profile, file_size: FileSize | None = None) -> None:
+        self.lock: Any = RLock()
+        self.clock = clock
+        self.ids = ids
+        self.profile = profile
+        self.file_size = file_size
+        self.at = 0.0
+        """The latest time at which a store was made or deleted."""
+        self.version = 0
+        """How many events the list of stores has seen: creations and deletions."""
+        self.stores: dict[str, Store] = {}
+        """The stores that are there, by id, oldest first."""
+        self.listing = Listing(profile.limits.departed)
+        """The list of stores."""
+        self._waiting = Waiting(self._oldest_in_progress)
+        """The stores with files in progress, by the time of the oldest of these."""
+        self._subscribers: dict[object, Callback] = {}
+        self._unfinished: tuple[Put, int, ev.Event, tuple[Callback, ...], int] | None = None
+        """The command that has happened and may not have been put in full: what is to be put, its event, who
+        is to be called with it, and how long the queue was before."""
+        self._undelivered: deque[tuple[Callback, ev.Event]] = deque()
+        self._calls = starmap(call, map(deque.popleft, repeat(self._undelivered)))
+        self._delivering = False
+        self._busy = False
+        """Whether the thread that holds the lock is between decide and put."""
+        _registries.add(self)
+
+    # The one way in, and the one way to look
+
+    def execute(
+        self,
+        vector_store_id: Any,
+        decide: Callable[..., ev.Event | None],
+        result: Callable[[Any, Any], T],
+        *arguments: Any,
+        now: float | None = None,
+    ) -> T:
+        """Run one command; return ``result(subject, event)``, worked out before any callback is called.
+
+        ``decide(subject, now, *arguments)`` returns the event, or ``None`` if there is nothing to do, or raises.
+        The subject is the store with this id, or the registry itself for ``ALL``.  The time is the clock's
+        unless one is given.  Raise
+        ``VectorStoreNotFound``, ``NestedCommand``, or what ``decide`` raises, and change nothing; raise
+        ``SubscriberError`` if callbacks raised.
+        """
+        lock = self.lock
+        owned = lock._is_owned()
+        # Two of them: an exception may arrive while the inner one releases the lock.
+        try:
+            try:
+                if not owned:
+                    lock.acquire()
+                return self._execute(owned, vector_store_id, decide, result, arguments, now)
+            finally:
+                if not owned and lock._is_owned():
+                    lock.release()
+        except BaseException:
+            if not owned and lock._is_owned():
+                lock.release()
+            raise
+
+    def _execute(
+        self,
+        owned: bool,
+        vector_store_id: Any,
+        decide: Callable[..., ev.Event | None],
+        result: Callable[[Any, Any], T],
+        arguments: tuple[Any, ...],
+        now: float | None,
+    ) -> T:
+        if owned and self._busy:
+            raise NestedCommand
+        if not owned:
+            self._delivering = False  # by a call that an exception ended
+        if self._unfinished is not None:
+            self._finish()
+        try:
+            self._busy = True
+            subject: Any = self if vector_store_id is ALL else self.store(vector_store_id)
+            event = decide(subject, self.now(subject) if now is None else now, *arguments)
+            if event is not None:
+                self._commit(event)
+            value = result(subject, event)
+        finally:
+            self._busy = False
+        if self._undelivered:
+            self._deliver()
+        return value
+
+    def view(self, read: Callable[..., T], *arguments: Any) -> T:
+        """Return ``read(*arguments)``, called when no command is under way."""
+        lock = self.lock
+        owned = lock._is_owned()
+        try:
+            try:
+                if not owned:
+                    lock.acquire()
+                    self._delivering = False
+                if self._unfinished is not None:
+                    if owned and self._busy:
+                        raise NestedCommand
+                    self._finish()
+                value = read(*arguments)
+                if self._undelivered and not self._delivering:
+                    self._deliver()
+                return value
+            finally:
+                if not owned and lock._is_owned():
+                    lock.release()
+        except BaseException:
+            if not owned and lock._is_owned():
+                lock.release()
+            raise
+
+    def _commit(self, event: ev.Event) -> None:
+        """Make an event that was validated happen."""
+        if type(event) is ev.VectorStoreCreated:
+            store = Store(event, self.profile, self.listing.next)
+            put: Put = (self._put_created, (store, event))
+        elif type(event) is ev.VectorStoreDeleted:
+            store = self.stores[event.vector_store_id]
+            put = (self._put_deleted, (store, self.listing.oldest(), event))
+        else:
+            store = self.stores[event.vector_store_id]
+            put = PLANS[type(event)](store, event)
+        # Here the event is decided and has not happened: a durable engine writes it down.
+        self._unfinished = (put, store.number, event, tuple(self._subscribers.values()), len(self._undelivered))
+        self._finish()
+
+    def _finish(self) -> None:
+        """Put what has happened, if it was not put in full, and queue its event."""
+        unfinished = self._unfinished
+        if unfinished is None:
+            return
+        (put, arguments), number, event, callbacks, before = unfinished
+        put(*arguments)
+        if type(event) is ev.VectorStoreDeleted:
+            self._waiting.remove(number)
+        elif type(event) is not ev.VectorStoreCreated or event.file_ids:
+            self._waiting.touch(number)
+        undelivered = self._undelivered
+        if callbacks:
+            while len(undelivered) > before:  # queued by the call that was interrupted
+                undelivered.pop()
+            undelivered.extend(zip(callbacks, repeat(event)))
+        self._unfinished = None
+
+    def _deliver(self) -> None:
+        """Call the callbacks that are queued, unless a call that is under way does so."""
+        if self._delivering:
+            return
+        raised: list[BaseException] = []
+        undelivered, calls = self._undelivered, self._calls
+        try:
+            self._delivering = True
+            while True:
+                self._finish()
+                if not undelivered:
+                    break
+                first = undelivered[0]
+                try:
+                    next(calls)
+                except BaseException as error:  # noqa: BLE001 - raised when all the others have been called
+                    raised.append(error)
+                    if undelivered and undelivered[0] is first:
+                        break  # near the recursion limit it was not even taken: a later call has room for it
+        finally:
+            self._delivering = False
+        if not raised:
+            return
+        interrupts = [error for error in raised if not isinstance(error, Exception)]
+        errors = [error for error in raised if isinstance(error, Exception)]
+        cause = ExceptionGroup("subscribers raised", errors) if errors else None
+        if interrupts:  # Ctrl-C inside a subscriber
+            raise interrupts[0] from cause
+        raise SubscriberError(len(errors)) from cause
+
+    def subscribe(self, callback: Callback) -> Callable[[], None]:
+        """See ``Engine.subscribe``."""
+        token = object()
+        self.view(self._subscribers.__setitem__, token, callback)
+
+        def unsubscribe() -> None:
+            self.view(self._subscribers.pop, token, None)
+
+        return unsubscribe
+
+    def undelivered(self) -> tuple[ev.Event, ...]:
+        """Return the events that not all subscribers have been called with, each once, in order."""
+        return tuple(dict.fromkeys(event for _, event in self._undelivered))
+
+    # Reading
+
+    def store(self, vector_store_id: Any) -> Store:
+        """Return the store; raise ``InvalidType``, ``InvalidId`` or ``VectorStoreNotFound``.  O(1)."""
+        try:
+            return self.stores[vector_store_id]
+        except (KeyError, TypeError):  # TypeError: an argument that cannot be hashed
+            validation.own_id("vector_store_id", vector_store_id, "vs_")
+            raise VectorStoreNotFound(vector_store_id) from None
+
+    def place(self, param: str, vector_store_id: str) -> int:
+        """Return the place of a cursor in the list of stores; raise ``UnknownCursor``."""
+        number = self.listing.numbers.get(vector_store_id)
+        if number is None:
+            raise UnknownCursor(param, vector_store_id, "vector stores")
+        return number
+
+    def now(self, subject: Store | Registry) -> float:
+        """Return the time of the next event: the clock's, but never before what the subject has seen."""
+        time = self.clock.time()
+        if type(time) is not float or not -inf < time < inf:
+            validation.time("clock.time()", time)
+        return max(subject.at, time)
+
+    def pending(self, store: Store | None, limit: int) -> list[VectorStoreFile]:
+        """Return the oldest attachments in progress, of one store or of all.
+
+        Across stores they come by ``created_at``, ties by the age of the store (choice).  O(log b + limit)
+        for one store; O(limit (log s + log b)) for all, s stores having files in progress.
+        """
+        if store is not None:
+            return store.rows.values(store.rows.present.ascending(IN_PROGRESS, 0, store.rows.next, limit))
+        found: list[VectorStoreFile] = []
+        heads = iter(self._waiting)
+        # One entry for each store that is being read: when its next file came, which store, which attachment.
+        reading: list[tuple[int, int, int]] = []
+        head = next(heads, None)
+        while len(found) < limit and (reading or head is not None):
+            if head is not None and (not reading or head < reading[0][:2]):
+                reading.append((*head, self._numbered(head[1]).rows.present.first(IN_PROGRESS)))
+                heapify(reading)
+                head = next(heads, None)
+                continue
+            _, number, row = reading[0]
+            rows = self._numbered(number).rows
+            found.append(rows.value(row))
+            following = rows.present.ascending(IN_PROGRESS, row + 1, rows.next, 1)
+            if following:
+                heapreplace(reading, (rows.created_at(following[0]), number, following[0]))
+            else:
+                heappop(reading)
+        return found
+
+    def _numbered(self, number: int) -> Store:
+        return self.stores[self.listing.id(number)]
+
+    def _oldest_in_progress(self, number: int) -> int | None:
+        store = self.stores.get(self.listing.id(number))
+        return None if store is None else store.oldest_in_progress()
+
+    # What the host is asked, without the lock
+
+    def require_known(self, param: str, file_ids: Iterable[str]) -> None:
+        """Ask the host for each file, which ``param`` named; raise ``UnknownFile``."""
+        if self.file_size is not None:
+            for file_id in file_ids:
+                if self.size(file_id) is None:
+                    raise UnknownFile(param, file_id)
+
+    def size(self, file_id: str) -> int | None:
+        """Return what the host says of a file; ``None`` if it knows of none.  Raise ``InvalidSize``."""
+        if self.file_size is None:
+            return None
+        size: Any = self.file_size(file_id)
+        if size is not None and (type(size) is not int or not 0 <= size <= validation.MAX_BYTES):
+            raise InvalidSize(file_id, size)
+        return size
+
+    def new_id(self, prefix: str, taken: Iterable[str]) -> str:
+        """Return a new id from the source; raise ``IdTaken`` if it is not new or has another prefix."""
+        new: Any = self.ids(prefix)
+        if not isinstance(new, str) or not new.startswith(prefix) or new in taken:
+            raise IdTaken(new, prefix)
+        return new
+
+    # Putting: each of these only assigns
+
+    def _put_created(self, store: Store, event: ev.VectorStoreCreated) -> None:
+        self.listing.join(store.id, store.number)
+        self.stores[store.id] = store
+        self.at = event.at
+        self.version = event.stores_version
+
+    def _put_deleted(self, store: Store, oldest: tuple[str, int] | None, event: ev.VectorStoreDeleted) -> None:
+        self.listing.leave(store.id, store.number, oldest)
+        self.stores.pop(store.id, None)
+        self.at = event.at
+        self.version = event.stores_version
+
+    # Replaying and restoring
+
+    def replay(self, event: ev.Event) -> None:
+        """Make an event from elsewhere happen here; raise ``ReplayError`` and change nothing."""
+        if type(event) not in ev.EVENT_TYPES:
+            raise ReplayError(
+                f"{shown(event)} is not an event of vsbatch_core.events but a {type(event).__name__}: "
+                "give what subscribers received, or what from_wire returned"
+            )
+        self.execute(ALL, lambda _registry, _now: self._required(event), lambda _registry, _event: None, now=0.0)
+
+    def _required(self, event: ev.Event) -> ev.Event:
+        """Return the event; raise ``ReplayError`` if no command could have led to it here."""
+        try:
+            at = validation.time("at", event.at)
+            if isinstance(event, ev.VectorStoreCreated):
+                limits = self.profile.limits
+                validation.own_id("vector_store_id", event.vector_store_id, "vs_")
+                if event.vector_store_id in self.listing.numbers:
+                    raise IdTaken(event.vector_store_id, "vs_")
+                validation.require_description(event.description)
+                require_settings(event, limits)
+                validation.require_new_files(event, limits, minimum=0, maximum=limits.store_files)
+                require_version("version", event.version, 0)
+                require_version("stores_version", event.stores_version, self.version)
+                latest = self.at
+            else:
+                store = self.store(event.vector_store_id)
+                require_version("version", event.version, store.version)
+                latest = store.at
+                if isinstance(event, ev.VectorStoreDeleted):
+                    require_version("stores_version", event.stores_version, self.version)
+                    latest = max(latest, self.at)
+                store.require(event)
+            if at < latest:
+                raise Contradiction("at", f"{shown(at)} lies before {shown(latest)}, the latest time seen here")
+        except VsbatchError as error:
+            raise ReplayError(
+                f"{type(event).__name__} of vector store {shown(event.vector_store_id)} cannot follow this "
+                f"state: {error} Replay events as they were delivered, each once and in order.",
+                param=error.param,
+            ) from error
+        return event
+
+    def restore(
+        self, at: float, version: int, stores: Iterable[tuple[str, Store | None]], departed: list[str]
+    ) -> None:
+        """Fill an empty registry; ``stores`` has ``None`` for one that was deleted, ``departed`` their order."""
+        self.at, self.version = at, version
+        for id, store in stores:
+            number = self.listing.next
+            self.listing.join(id, number)
+            if store is not None:
+                store.number = number
+                self.stores[id] = store
+                self._waiting.touch(number)
+        for id in departed:
+            self.listing.leave(id, self.listing.numbers[id], self.listing.oldest())
+
+    # Proving
+
+    def check(self) -> None:
+        """See ``Engine.check``."""
+        self.listing.check("the vector stores")
+        waiting: dict[int, int] = {}
+        here = [id for id, there in self.listing if there]
+        if here != list(self.stores):
+            raise Inconsistent("the order of the vector stores", list(self.stores), here)
+        for id, store in self.stores.items():
+            store.check()
+            if store.number != self.listing.numbers[id]:
+                raise Inconsistent(f"the number of vector store '{id}'", store.number, self.listing.numbers[id])
+            oldest = store.oldest_in_progress()
+            if oldest is not None:
+                waiting[store.number] = oldest
+        self._waiting.check("the stores with files in progress", waiting)
+
+
+def _after_fork() -> None:
+    """Give each engine a lock in a child process: another thread, which is not in the child, may have held it."""
+    for registry in _registries:
+        if not registry.lock._is_owned():
+            registry.lock = RLock()
+
+
+getattr(os, "register_at_fork", dict)(after_in_child=_after_fork)  # not on every platform
