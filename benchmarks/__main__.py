@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from benchmarks.run import LEAST_SIZE, MOST_SIZE, WORKS, chosen, measured, parse
 from benchmarks.work import Work
 
 INTERRUPTED = 130
+READER_GONE = 141
 WIDTH = 80
 
 
@@ -241,5 +243,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if run.complete or given.given else INTERRUPTED
 
 
+def program() -> int:
+    """Run ``main``; end quietly if the reader of the output goes away."""
+    try:
+        ended = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's last flush
+        return READER_GONE
+    return ended
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

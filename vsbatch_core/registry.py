@@ -126,34 +126,31 @@ class Registry:
         ``SubscriberError`` if callbacks raised.
         """
         lock = self.lock
-        owned = lock._is_owned()
-        # Two of them: an exception may arrive while the inner one releases the lock.
+        if lock._is_owned():  # within a callback, or in a context of ``View.hold``
+            if self._busy:
+                raise NestedCommand
+            return self._execute(vector_store_id, decide, result, arguments, now)
         try:
             try:
-                if not owned:
-                    lock.acquire()
-                return self._execute(owned, vector_store_id, decide, result, arguments, now)
+                lock.acquire()
+                self._delivering = False  # if it is not, an exception ended the call that delivered
+                return self._execute(vector_store_id, decide, result, arguments, now)
             finally:
-                if not owned and lock._is_owned():
+                if lock._is_owned():
                     lock.release()
         except BaseException:
-            if not owned and lock._is_owned():
+            if lock._is_owned():  # another exception arrived before the lock was released
                 lock.release()
             raise
 
     def _execute(
         self,
-        owned: bool,
         vector_store_id: Any,
         decide: Callable[..., ev.Event | None],
         result: Callable[[Any, Any], T],
         arguments: tuple[Any, ...],
         now: float | None,
     ) -> T:
-        if owned and self._busy:
-            raise NestedCommand
-        if not owned:
-            self._delivering = False  # by a call that an exception ended
         if self._unfinished is not None:
             self._finish()
         try:
@@ -172,27 +169,31 @@ class Registry:
     def view(self, read: Callable[..., T], *arguments: Any) -> T:
         """Return ``read(*arguments)``, called when no command is under way."""
         lock = self.lock
-        owned = lock._is_owned()
+        if lock._is_owned():  # within a callback, or in a context of ``View.hold``
+            if self._unfinished is not None and self._busy:
+                raise NestedCommand
+            return self._view(read, arguments)
         try:
             try:
-                if not owned:
-                    lock.acquire()
-                    self._delivering = False
-                if self._unfinished is not None:
-                    if owned and self._busy:
-                        raise NestedCommand
-                    self._finish()
-                value = read(*arguments)
-                if self._undelivered and not self._delivering:
-                    self._deliver()
-                return value
+                lock.acquire()
+                if self._unfinished is None and not self._undelivered:
+                    return read(*arguments)
+                self._delivering = False  # if it is not, an exception ended the call that delivered
+                return self._view(read, arguments)
             finally:
-                if not owned and lock._is_owned():
+                if lock._is_owned():
                     lock.release()
         except BaseException:
-            if not owned and lock._is_owned():
+            if lock._is_owned():  # another exception arrived before the lock was released
                 lock.release()
             raise
+
+    def _view(self, read: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        self._finish()
+        value = read(*arguments)
+        if self._undelivered:
+            self._deliver()
+        return value
 
     def _commit(self, event: ev.Event) -> None:
         """Make an event that was validated happen."""

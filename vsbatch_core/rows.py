@@ -110,7 +110,7 @@ class Rows:
         return int(self._blocks[row >> SHIFT].created_at[row & MASK])
 
     def value(self, row: int) -> VectorStoreFile:
-        """Return the attachment as it stands; the same object until it changes.  O(1)."""
+        """Return the attachment as it stands; the same object until it changes, if its file is here.  O(1)."""
         return self.values((row,))[0]
 
     def _make(self, block: _Block, row: int) -> VectorStoreFile:
@@ -133,7 +133,7 @@ class Rows:
         return (block.values and block.values[row & MASK]) or self._make(block, row)
 
     def values(self, rows: Sequence[int]) -> list[VectorStoreFile]:
-        """Return attachments as they stand, in this order, and keep the values.  O(rows)."""
+        """Return attachments as they stand, in this order; keep the values of files that are here.  O(rows)."""
         found = []
         for row in rows:
             block, offset = self._blocks[row >> SHIFT], row & MASK
@@ -141,7 +141,9 @@ class Rows:
                 block.values = [None] * len(block.ids)
             value = block.values[offset]
             if value is None:
-                value = block.values[offset] = self._make(block, row)
+                value = self._make(block, row)
+                if self.present.blocks[row >> SHIFT][offset]:
+                    block.values[offset] = value
             found.append(value)
         return found
 
@@ -178,12 +180,14 @@ class Rows:
                 start >= 0
                 and high - low > limit
                 and stop <= len(values)
-                and (codes.count(byte, start, stop) == size if byte else codes.find(0, start, stop) < 0)
+                # Values are kept of files that are here alone: if all have been made, all are here.
+                and (codes.count(byte, start, stop) == size if byte else codes[start if falling else stop - 1])
+                and all(kept := values[start + 1 : stop] if falling else values[start : stop - 1])
             ):
-                found = values[start + 1 : stop] if falling else values[start : stop - 1]
+                found = kept
             else:
                 found, more = self._sparse(values, codes, byte, low - base, high - base, limit, falling)
-            if found is not None and all(found):
+            if found is not None:
                 if falling is not backward:
                     found.reverse()
                 return tuple(found), more  # type: ignore[arg-type]  # none of them is None
@@ -204,7 +208,8 @@ class Rows:
 
         ``None`` stands for values that were not made, or lie too far apart or in several blocks.
         """
-        for reach in (2 * limit + 4, 12 * limit):
+        reach = 2 * limit + 4
+        for _ in range(2):
             if falling:
                 start, stop = max(low, high - reach, 0), min(high, len(values))
                 last = start == low
@@ -213,10 +218,12 @@ class Rows:
                 last = stop == high
             window = codes[start:stop]
             found = list(compress(values[start:stop], window.translate(IS[byte]) if byte else window))
-            if len(found) > limit:
-                return found[-limit:] if falling else found[:limit], True
-            if last:
-                return found, False
+            more = len(found) > limit
+            if more:
+                found = found[-limit:] if falling else found[:limit]
+            if more or last:
+                return (found, more) if all(found) else (None, False)
+            reach = reach * (limit + 9) // (len(found) + 1)  # as many as they seem to need
         return None, False
 
     def ids(self) -> Iterator[tuple[int, str, bool]]:
@@ -475,9 +482,9 @@ class Rows:
         self.present.write(row, code, 0)
         if code == IN_PROGRESS:
             self.status.write(row, code, DETACHED)
-            block = self._blocks.get(row >> SHIFT)
-            if block is not None and block.values is not None:
-                block.values[row & MASK] = None
+        block = self._blocks.get(row >> SHIFT)
+        if block is not None and block.values is not None:
+            block.values[row & MASK] = None
 
     def forget(self, row: int) -> None:
         """Give the memory of an attachment back that no list holds any more, and whose file left.  O(log b)."""
@@ -527,7 +534,7 @@ class Rows:
                 if (error is not None) is not (code == CODES["failed"]) or (size and code != CODES["completed"]):
                     raise Inconsistent(f"the outcome of attachment {row} of {where}", (error, size), code)
                 value = None if block.values is None else block.values[offset]
-                if value is not None and (value != self._make(block, row) or value.attachment != row):
+                if value is not None and (value != self._make(block, row) or value.attachment != row or not here):
                     raise Inconsistent(f"the kept value of {where}", value, self._make(block, row))
             if key > self.next >> SHIFT or (key << SHIFT) + len(block.ids) > self.next:
                 raise Inconsistent(f"the last attachment of {where}", (key << SHIFT) + len(block.ids), self.next)

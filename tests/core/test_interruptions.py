@@ -32,9 +32,9 @@ from ..helpers.interruptions import Injected, Injector, count
 # An exception in a generator that is being closed is raised to nobody.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-PLACES = {"brief": 40, "usual": 150, "long": 100_000}[EFFORT]
+PLACES = {"brief": 40, "usual": 150, "long": 600}[EFFORT]
 """How many places of each act are tried, spread over all of it."""
-PAIRS = {"brief": (8, 4), "usual": (20, 6), "long": (100, 20)}[EFFORT]
+PAIRS = {"brief": (8, 4), "usual": (20, 6), "long": (30, 10)}[EFFORT]
 """How many places of each command, and of each repair of it."""
 
 
@@ -415,7 +415,7 @@ def _held(self: Registry) -> Iterator[None]:
 
 def _locks_simply(self: Registry, id: Any, decide: Any, result: Any, *arguments: Any, now: Any = None) -> Any:
     with _held(self):
-        return self._execute(False, id, decide, result, arguments, now)
+        return self._execute(id, decide, result, arguments, now)
 
 
 def _delivers_a_copy(self: Registry) -> None:

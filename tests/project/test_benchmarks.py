@@ -1138,3 +1138,12 @@ def test_the_page_of_the_model_is_the_listing_that_says_so() -> None:
     assert model.page(Query(5, order="desc", after="c", filter="in_progress")) == Listing(
         (model.file("a"),), more=False
     )
+
+
+def test_a_reader_that_has_gone_away_hears_no_complaint() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "benchmarks", "--list"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
