@@ -32,9 +32,9 @@ from ..helpers.interruptions import Injected, Injector, count
 # An exception in a generator that is being closed is raised to nobody.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-PLACES = {"brief": 40, "usual": 150, "long": 600}[EFFORT]
+PLACES = {"brief": 40, "usual": 150, "long": 300}[EFFORT]
 """How many places of each act are tried, spread over all of it."""
-PAIRS = {"brief": (8, 4), "usual": (20, 6), "long": (30, 10)}[EFFORT]
+PAIRS = {"brief": (8, 4), "usual": (20, 6), "long": (20, 8)}[EFFORT]
 """How many places of each command, and of each repair of it."""
 
 
@@ -366,7 +366,7 @@ def test_a_failing_allocation_leaves_it_done_wholly_or_not_at_all(name: str) -> 
     # Each in a process of its own: CPython itself crashes here and there when memory is short.
     said = {
         at: in_a_child(lambda at=at: child(at))
-        for at in range(1, 200, {"brief": 29, "usual": 7, "long": 3}[EFFORT])
+        for at in range(1, 200, {"brief": 29, "usual": 11, "long": 7}[EFFORT])
     }  # type: ignore[misc]
     assert {at: each for at, each in said.items() if each and ":" in each} == {}
     assert {"MemoryError", "SubscriberError"} & set(said.values())
