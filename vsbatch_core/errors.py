@@ -525,14 +525,14 @@ class Inconsistent(HostError):
 
 
 class NestedCommand(HostError):
-    """A command was given in the middle of another one, by the same thread; nothing changed."""
+    """A command was given in the middle of another call, by the same thread; nothing changed."""
 
     code = "nested_command"
 
     def __init__(self) -> None:
         super().__init__(
-            "A command was given in the middle of another one, in the same thread: by a signal handler, or by "
-            "the clock or the id source. Give it from a subscriber, from another thread, or after the command."
+            "A command was given in the middle of another call, in the same thread: by a signal handler, or by "
+            "the clock or the id source. Give it from a subscriber, from another thread, or after the call."
         )
 
 

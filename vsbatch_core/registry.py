@@ -104,7 +104,7 @@ class Registry:
         self._calls = starmap(call, map(deque.popleft, repeat(self._undelivered)))
         self._delivering = False
         self._busy = False
-        """Whether the thread that holds the lock is between decide and put."""
+        """Whether the thread that holds the lock is in the middle of a read, or between decide and put."""
         _registries.add(self)
 
     # The one way in, and the one way to look
@@ -119,11 +119,10 @@ class Registry:
     ) -> T:
         """Run one command; return ``result(subject, event)``, worked out before any callback is called.
 
-        ``decide(subject, now, *arguments)`` returns the event, or ``None`` if there is nothing to do, or raises.
-        The subject is the store with this id, or the registry itself for ``ALL``.  The time is the clock's
-        unless one is given.  Raise
-        ``VectorStoreNotFound``, ``NestedCommand``, or what ``decide`` raises, and change nothing; raise
-        ``SubscriberError`` if callbacks raised.
+        ``decide(subject, now, *arguments)`` returns the event, or ``None`` if there is nothing to do, or
+        raises. The subject is the store with this id, or the registry itself for ``ALL``.  The time is the
+        clock's unless one is given.  Raise ``VectorStoreNotFound``, ``NestedCommand``, or what ``decide``
+        raises, and change nothing; raise ``SubscriberError`` if callbacks raised.
         """
         lock = self.lock
         if lock._is_owned():  # within a callback, or in a context of ``View.hold``
@@ -177,11 +176,13 @@ class Registry:
             try:
                 lock.acquire()
                 if self._unfinished is None and not self._undelivered:
+                    self._busy = True
                     return read(*arguments)
-                self._delivering = False  # if it is not, an exception ended the call that delivered
+                self._delivering = self._busy = False  # if one is not, an exception ended the call that set it
                 return self._view(read, arguments)
             finally:
                 if lock._is_owned():
+                    self._busy = False
                     lock.release()
         except BaseException:
             if lock._is_owned():  # another exception arrived before the lock was released
@@ -190,8 +191,13 @@ class Registry:
 
     def _view(self, read: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         self._finish()
-        value = read(*arguments)
-        if self._undelivered:
+        before = self._busy
+        try:
+            self._busy = True
+            value = read(*arguments)
+        finally:
+            self._busy = before
+        if self._undelivered and not before:
             self._deliver()
         return value
 

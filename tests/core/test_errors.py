@@ -480,8 +480,8 @@ CASES = [
         "server_error",
         "nested_command",
         None,
-        "A command was given in the middle of another one, in the same thread: by a signal handler, or by "
-        "the clock or the id source. Give it from a subscriber, from another thread, or after the command.",
+        "A command was given in the middle of another call, in the same thread: by a signal handler, or by "
+        "the clock or the id source. Give it from a subscriber, from another thread, or after the call.",
         ("a signal handler", "the clock", "the id source"),
         lambda e: e.vector_stores.delete("vs_1"),
         engine=_hasty,

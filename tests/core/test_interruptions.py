@@ -548,6 +548,63 @@ def test_the_id_source_may_read_the_engine() -> None:
     assert seen == [0, 1]
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this platform")
+def test_a_command_of_a_signal_handler_in_the_middle_of_a_read_is_refused_and_the_read_is_of_one_moment() -> None:
+    engine = Engine(ids=SequentialIds(), profile=Profile(limits=Limits(batch_files=20_000)))
+    store = engine.vector_stores.create()
+    engine.vector_stores.file_batches.create(store.id, file_ids=[f"file-{i}" for i in range(20_000)])
+    refused: list[NestedCommand] = []
+
+    def ring(_number: int, _frame: object) -> None:
+        try:
+            engine.vector_stores.files.delete("file-1", vector_store_id=store.id)
+        except NestedCommand as error:
+            refused.append(error)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        while not refused:
+            with suppress(VsbatchError):  # the handler may find no call under way, and delete the file
+                engine.vector_stores.files.create(store.id, file_id="file-1")
+            expected = engine.snapshot()
+            signal.setitimer(signal.ITIMER_REAL, 0.002)
+            taken = engine.snapshot()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            if refused:
+                assert taken == expected
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    engine.check()
+
+
+def test_what_an_id_source_reads_delivers_nothing_in_the_middle_of_its_command() -> None:
+    sequential = SequentialIds()
+
+    def ids(prefix: str) -> str:
+        engine.vector_stores.list()
+        return sequential(prefix)
+
+    engine = Engine(ids=ids)
+    heard: list[str] = []
+
+    def follow(event: Any) -> None:
+        heard.append(event.kind)
+        if event.kind == "vector_store.created" and event.name == "one":
+            engine.vector_stores.update(event.vector_store_id, name="followed")
+
+    engine.subscribe(follow)
+    registry = engine._registry
+    deliver = registry._deliver
+    registry._deliver = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        engine.vector_stores.create(name="one")
+    registry._deliver = deliver  # type: ignore[method-assign]
+    engine.vector_stores.create(name="two")
+    assert heard == ["vector_store.created", "vector_store.created", "vector_store.updated"]
+    assert [store.name for store in engine.vector_stores.list()] == ["two", "followed"]
+
+
 # Forks
 
 
