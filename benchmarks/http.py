@@ -132,7 +132,7 @@ class Client(Work):
             sdk = fixtures.keep(client(served))
             task = self.call(sdk, ours.id, ours.batches[0], after)
             yield self.checked(key, n, task, fixtures)
-        # A mock's router catches the requests of all clients, so there can be only one at a time.
+        # A mock's router catches the requests of all clients, so there can be only one.
         mocks = (
             n == FILES and self.what != "batch" and any(kind is OpenAIResponses for kind in fixtures.present())
         )
@@ -166,6 +166,7 @@ def mocked(fixtures: Fixtures, n: int) -> Iterator[Any]:
     import openai  # noqa: PLC0415 - an optional extra
 
     mock: Any = import_module("openai_responses").OpenAIMock()
+    mock.router.route(host=HOST).pass_through()  # to the servers of other works, while it is open
     with mock.router, openai.OpenAI(api_key="none-needed", max_retries=0) as sdk:
         store = sdk.vector_stores.create(name="bench")
         store.id = fixtures.ours(n).id
