@@ -118,6 +118,12 @@ def test_our_own_server_breaks_nothing_and_differs_in_nothing(options: Any, miss
     assert unreached(verdicts) == missing
 
 
+def test_where_every_file_of_a_cancelled_batch_goes_on_nothing_is_said_of_the_status_of_cancelled_ones() -> None:
+    world = World(plan=Plan(workers=1_000, service=0.5), tick=0.001, **DRAIN)  # each file has a worker of its own
+    verdict = run(BY_ID["cancel-status"], world.probe(), examples=2, seed=0)
+    assert (verdict.outcome, verdict.detail) == ("not reached", "no file was seen to be cancelled")
+
+
 @slow
 def test_where_no_file_fails_the_laws_of_failure_are_not_reached_and_not_ok() -> None:
     world = World(plan=Plan(workers=2, service=0.5), bad_file=None)
