@@ -12,7 +12,7 @@ from typing import Any
 
 from vsbatch_core import decisions, validation
 from vsbatch_core import events as ev
-from vsbatch_core.errors import FileNotFound, MissingParameter, UnknownCursor
+from vsbatch_core.errors import MissingParameter, UnknownCursor
 from vsbatch_core.model import (
     NO_ATTRIBUTES,
     ORDERS,
@@ -179,11 +179,7 @@ class Files:
 
     def _retrieve(self, file_id: str, vector_store_id: str) -> VectorStoreFile:
         store = self._registry.store(vector_store_id)
-        try:
-            return store.file(file_id)
-        except (FileNotFound, TypeError):  # TypeError: an argument that cannot be hashed
-            validation.string("file_id", file_id, minimum=1)
-            raise
+        return store.rows.value(decisions.attachment(store, file_id))
 
     def update(self, file_id: str, *, vector_store_id: str, attributes: AttributesArg | None) -> VectorStoreFile:
         """Replace the file's attributes, ``None`` takes all away (documented); return the file.  O(1)."""

@@ -12,12 +12,9 @@ from collections.abc import Callable, Sequence
 from vsbatch_core import events as ev
 from vsbatch_core import validation
 from vsbatch_core.batch import Batch
-from vsbatch_core.errors import BatchAlreadyFinished, FileBatchNotFound, FileNotFound, NotAttached
+from vsbatch_core.errors import BatchAlreadyFinished, FileNotFound, NotAttached
 from vsbatch_core.model import Attributes, ExpiresAfter, LastError, Metadata, Omit
 from vsbatch_core.store import Store
-
-NewId = Callable[[], str]
-"""Returns an id for what the event makes; raises ``IdTaken``."""
 
 
 def batch(store: Store, batch_id: object) -> Batch:
@@ -25,8 +22,7 @@ def batch(store: Store, batch_id: object) -> Batch:
     try:
         return store.batches[batch_id]  # type: ignore[index]  # what is no id is not found, or cannot be hashed
     except (KeyError, TypeError):
-        validation.own_id("batch_id", batch_id, "vsfb_")
-        raise FileBatchNotFound(str(batch_id), store.id) from None
+        return store.require_batch(validation.own_id("batch_id", batch_id, "vsfb_"))
 
 
 def attachment(store: Store, file_id: str) -> int:
@@ -102,11 +98,8 @@ def update_store(
 
 def lease_file(store: Store, now: float, file_id: str) -> ev.FileLeased:
     """Note that a worker has picked a file up."""
-    try:
-        row = store.require_leasable(file_id)
-    except (NotAttached, TypeError):  # TypeError: an argument that cannot be hashed
-        validation.string("file_id", file_id, minimum=1)
-        raise
+    _in_progress(store, file_id, None, "lease")
+    row = store.require_leasable(file_id)
     return ev.FileLeased(now, store.id, file_id, version=store.version + 1, attachment=row)
 
 

@@ -137,8 +137,8 @@ class Registry:
             finally:
                 if lock._is_owned():
                     lock.release()
-        except BaseException:
-            if lock._is_owned():  # another exception arrived before the lock was released
+        except BaseException:  # of any kind: another one may have arrived before the lock was released
+            if lock._is_owned():
                 lock.release()
             raise
 
@@ -184,8 +184,8 @@ class Registry:
                 if lock._is_owned():
                     self._busy = False
                     lock.release()
-        except BaseException:
-            if lock._is_owned():  # another exception arrived before the lock was released
+        except BaseException:  # of any kind: another one may have arrived before the lock was released
+            if lock._is_owned():
                 lock.release()
             raise
 
@@ -273,10 +273,6 @@ class Registry:
             self.view(self._subscribers.pop, token, None)
 
         return unsubscribe
-
-    def undelivered(self) -> tuple[ev.Event, ...]:
-        """Return the events that not all subscribers have been called with, each once, in order."""
-        return tuple(dict.fromkeys(event for _, event in self._undelivered))
 
     # Reading
 

@@ -11,9 +11,9 @@ event is applied in two steps:
     A ``_plan`` method works out everything that the event changes, and changes nothing.  It reads no clock,
     no random source and nothing outside, so the same events give the same store.
 *put*
-    The function and the arguments that ``plan`` returns carry it out.  Such a function only assigns what it
-    was given and never reads what it assigns, so that calling it again, after an exception has interrupted it
-    anywhere, completes it.
+    The function and the arguments that ``plan`` returns carry it out.  Such a function assigns
+    what it was given, or looks first whether it has done so, so that calling it again, after an exception has
+    interrupted it anywhere, completes it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ from vsbatch_core.model import (
     Metadata,
     Profile,
     VectorStore,
-    VectorStoreFile,
     new_counts,
 )
 from vsbatch_core.rows import DETACHED, ENDED, IN_PROGRESS, STATUSES, Rows
@@ -211,10 +210,6 @@ class Store:
             raise FileNotFound(file_id, self.id)
         return row
 
-    def file(self, file_id: str) -> VectorStoreFile:
-        """Return the file that is attached now; raise ``FileNotFound``."""
-        return self.rows.value(self.require_file(file_id))
-
     def _require_present(
         self, event: ev.FileCompleted | ev.FileFailed | ev.FileUpdated | ev.FileDeleted | ev.FileLeased
     ) -> None:
@@ -284,7 +279,7 @@ class Store:
         return row
 
     def require_batch(self, batch_id: str) -> Batch:
-        """The batch; raise ``FileBatchNotFound``."""
+        """Return the batch; raise ``FileBatchNotFound``."""
         batch = self.batches.get(batch_id)
         if batch is None:
             raise FileBatchNotFound(batch_id, self.id)
@@ -422,8 +417,7 @@ class Store:
         row = event.attachment
         counts = self.counts
         running = ended = 0
-        i = bisect_right(self.firsts, row) - 1
-        batch = self.ordered[i] if i >= 0 and row < self.ordered[i].stop else None
+        batch = self.batch_of(row)
         if batch is not None:
             running, ended = batch.counts[IN_PROGRESS - 1] - 1, batch.counts[code - 1] + 1
         return self._end, (
@@ -483,7 +477,10 @@ class Store:
 
     def _plan_cancel(self, event: ev.FileBatchCancelled) -> Put:
         batch = self.batches[event.batch_id]
-        leased = [row for row in self.leased if batch.first <= row < batch.stop] if self.leased else []
+        there: Sequence[int] = ()
+        if self.leased:
+            there = self.rows.present.ascending(IN_PROGRESS, batch.first, batch.stop, batch.stop - batch.first)
+        leased = [row for row in there if row in self.leased]
         kept = leased if event.drain else []
         n = batch.counts[IN_PROGRESS - 1] - len(kept)
         cancelled = ENDED["cancel"]
@@ -493,7 +490,6 @@ class Store:
             each[cancelled - 1] += n
         rows: tuple[int, ...] | None = None  # all of them
         if kept:
-            there = self.rows.present.ascending(IN_PROGRESS, batch.first, batch.stop, batch.stop - batch.first)
             rows = tuple([row for row in there if row not in self.leased])
         return self._cancel, (batch, rows, [] if event.drain else leased, counts, of, event)
 

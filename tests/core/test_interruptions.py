@@ -210,7 +210,7 @@ def verdict(world: World, outcomes: Outcomes, *, unstarted: bool = False) -> str
                 found[0] = "the next event is not delivered once"
                 return
             found[0] = None
-        except BaseException as error:  # noqa: BLE001 - it is what is told
+        except BaseException as error:  # noqa: BLE001 - the verdict names it
             found[0] = f"{type(error).__name__}: {error}"[:300]
 
     looking = Thread(target=look, daemon=True)

@@ -72,7 +72,7 @@ WAITING_LAW = "core/test_listing.py::TestWaitingAgainstSorted"
 MANY_LAW = "core/test_attachments.py::test_many_in_one_step_leave_what_one_by_one_leave"
 STALE_LAW = "core/test_attachments.py::test_a_number_of_another_file_or_of_none_is_refused"
 VERSION_LAW = "core/test_attachments.py::test_versions_count_the_events_of_each_store_and_of_the_list"
-TOLD_LAW = "core/test_engine.py::test_commands_from_a_callback_are_told_to_all_after_the_event_at_hand"
+DELIVERED_LAW = "core/test_engine.py::test_commands_from_a_callback_are_delivered_to_all_after_the_event_at_hand"
 DRAIN_LAW = "core/test_leases.py::test_cancelling_again_while_a_batch_drains_changes_nothing_and_is_no_event"
 EXPIRED_LAW = (
     "core/test_counts.py::"
@@ -421,12 +421,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "self.version = event.version",
     ),
     Mutant(
-        "the first file after a batch ends in it",
-        "store.py",
-        "batch = self.ordered[i] if i >= 0 and row < self.ordered[i].stop else None",
-        "batch = self.ordered[i] if i >= 0 and row <= self.ordered[i].stop else None",
-    ),
-    Mutant(
         "the first file after a batch leaves it",
         "store.py",
         "return self.ordered[i] if i >= 0 and row < self.ordered[i].stop else None",
@@ -507,7 +501,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a cancel never drains", "decisions.py", "cancelled.id, drain, version", "cancelled.id, False, version"
     ),
     Mutant(
-        "a cancel that drains is told twice",
+        "a cancel that drains is an event twice",
         "decisions.py",
         "if drain and cancelled.cancel_asked:",
         "if drain and cancelled is None:",
@@ -613,19 +607,21 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # Events and their order
     Mutant(
-        "nobody is told",
+        "no event is delivered",
         "registry.py",
         "undelivered.extend(zip(callbacks, repeat(event)))",
         "undelivered.extend(zip((), repeat(event)))",
         REPLAYED,
     ),
-    Mutant("the last to happen is told first", "registry.py", "map(deque.popleft,", "map(deque.pop,", TOLD_LAW),
     Mutant(
-        "what a callback does is told within it",
+        "the last event is delivered first", "registry.py", "map(deque.popleft,", "map(deque.pop,", DELIVERED_LAW
+    ),
+    Mutant(
+        "what a callback does is delivered within it",
         "registry.py",
         "if self._delivering:\n            return",
         "if self._delivering:\n            pass",
-        TOLD_LAW,
+        DELIVERED_LAW,
     ),
     Mutant(
         "the version of a store stands still",
