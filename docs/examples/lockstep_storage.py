@@ -33,11 +33,11 @@ class Storage(Subject):
     def __init__(self, world):  # the oracle is made under an equal clock, ids, profile and sizes of files
         options = world.options()
         self.world, self.clock, self.new_id = world, options["clock"], options["ids"]
-        self.db = sqlite3.connect(":memory:", isolation_level=None)
+        self.db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self.db.row_factory = sqlite3.Row
         self.db.executescript(TABLES)
 
-    def __del__(self):  # each history is given a storage of its own
+    def __del__(self):  # each history is given a storage of its own, which any thread may collect
         self.db.close()
 
     def trimmed(self, call):

@@ -9,6 +9,7 @@ import sys
 import types
 from itertools import chain, product
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -402,6 +403,16 @@ def example(monkeypatch: pytest.MonkeyPatch, source: str = SOURCE) -> Any:
     monkeypatch.setitem(sys.modules, EXAMPLE.stem, module)
     exec(compile(source, EXAMPLE, "exec"), module.__dict__)  # noqa: S102 - it is what is under test
     return module
+
+
+def test_a_storage_of_the_example_may_be_collected_in_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    complaints: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    storages = [example(monkeypatch).Storage(World())]
+    thread = Thread(target=storages.clear)  # the last reference goes there, as when the collector runs there
+    thread.start()
+    thread.join()
+    assert complaints == []
 
 
 def compared_at_random(module: Any, examples: int) -> None:
