@@ -66,10 +66,10 @@ class FileBatches:
         registry.require_known("files" if file_ids is None else "file_ids", new[0])
         return registry.execute(
             vector_store_id,
-            decisions.create_batch,
+            lambda store, now: decisions.create_batch(
+                store, now, new, lambda: registry.new_id("vsfb_", store.batches)
+            ),
             lambda store, event: _batch(store, event.batch_id),
-            new,
-            lambda store: registry.new_id("vsfb_", store.batches),
         )
 
     def retrieve(self, batch_id: str, *, vector_store_id: str) -> VectorStoreFileBatch:
@@ -89,9 +89,8 @@ class FileBatches:
         """
         return self._registry.execute(
             vector_store_id,
-            decisions.cancel_batch,
+            lambda store, now: decisions.cancel_batch(store, now, batch_id),
             lambda store, _: _batch(store, batch_id),
-            batch_id,
         )
 
     def list_files(
@@ -171,7 +170,9 @@ class Files:
             (validation.attributes(attributes, limits),),
         )
         self._registry.require_known("file_id", new[0])
-        return self._registry.execute(vector_store_id, decisions.attach_file, _file, new)
+        return self._registry.execute(
+            vector_store_id, lambda store, now: decisions.attach_file(store, now, new), _file
+        )
 
     def retrieve(self, file_id: str, *, vector_store_id: str) -> VectorStoreFile:
         """Return the file as it stands.  O(1)."""
@@ -184,7 +185,9 @@ class Files:
     def update(self, file_id: str, *, vector_store_id: str, attributes: AttributesArg | None) -> VectorStoreFile:
         """Replace the file's attributes, ``None`` takes all away (documented); return the file.  O(1)."""
         new = validation.attributes(attributes, self._limits)
-        return self._registry.execute(vector_store_id, decisions.update_file, _file, file_id, new)
+        return self._registry.execute(
+            vector_store_id, lambda store, now: decisions.update_file(store, now, file_id, new), _file
+        )
 
     def list(
         self,
@@ -230,9 +233,8 @@ class Files:
         """
         return self._registry.execute(
             vector_store_id,
-            decisions.delete_file,
+            lambda store, now: decisions.delete_file(store, now, file_id),
             lambda _store, _event: VectorStoreFileDeleted(file_id),
-            file_id,
         )
 
 
@@ -310,13 +312,13 @@ class VectorStores:
         It counts as activity, so it brings an expired store back to life (choice).
         """
         limits = self._limits
-        return self._registry.execute(
-            vector_store_id,
-            decisions.update_store,
-            _store_value,
+        new = (
             name if isinstance(name, Omit) else "" if name is None else validation.string("name", name),
             omit if isinstance(expires_after, Omit) else validation.expires_after(expires_after, limits),
             omit if isinstance(metadata, Omit) else validation.metadata(metadata, limits),
+        )
+        return self._registry.execute(
+            vector_store_id, lambda store, now: decisions.update_store(store, now, *new), _store_value
         )
 
     def list(

@@ -35,12 +35,12 @@ def attachment(store: Store, file_id: str) -> int:
 
 
 def create_batch(
-    store: Store, now: float, files: validation.NewFiles, new_id: Callable[[Store], str]
+    store: Store, now: float, files: validation.NewFiles, new_id: Callable[[], str]
 ) -> ev.FileBatchCreated:
     """Attach files as one batch."""
     store.require_open(now)
     return ev.FileBatchCreated(
-        now, store.id, new_id(store), *files, first_attachment=store.rows.next, version=store.version + 1
+        now, store.id, new_id(), *files, first_attachment=store.rows.next, version=store.version + 1
     )
 
 

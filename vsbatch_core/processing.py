@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from sys import maxsize
 from typing import Any
 
@@ -34,6 +34,12 @@ def _value(store: Store, event: ev.FileCompleted | ev.FileFailed | ev.FileLeased
     return store.rows.read(event.attachment)
 
 
+def _no_store(tried: str, vector_store_id: str, file_id: Any) -> NotAttached:
+    """Return the error for a file of a store that is not there; raise the one for what is no file id."""
+    validation.string("file_id", file_id, minimum=1)
+    return NotAttached(file_id, vector_store_id, "not there: there is no such store", tried)
+
+
 def _nothing(_store: Store, _event: ev.Event | None) -> None:
     return None
 
@@ -50,7 +56,8 @@ class Processing:
         Nothing is leased by it: the same files are returned, leased or not, until they are finished.  Across
         stores they come by ``created_at``, ties by the age of the store (choice).
         """
-        return self._registry.view(self._pending, vector_store_id, validation.integer("limit", limit, 1))
+        limit = validation.integer("limit", limit, 1)
+        return self._registry.view(self._pending, vector_store_id, limit)
 
     def _pending(self, vector_store_id: str | None, limit: int) -> list[VectorStoreFile]:
         registry = self._registry
@@ -64,7 +71,12 @@ class Processing:
         one.  Raise ``AlreadyLeased``, ``AlreadyFinished`` or ``NotAttached``, and change nothing, if the file
         cannot be leased.
         """
-        return self._execute("lease", vector_store_id, file_id, decisions.lease_file, file_id)
+        try:
+            return self._registry.execute(
+                vector_store_id, lambda store, now: decisions.lease_file(store, now, file_id), _value
+            )
+        except VectorStoreNotFound:
+            raise _no_store("lease", vector_store_id, file_id) from None
 
     def complete(
         self,
@@ -87,8 +99,14 @@ class Processing:
                 validation.integer("usage_bytes", usage_bytes, 0, validation.MAX_BYTES)
         elif registry.file_size is not None:
             usage_bytes = registry.size(validation.string("file_id", file_id, minimum=1))
-        decide = decisions.complete_file
-        return self._execute("complete", vector_store_id, file_id, decide, file_id, attachment, usage_bytes or 0)
+        try:
+            return registry.execute(
+                vector_store_id,
+                lambda store, now: decisions.complete_file(store, now, file_id, attachment, usage_bytes or 0),
+                _value,
+            )
+        except VectorStoreNotFound:
+            raise _no_store("complete", vector_store_id, file_id) from None
 
     def fail(
         self,
@@ -105,16 +123,14 @@ class Processing:
         if the file cannot be failed.
         """
         error = _error(code, message)
-        return self._execute("fail", vector_store_id, file_id, decisions.fail_file, file_id, attachment, error)
-
-    def _execute(
-        self, tried: str, vector_store_id: str, file_id: str, decide: Callable[..., ev.Event], *arguments: Any
-    ) -> VectorStoreFile:
         try:
-            return self._registry.execute(vector_store_id, decide, _value, *arguments)
+            return self._registry.execute(
+                vector_store_id,
+                lambda store, now: decisions.fail_file(store, now, file_id, attachment, error),
+                _value,
+            )
         except VectorStoreNotFound:
-            validation.string("file_id", file_id, minimum=1)
-            raise NotAttached(file_id, vector_store_id, "not there: there is no such store", tried) from None
+            raise _no_store("fail", vector_store_id, file_id) from None
 
     def complete_many(
         self,
@@ -136,7 +152,11 @@ class Processing:
         else:
             sizes = (validation.integer("usage_bytes", usage_bytes, 0, validation.MAX_BYTES),) * len(ids)
         numbers = None if attachments is None else _one_each("attachments", attachments, len(ids), None)
-        self._registry.execute(vector_store_id, decisions.complete_files, _nothing, ids, numbers, sizes)
+        self._registry.execute(
+            vector_store_id,
+            lambda store, now: decisions.complete_files(store, now, ids, numbers, sizes),
+            _nothing,
+        )
 
     def fail_many(
         self,
@@ -151,7 +171,9 @@ class Processing:
         ids = _file_ids(file_ids)
         error = _error(code, message)
         numbers = None if attachments is None else _one_each("attachments", attachments, len(ids), None)
-        self._registry.execute(vector_store_id, decisions.fail_files, _nothing, ids, numbers, error)
+        self._registry.execute(
+            vector_store_id, lambda store, now: decisions.fail_files(store, now, ids, numbers, error), _nothing
+        )
 
 
 def _one_each(param: str, value: Sequence[int], n: int, maximum: int | None) -> tuple[int, ...]:

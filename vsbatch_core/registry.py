@@ -114,26 +114,25 @@ class Registry:
         vector_store_id: Any,
         decide: Callable[..., ev.Event | None],
         result: Callable[[Any, Any], T],
-        *arguments: Any,
         now: float | None = None,
     ) -> T:
         """Run one command; return ``result(subject, event)``, worked out before any callback is called.
 
-        ``decide(subject, now, *arguments)`` returns the event, or ``None`` if there is nothing to do, or
-        raises. The subject is the store with this id, or the registry itself for ``ALL``.  The time is the
-        clock's unless one is given.  Raise ``VectorStoreNotFound``, ``NestedCommand``, or what ``decide``
+        ``decide(subject, now)`` returns the event, or ``None`` if there is nothing to do, or raises. The
+        subject is the store with this id, or the registry itself for ``ALL``.  The time is the clock's unless
+        one is given.  Raise ``VectorStoreNotFound``, ``NestedCommand``, or what ``decide``
         raises, and change nothing; raise ``SubscriberError`` if callbacks raised.
         """
         lock = self.lock
         if lock._is_owned():  # within a callback, or in a context of ``View.hold``
             if self._busy:
                 raise NestedCommand
-            return self._execute(vector_store_id, decide, result, arguments, now)
+            return self._execute(vector_store_id, decide, result, now)
         try:
             try:
                 lock.acquire()
                 self._delivering = False  # if it is not, an exception ended the call that delivered
-                return self._execute(vector_store_id, decide, result, arguments, now)
+                return self._execute(vector_store_id, decide, result, now)
             finally:
                 if lock._is_owned():
                     lock.release()
@@ -147,7 +146,6 @@ class Registry:
         vector_store_id: Any,
         decide: Callable[..., ev.Event | None],
         result: Callable[[Any, Any], T],
-        arguments: tuple[Any, ...],
         now: float | None,
     ) -> T:
         if self._unfinished is not None:
@@ -155,7 +153,7 @@ class Registry:
         try:
             self._busy = True
             subject: Any = self if vector_store_id is ALL else self.store(vector_store_id)
-            event = decide(subject, self.now(subject) if now is None else now, *arguments)
+            event = decide(subject, self.now(subject) if now is None else now)
             if event is not None:
                 self._commit(event)
             value = result(subject, event)

@@ -391,7 +391,8 @@ class Rows:
 
     def end(self, row: int, code: int, usage_bytes: int, error: LastError | None) -> None:
         """End an attachment in progress whose file is here.  O(log b)."""
-        block, offset = self._blocks[row >> SHIFT], row & MASK
+        key, offset = row >> SHIFT, row & MASK
+        block = self._blocks[key]
         if usage_bytes:
             block.usage[offset] = usage_bytes
         if error is not None:
@@ -401,12 +402,12 @@ class Rows:
         if block.values is not None:
             block.values[offset] = None
         for column in (self.status, self.present):
-            codes = column.blocks[row >> SHIFT]
+            codes = column.blocks[key]
             if code not in codes:
-                column.enter(row >> SHIFT, code)
+                column.enter(key, code)
             codes[offset] = code
             if IN_PROGRESS not in codes:
-                column.leave(row >> SHIFT, IN_PROGRESS)
+                column.leave(key, IN_PROGRESS)
 
     def end_many(
         self, rows: Sequence[int], code: int, usage_bytes: Sequence[int], error: LastError | None

@@ -73,6 +73,11 @@ Departure = tuple[str, int, int, bool]
 """A file that leaves: its id, its attachment, the code of its status while it is attached, else 0, and whether a
 batch lists it."""
 
+_End = tuple[
+    int, int, int, LastError | None, int, int, int, Batch | None, int, int, ev.FileCompleted | ev.FileFailed
+]
+"""The end of one attachment: what is put for it, and the counts of its store and its batch afterwards."""
+
 
 def require_settings(event: ev.VectorStoreCreated | ev.VectorStoreUpdated, limits: Limits) -> None:
     """Refuse an event that gives a store a name, an expiry or metadata that a command would refuse."""
@@ -420,19 +425,11 @@ class Store:
         batch = self.batch_of(row)
         if batch is not None:
             running, ended = batch.counts[IN_PROGRESS - 1] - 1, batch.counts[code - 1] + 1
-        return self._end, (
-            row,
-            code,
-            usage_bytes,
-            error,
-            counts[IN_PROGRESS - 1] - 1,
-            counts[code - 1] + 1,
-            self.usage_bytes + usage_bytes,
-            batch,
-            running,
-            ended,
-            event,
-        )
+        total = self.usage_bytes + usage_bytes
+        running_here, ended_here = counts[IN_PROGRESS - 1] - 1, counts[code - 1] + 1
+        # One argument: a call with eleven takes twice as long.
+        end = (row, code, usage_bytes, error, running_here, ended_here, total, batch, running, ended, event)
+        return self._end, (end,)
 
     def _plan_complete_many(self, event: ev.FilesCompleted) -> Put:
         sizes = event.usage_bytes_each
@@ -581,20 +578,8 @@ class Store:
         else:
             self.rows.forget(row)
 
-    def _end(
-        self,
-        row: int,
-        code: int,
-        usage_bytes: int,
-        error: LastError | None,
-        running: int,
-        ended: int,
-        total: int,
-        batch: Batch | None,
-        batch_running: int,
-        batch_ended: int,
-        event: ev.FileCompleted | ev.FileFailed,
-    ) -> None:
+    def _end(self, end: _End) -> None:
+        row, code, usage_bytes, error, running, ended, total, batch, batch_running, batch_ended, event = end
         self.rows.end(row, code, usage_bytes, error)
         if self.leased:
             self.leased.pop(row, None)

@@ -413,9 +413,9 @@ def _held(self: Registry) -> Iterator[None]:
     self.lock.release()
 
 
-def _locks_simply(self: Registry, id: Any, decide: Any, result: Any, *arguments: Any, now: Any = None) -> Any:
+def _locks_simply(self: Registry, id: Any, decide: Any, result: Any, now: Any = None) -> Any:
     with _held(self):
-        return self._execute(id, decide, result, arguments, now)
+        return self._execute(id, decide, result, now)
 
 
 def _delivers_a_copy(self: Registry) -> None:
