@@ -84,7 +84,7 @@ class FileBatches:
         """Cancel the files of the batch that are still in progress (documented in prose).  O(those · log n).
 
         A finished batch stays as it is (recorded), or is refused if the profile says so.  If the profile says
-        ``cancel="drain"``, files that are leased go on, and the batch is ``in_progress`` until the last of them
+        ``cancel="drain"``, files that workers hold go on, and the batch is ``in_progress`` until the last of them
         has ended; another cancel meanwhile changes nothing (choice).
         """
         return self._registry.execute(

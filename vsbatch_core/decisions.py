@@ -7,12 +7,14 @@ refused, and changes nothing.  ``Registry.execute`` runs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 from vsbatch_core import events as ev
 from vsbatch_core import validation
 from vsbatch_core.batch import Batch
-from vsbatch_core.errors import BatchAlreadyFinished, FileNotFound, NotAttached
+from vsbatch_core.claims import Claim, ClaimsChange, new_claim
+from vsbatch_core.errors import BatchAlreadyFinished, ClaimLost, FileNotFound, NotAttached
 from vsbatch_core.model import Attributes, ExpiresAfter, LastError, Metadata, Omit
 from vsbatch_core.store import Store
 
@@ -51,7 +53,10 @@ def cancel_batch(store: Store, now: float, batch_id: str) -> ev.FileBatchCancell
     if cancelled.counts[0]:
         if drain and cancelled.cancel_asked:
             return None
-        return ev.FileBatchCancelled(now, store.id, cancelled.id, drain, version=store.version + 1)
+        left: tuple[int, ...] = ()
+        if drain and store.claims is not None:
+            left = tuple(sorted(row for row in store.claims.held if cancelled.first <= row < cancelled.stop))
+        return ev.FileBatchCancelled(now, store.id, cancelled.id, left, version=store.version + 1)
     if store.profile.cancel_finished == "refuse":
         raise BatchAlreadyFinished(cancelled.id, cancelled.value(store.id, store.profile).status)
     return None
@@ -96,13 +101,6 @@ def update_store(
     )
 
 
-def lease_file(store: Store, now: float, file_id: str) -> ev.FileLeased:
-    """Note that a worker has picked a file up."""
-    _in_progress(store, file_id, None, "lease")
-    row = store.require_leasable(file_id)
-    return ev.FileLeased(now, store.id, file_id, version=store.version + 1, attachment=row)
-
-
 def complete_file(
     store: Store, now: float, file_id: str, number: int | None, usage_bytes: int
 ) -> ev.FileCompleted:
@@ -131,6 +129,85 @@ def fail_files(
     """Fail files in progress, all of them or none."""
     rows = store.require_all_in_progress(file_ids, numbers, "fail")
     return ev.FilesFailed(now, store.id, file_ids, rows, error, version=store.version + 1) if rows else None
+
+
+def claim_files(
+    candidates: Iterable[tuple[Store, int]],
+    now: float,
+    limit: int,
+    *,
+    worker: str,
+    lease_seconds: float,
+    made: int,
+    in_turn: bool,
+) -> ClaimsChange | None:
+    """Give the first of these attachments to a worker; ``in_turn`` says that none was left out."""
+    held: dict[int, dict[int, Claim]] = {}
+    frontiers: dict[int, int] = {}
+    deadline = now + lease_seconds
+    for store, row in islice(candidates, limit):
+        made += 1
+        claims = store.claims
+        tried = 0 if claims is None else claims.attempts.get(row, 0)
+        claim = new_claim(store.id, store.rows.read(row), row, tried + 1, deadline, worker, made)
+        held.setdefault(store.number, {})[row] = claim
+        if in_turn:
+            frontiers[store.number] = max(row + 1, 0 if claims is None else claims.frontier)
+    return ClaimsChange(held=held, frontiers=frontiers, made=made) if held else None
+
+
+def require_held(store: Store | None, claim: Claim, tried: str) -> Store:
+    """Return the store of a claim that is held.
+
+    Raise ``NotAttached`` if there is no such store, ``StaleAttachment`` if the file has left or was attached
+    again, ``AlreadyFinished`` if it has ended, or ``ClaimLost``.
+    """
+    file_id, row = claim.file.id, claim.attachment
+    if store is None:
+        raise NotAttached(file_id, claim.vector_store_id, "not there: there is no such store", tried)
+    held = store.held(row)
+    if held is not None and held.number == claim.number:
+        return store
+    store.require_attachment(file_id, row, tried)
+    store.require_in_progress(file_id, tried)
+    holder = None if held is None else held.worker
+    raise ClaimLost(file_id, store.id, claim.number, claim.deadline, holder, tried)
+
+
+def finish_claims(
+    store: Store, now: float, claims: list[Claim], sizes: list[int], error: LastError | None, retry: bool
+) -> ev.FilesCompleted | ev.FilesFailed | ClaimsChange | None:
+    """Complete or fail the files of claims that are held, or ask for another attempt."""
+    rows = tuple([claim.attachment for claim in claims])
+    file_ids = tuple([claim.file.id for claim in claims])
+    if not rows:
+        return None
+    if error is None:
+        return ev.FilesCompleted(now, store.id, file_ids, rows, tuple(sizes), version=store.version + 1)
+    if retry:
+        why = f"it failed: {error.message}"
+        return ClaimsChange(over={(store.number, row): (True, why) for row in rows})
+    return ev.FilesFailed(now, store.id, file_ids, rows, error, version=store.version + 1)
+
+
+def cancel_files(store: Store, now: float, rows: list[int]) -> ev.FilesCancelled:
+    """Cancel files of draining batches that nobody holds any more."""
+    file_ids = tuple(map(store.rows.id, rows))
+    return ev.FilesCancelled(now, store.id, file_ids, tuple(rows), version=store.version + 1)
+
+
+def give_up(store: Store, now: float, rows: list[int], message: str) -> ev.FilesFailed:
+    """Fail files that were tried as often as they may be."""
+    error = LastError("server_error", message)
+    file_ids = tuple(map(store.rows.id, rows))
+    return ev.FilesFailed(now, store.id, file_ids, tuple(rows), error, version=store.version + 1)
+
+
+def expire_store(store: Store, now: float) -> ev.VectorStoreExpired | None:
+    """Say that a store has expired, once."""
+    if store.expiry_noted or not store.expired(now):
+        return None
+    return ev.VectorStoreExpired(now, store.id, version=store.version + 1)
 
 
 def _in_progress(store: Store, file_id: str, number: int | None, tried: str) -> int:

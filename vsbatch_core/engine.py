@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from vsbatch_core import snapshots
+from vsbatch_core.claims import Retry
 from vsbatch_core.client import VectorStores
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
 from vsbatch_core.events import Event
@@ -23,10 +24,14 @@ class Engine:
     ``clock`` returns the time (default: the system's), ``ids`` makes ids (default: random), ``profile`` says
     which published variant of the API is imitated (default: the reference).  ``file_size(file_id)`` returns
     the size in bytes of a file that exists and ``None`` for one that does not; without it any id is
-    accepted.  It is called without the lock.
+    accepted.  It is called without the lock.  ``retry`` says how often a file is tried whose claim lapses or
+    whose worker asks for it.
 
     Every method may be called from any thread.  A call that is refused raises an ``errors.VsbatchError`` and
-    leaves the engine equal to what it was.  Reading never changes anything.  A call that anything else
+    leaves the engine equal to what it was.  Reading changes nothing but what time has made due: a claim that has
+    lapsed, a batch that has drained, a store that has expired are noted by whatever call comes next, before it
+    looks, with events like any other.  An engine that was restored, or that follows another by ``replay``, leaves
+    that to the other until it is given its first command.  A call that anything else
     interrupts (``KeyboardInterrupt``, ``MemoryError``, …) has happened wholly or not at all.  After a
     ``fork`` at any moment the engine works in the child process.
 
@@ -48,8 +53,9 @@ class Engine:
         ids: IdSource = random_ids,
         profile: Profile | None = None,
         file_size: FileSize | None = None,
+        retry: Retry | None = None,
     ) -> None:
-        self._registry = Registry(clock or SystemClock(), ids, profile or Profile(), file_size)
+        self._registry = Registry(clock or SystemClock(), ids, profile or Profile(), file_size, retry)
         self.vector_stores = VectorStores(self._registry)
         self.processing = Processing(self._registry)
         self.view = View(self._registry)
@@ -106,13 +112,15 @@ class Engine:
         ids: IdSource = random_ids,
         profile: Profile | None = None,
         file_size: FileSize | None = None,
+        retry: Retry | None = None,
     ) -> Engine:
         """Return an engine that is equal, in every view, to the one that made the snapshot.  O(n).
 
         The profile is the snapshot's unless another is given.  Raise ``SnapshotError`` if the snapshot has
         another format, or contradicts itself.
         """
-        engine = cls(clock=clock, ids=ids, profile=profile or snapshots.profile_of(snapshot), file_size=file_size)
+        profile = profile or snapshots.profile_of(snapshot)
+        engine = cls(clock=clock, ids=ids, profile=profile, file_size=file_size, retry=retry)
         snapshots.load(engine._registry, snapshot)
         return engine
 

@@ -368,7 +368,7 @@ class HostError(VsbatchError):
 
 
 class AlreadyFinished(HostError):
-    """A file that has already ended was to be finished again, or leased; its state stays what it was."""
+    """A file that has already ended was to be finished again; its state stays what it was."""
 
     status = 409
     type = "conflict_error"
@@ -377,31 +377,34 @@ class AlreadyFinished(HostError):
     def __init__(self, file_id: str, vector_store_id: str, state: str, tried: str) -> None:
         super().__init__(
             f"Cannot {tried} file {shown(file_id)} in vector store '{vector_store_id}': it is already "
-            f"'{state}'. Only a file that is 'in_progress' can be "
-            + ("leased; take another." if tried == "lease" else "finished; drop this result."),
+            f"'{state}'. Only a file that is 'in_progress' can be finished; drop this result.",
             param="file_id",
         )
         self.file_id, self.vector_store_id, self.state, self.tried = file_id, vector_store_id, state, tried
 
 
-class AlreadyLeased(HostError):
-    """A file that a worker has already picked up was to be leased again; its lease stays what it was."""
+class ClaimLost(HostError):
+    """A claim is no longer held: it lapsed or was released; the file and later claims stay what they are."""
 
     status = 409
     type = "conflict_error"
-    code = "already_leased"
+    code = "claim_lost"
 
-    def __init__(self, file_id: str, vector_store_id: str) -> None:
+    def __init__(
+        self, file_id: str, vector_store_id: str, number: int, deadline: float, holder: str | None, tried: str
+    ) -> None:
+        now = "nobody holds the file now" if holder is None else f"worker {shown(holder)} holds the file now"
         super().__init__(
-            f"Cannot lease file {shown(file_id)} in vector store '{vector_store_id}': it is already leased. "
-            "A lease ends when the file does; take another.",
-            param="file_id",
+            f"Cannot {tried} claim {number} on file {shown(file_id)} in vector store '{vector_store_id}': it is "
+            f"over; its deadline was {shown(deadline)}, and {now}. Drop this result and claim again; a worker "
+            "that needs longer sends heartbeats before the deadline.",
+            param="claim",
         )
-        self.file_id, self.vector_store_id = file_id, vector_store_id
+        self.file_id, self.vector_store_id, self.number, self.tried = file_id, vector_store_id, number, tried
 
 
 class NotAttached(HostError):
-    """A file that is not attached to the store was to be finished or leased."""
+    """A file that is not attached to the store was to be finished."""
 
     status = 404
     type = "not_found_error"
@@ -410,9 +413,7 @@ class NotAttached(HostError):
     def __init__(self, file_id: str, vector_store_id: str, state: str, tried: str) -> None:
         super().__init__(
             f"Cannot {tried} file {shown(file_id)} in vector store {shown(vector_store_id)}: "
-            f"it is {state}. "
-            + ("Take another" if tried == "lease" else "Drop this result")
-            + ", or attach the file first.",
+            f"it is {state}. Drop this result, or attach the file first.",
             param="file_id",
         )
         self.file_id, self.vector_store_id, self.state, self.tried = file_id, vector_store_id, state, tried

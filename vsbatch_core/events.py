@@ -61,6 +61,16 @@ class VectorStoreUpdated:
 
 
 @frozen(slots=True, weakref_slot=False)
+class VectorStoreExpired:
+    """A store's time has run out; an update of the store brings it back to life."""
+
+    kind: ClassVar[Literal["vector_store.expired"]] = "vector_store.expired"
+    at: float
+    vector_store_id: str
+    version: int = field(kw_only=True)
+
+
+@frozen(slots=True, weakref_slot=False)
 class VectorStoreDeleted:
     """A store is gone, with its files and batches."""
 
@@ -103,18 +113,6 @@ class FileDeleted:
     """A file left the store; one in progress becomes cancelled in its batch."""
 
     kind: ClassVar[Literal["vector_store.file.deleted"]] = "vector_store.file.deleted"
-    at: float
-    vector_store_id: str
-    file_id: str
-    version: int = field(kw_only=True)
-    attachment: int = field(kw_only=True)
-
-
-@frozen(slots=True, weakref_slot=False)
-class FileLeased:
-    """A worker has picked the file up; the lease lasts until the file ends."""
-
-    kind: ClassVar[Literal["vector_store.file.leased"]] = "vector_store.file.leased"
     at: float
     vector_store_id: str
     file_id: str
@@ -175,6 +173,18 @@ class FilesFailed:
 
 
 @frozen(slots=True, weakref_slot=False)
+class FilesCancelled:
+    """Files of batches that drain became cancelled: nobody holds them any more.  The tuples are parallel."""
+
+    kind: ClassVar[Literal["vector_store.files.cancelled"]] = "vector_store.files.cancelled"
+    at: float
+    vector_store_id: str
+    file_ids: tuple[str, ...]
+    attachments: tuple[int, ...]
+    version: int = field(kw_only=True)
+
+
+@frozen(slots=True, weakref_slot=False)
 class FileBatchCreated:
     """Files were attached together, as one batch."""
 
@@ -191,28 +201,32 @@ class FileBatchCreated:
 
 @frozen(slots=True, weakref_slot=False)
 class FileBatchCancelled:
-    """A batch was cancelled: its files in progress become cancelled; if it is to drain, those not leased."""
+    """A batch was cancelled: its files in progress become cancelled, but for those left running.
+
+    ``left_running`` names the attachments, in rising order, that workers held when a batch was to drain.
+    """
 
     kind: ClassVar[Literal["vector_store.file_batch.cancelled"]] = "vector_store.file_batch.cancelled"
     at: float
     vector_store_id: str
     batch_id: str
-    drain: bool = False
+    left_running: tuple[int, ...] = ()
     version: int = field(kw_only=True)
 
 
 Event = (
     VectorStoreCreated
     | VectorStoreUpdated
+    | VectorStoreExpired
     | VectorStoreDeleted
     | FileAttached
     | FileUpdated
     | FileDeleted
-    | FileLeased
     | FileCompleted
     | FileFailed
     | FilesCompleted
     | FilesFailed
+    | FilesCancelled
     | FileBatchCreated
     | FileBatchCancelled
 )

@@ -54,6 +54,12 @@ DAY = 86_400
 FILE_STATUSES: tuple[FileStatus, ...] = get_args(FileStatus)
 ERROR_CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
 ORDERS: tuple[Order, ...] = get_args(Order)
+MESSAGES: dict[ErrorCode, str] = {
+    "server_error": "An internal error occurred.",
+    "unsupported_file": "The file type is not supported.",
+    "invalid_file": "The file could not be parsed.",
+}
+"""What the API says with each code of a ``last_error`` (recorded); used where the host gives no message."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -368,7 +374,7 @@ class Profile:
     * ``cancel_finished``: a cancel of a finished batch changes nothing and returns 200 (recorded), or is
       refused with 400.
     * ``cancel``: a cancel ends all files of the batch that are in progress at once (documented: "as soon as
-      possible"), or those alone that nobody has leased; a leased file finishes, and the batch stays
+      possible"), or those alone that nobody holds; a file that is held finishes, and the batch stays
       ``in_progress`` until the last of them has (choice).
     """
 

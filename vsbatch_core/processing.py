@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from sys import maxsize
-from typing import Any
+from typing import Any, TypeVar
+
+from attrs import evolve
 
 from vsbatch_core import decisions, validation
 from vsbatch_core import events as ev
-from vsbatch_core.errors import ArrayTooShort, NotAttached, VectorStoreNotFound
-from vsbatch_core.model import ErrorCode, LastError, VectorStoreFile
-from vsbatch_core.registry import Registry
+from vsbatch_core.claims import Claim, ClaimsChange, Completed, Failed
+from vsbatch_core.errors import (
+    ArrayTooShort,
+    InvalidType,
+    MissingParameter,
+    NotAttached,
+    VectorStoreNotFound,
+    VsbatchError,
+)
+from vsbatch_core.model import MESSAGES, ErrorCode, LastError, VectorStoreFile
+from vsbatch_core.registry import ALL, Registry
 from vsbatch_core.store import Store
 
-MESSAGES: dict[ErrorCode, str] = {
-    "server_error": "An internal error occurred.",
-    "unsupported_file": "The file type is not supported.",
-    "invalid_file": "The file could not be parsed.",
-}
-"""What the API says with each code (recorded); used where the host gives no message of its own."""
+T = TypeVar("T")
 
 
-def _error(code: Any, message: Any) -> LastError:
-    code = validation.error_code(code)
-    return LastError(code, MESSAGES[code] if message is None else validation.string("message", message))
+def _error(code: Any, message: Any, place: str = "") -> LastError:
+    code = validation.error_code(code, f"{place}code")
+    if message is None:
+        return LastError(code, MESSAGES[code])
+    return LastError(code, validation.string(f"{place}message", message))
+
+
+def _require_each(param: str, value: Any, kind: type | tuple[type, ...], name: str) -> None:
+    """Refuse what is no list of these."""
+    for i, item in enumerate(validation.array(param, value, 0, maxsize)):
+        if not isinstance(item, kind):
+            raise InvalidType(f"{param}[{i}]", name, item)
+
+
+def _claims(_subject: Any, change: ClaimsChange | None) -> list[Claim]:
+    return [] if change is None else [claim for held in change.held.values() for claim in held.values()]
 
 
 def _file_ids(value: Any) -> tuple[str, ...]:
     return tuple(validation.string_ids("file_ids", validation.array("file_ids", value, 0, maxsize)))
 
 
-def _value(store: Store, event: ev.FileCompleted | ev.FileFailed | ev.FileLeased) -> VectorStoreFile:
+def _value(store: Store, event: ev.FileCompleted | ev.FileFailed) -> VectorStoreFile:
     return store.rows.read(event.attachment)
 
 
@@ -53,8 +73,8 @@ class Processing:
     def pending(self, vector_store_id: str | None = None, *, limit: int = 100) -> list[VectorStoreFile]:
         """Return the oldest attachments in progress, of one store or of all.  O(log n + limit).
 
-        Nothing is leased by it: the same files are returned, leased or not, until they are finished.  Across
-        stores they come by ``created_at``, ties by the age of the store (choice).
+        Files that workers hold are among them: to work on a file, ``claim`` it.  Across stores they come by
+        ``created_at``, ties by the age of the store (choice).
         """
         limit = validation.integer("limit", limit, 1)
         return self._registry.view(self._pending, vector_store_id, limit)
@@ -63,20 +83,188 @@ class Processing:
         registry = self._registry
         return registry.pending(None if vector_store_id is None else registry.store(vector_store_id), limit)
 
-    def lease(self, vector_store_id: str, file_id: str) -> VectorStoreFile:
-        """Note that a worker has picked the file up; return it, still ``in_progress``.  O(1).
+    def claim(
+        self,
+        limit: int = 1,
+        *,
+        worker: str,
+        lease_seconds: float = 60.0,
+        vector_store_id: str | None = None,
+        attachments: Sequence[int] | None = None,
+    ) -> list[Claim]:
+        """Give ``worker`` the oldest files that nobody holds, at most ``limit`` of them; return its claims.
 
-        It matters to a cancel alone, and only if the profile says ``cancel="drain"``: a leased file then
-        finishes (choice).  The lease lasts until the file ends, however it does; it is not needed to finish
-        one.  Raise ``AlreadyLeased``, ``AlreadyFinished`` or ``NotAttached``, and change nothing, if the file
-        cannot be leased.
+        They come in the order of ``pending``, from one store or from all.  Two claims never hold one attachment
+        at a time.  A claim ends when its file does, however it does; when it is released; or at its deadline,
+        ``lease_seconds`` from now by the engine's clock, unless a heartbeat moves that.  A file whose claim has
+        lapsed is claimed again, ``attempt`` one higher, as often as the engine's ``Retry`` says; then it fails.
+        With ``attachments``, of one store, only these are claimed, and those among them that cannot be are left
+        out.  ``lease_seconds`` may be ``math.inf``.  O(limit · log n) for one store.
+
+        It is not an event, and a snapshot does not contain it: see ``claims``.  A claim is not needed to finish a
+        file, but a cancel with ``cancel="drain"`` leaves those files running that are held (choice).
         """
-        try:
-            return self._registry.execute(
-                vector_store_id, lambda store, now: decisions.lease_file(store, now, file_id), _value
+        registry = self._registry
+        n = validation.integer("limit", limit, 1)
+        validation.string("worker", worker, minimum=1)
+        seconds = validation.seconds("lease_seconds", lease_seconds)
+        if attachments is not None:
+            if vector_store_id is None:
+                raise MissingParameter("vector_store_id")
+            rows = validation.array("attachments", attachments, 0, maxsize)
+            for i, row in enumerate(rows):
+                validation.integer(f"attachments[{i}]", row, 0)
+
+        def decide(subject: Any, now: float) -> ClaimsChange | None:
+            store = None if subject is registry else subject
+            candidates = registry.claimable(store)
+            if attachments is not None:
+                candidates = ((subject, row) for row in dict.fromkeys(rows) if subject.claimable(row))
+            return decisions.claim_files(
+                candidates,
+                now,
+                min(n, maxsize),
+                worker=worker,
+                lease_seconds=seconds,
+                made=registry.claims_made,
+                in_turn=attachments is None,
             )
+
+        return registry.execute(ALL if vector_store_id is None else vector_store_id, decide, _claims)
+
+    def heartbeat(self, claims: Sequence[Claim], *, lease_seconds: float = 60.0) -> list[Claim | VsbatchError]:
+        """Move the deadlines of claims to ``lease_seconds`` from now; return the claims as they are then.
+
+        The list has one item for each claim, in order: the claim, or the error that says why it is no longer
+        held, as in ``finish``.  O(claims).
+        """
+        seconds = validation.seconds("lease_seconds", lease_seconds)
+
+        def change(held: list[tuple[Store, Claim]], now: float) -> ClaimsChange:
+            extended: dict[int, dict[int, Claim]] = {}
+            for store, claim in held:
+                longer = evolve(claim, deadline=now + seconds)
+                extended.setdefault(store.number, {})[claim.attachment] = longer
+            return ClaimsChange(held=extended)
+
+        return self._change_held(claims, "extend", change, lambda done, store, row: done.held[store.number][row])
+
+    def release(self, claims: Sequence[Claim]) -> list[VectorStoreFile | VsbatchError]:
+        """Give claims back, which then do not count as attempts; return the files as they stand then.
+
+        The files can be claimed again at once, or are cancelled if their batch drains.  The list has one item
+        for each claim, in order: the file, or the error that says why the claim is no longer held, as in
+        ``finish``.  O(claims · log n).
+        """
+
+        def change(held: list[tuple[Store, Claim]], _now: float) -> ClaimsChange:
+            return ClaimsChange(over={(store.number, claim.attachment): (False, "") for store, claim in held})
+
+        return self._change_held(claims, "release", change, lambda _done, store, row: store.rows.read(row))
+
+    def _change_held(
+        self,
+        claims: Sequence[Claim],
+        tried: str,
+        change: Callable[[list[tuple[Store, Claim]], float], ClaimsChange],
+        result: Callable[[ClaimsChange, Store, int], T],
+    ) -> list[T | VsbatchError]:
+        """Change the claims that are held; return a result for each of them, and an error for each other."""
+        registry = self._registry
+        _require_each("claims", claims, Claim, "a claim")
+        found: list[Store | VsbatchError] = []
+
+        def decide(_registry: Registry, now: float) -> ClaimsChange | None:
+            for claim in claims:
+                try:
+                    store = registry.stores.get(claim.vector_store_id)
+                    found.append(decisions.require_held(store, claim, tried))
+                except VsbatchError as error:
+                    found.append(error)
+            pairs = zip(found, claims, strict=True)
+            held = [(store, claim) for store, claim in pairs if isinstance(store, Store)]
+            return change(held, now) if held else None
+
+        def results(_registry: Registry, done: Any) -> list[T | VsbatchError]:
+            pairs = zip(found, claims, strict=True)
+            return [
+                result(done, store, claim.attachment) if isinstance(store, Store) else store
+                for store, claim in pairs
+            ]
+
+        return registry.execute(ALL, decide, results)
+
+    def finish(self, outcomes: Sequence[Completed | Failed]) -> list[VectorStoreFile | VsbatchError]:
+        """Finish many claims; return one result for each, in order.
+
+        A result is the file as it stands afterwards, or, for an outcome that is refused, the error that says why:
+        ``ClaimLost``, ``AlreadyFinished`` (so for a file that was cancelled meanwhile), ``StaleAttachment`` or
+        ``NotAttached``.  What is refused changes nothing and does not hold up the others.  A failure with
+        ``retry`` leaves the file in progress for another attempt, as often as the engine's ``Retry`` says, and
+        fails it with ``server_error`` after the last one; if its batch drains, the file is cancelled.
+
+        One event names all files of a store that completed, one those that failed for the same reason.  Raise an
+        error, and change nothing, for what is no outcome.  O(outcomes · log n).
+        """
+        _require_each("outcomes", outcomes, (Completed, Failed), "a Completed or a Failed")
+        results: dict[int, VectorStoreFile | VsbatchError] = {}
+        # What one event can hold goes together.  The outcomes of one claim stay in their order.
+        groups: dict[tuple[int, str, LastError | None, bool], list[tuple[int, Claim, int]]] = {}
+        seen: Counter[int] = Counter()
+        for i, outcome in enumerate(outcomes):
+            claim = outcome.claim
+            if not isinstance(claim, Claim):
+                raise InvalidType(f"outcomes[{i}].claim", "a claim", claim)
+            usage_bytes, error, retry = self._checked(f"outcomes[{i}].", outcome)
+            key = (seen[claim.number], claim.vector_store_id, error, retry)
+            groups.setdefault(key, []).append((i, claim, usage_bytes))
+            seen[claim.number] += 1
+        for key in sorted(groups, key=itemgetter(0)):
+            _, vector_store_id, error, retry = key
+            self._finish_group(vector_store_id, groups[key], error, retry, results)
+        return [results[i] for i in range(len(outcomes))]
+
+    def _checked(self, place: str, outcome: Completed | Failed) -> tuple[int, LastError | None, bool]:
+        """Return the bytes, the error and whether to retry; raise the error for what an outcome cannot be."""
+        if isinstance(outcome, Failed):
+            error = _error(outcome.code, outcome.message, place)
+            return 0, error, validation.boolean(f"{place}retry", outcome.retry)
+        size: int | None = outcome.usage_bytes
+        if size is None:
+            size = self._registry.size(outcome.claim.file.id) or 0
+        return validation.integer(f"{place}usage_bytes", size, 0, validation.MAX_BYTES), None, False
+
+    def _finish_group(
+        self,
+        vector_store_id: str,
+        group: list[tuple[int, Claim, int]],
+        error: LastError | None,
+        retry: bool,
+        results: dict[int, VectorStoreFile | VsbatchError],
+    ) -> None:
+        """Finish claims of one store that end in the same way."""
+        tried = "complete" if error is None else "fail"
+        held: list[tuple[int, Claim, int]] = []
+
+        def decide(store: Store, now: float) -> ev.Event | ClaimsChange | None:
+            for i, claim, usage_bytes in group:
+                try:
+                    decisions.require_held(store, claim, tried)
+                    held.append((i, claim, usage_bytes))
+                except VsbatchError as refusal:
+                    results[i] = refusal
+            claims = [claim for _, claim, _ in held]
+            return decisions.finish_claims(store, now, claims, [size for _, _, size in held], error, retry)
+
+        def result(store: Store, _event: ev.Event | ClaimsChange | None) -> None:
+            for i, claim, _ in held:
+                results[i] = store.rows.read(claim.attachment)
+
+        try:
+            self._registry.execute(vector_store_id, decide, result)
         except VectorStoreNotFound:
-            raise _no_store("lease", vector_store_id, file_id) from None
+            for i, claim, _ in group:
+                results[i] = _no_store(tried, vector_store_id, claim.file.id)
 
     def complete(
         self,

@@ -32,9 +32,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
-from heapq import heapify, heappop, heapreplace
-from itertools import repeat, starmap
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heappop, heappush, heapreplace
+from itertools import islice, repeat, starmap
 from math import inf
 from operator import call
 from threading import RLock
@@ -43,7 +43,9 @@ from weakref import WeakSet
 
 from vsbatch_core import events as ev
 from vsbatch_core import validation
+from vsbatch_core.claims import ClaimsChange, Retry
 from vsbatch_core.clock import Clock, IdSource
+from vsbatch_core.due import Due
 from vsbatch_core.errors import (
     Contradiction,
     IdTaken,
@@ -80,12 +82,22 @@ _registries: WeakSet[Registry] = WeakSet()
 class Registry:
     """The stores, in the order in which they were made."""
 
-    def __init__(self, clock: Clock, ids: IdSource, profile: Profile, file_size: FileSize | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        ids: IdSource,
+        profile: Profile,
+        file_size: FileSize | None = None,
+        retry: Retry | None = None,
+    ) -> None:
         self.lock: Any = RLock()
         self.clock = clock
         self.ids = ids
         self.profile = profile
         self.file_size = file_size
+        self.retry = retry or Retry()
+        self.claims_made = 0
+        """The number of the latest claim."""
         self.at = 0.0
         """The latest time at which a store was made or deleted."""
         self.version = 0
@@ -96,8 +108,14 @@ class Registry:
         """The list of stores."""
         self._waiting = Waiting(self._oldest_in_progress)
         """The stores with files in progress, by the time of the oldest of these."""
+        self.due = Due(self)
+        """What time makes due in the stores: claims that lapse, and stores that expire."""
+        self._claimable: Waiting | None = None
+        """The stores by the time of the oldest attachment that can be claimed; made when it is first needed."""
+        self._leads = False
+        """Whether what is due is made to happen here: whether the latest change was a command, not a replay."""
         self._subscribers: dict[object, Callback] = {}
-        self._unfinished: tuple[Put, int, ev.Event, tuple[Callback, ...], int] | None = None
+        self._unfinished: tuple[Put, int, ev.Event | None, tuple[Callback, ...], int] | None = None
         """The command that has happened and may not have been put in full: what is to be put, its event, who
         is to be called with it, and how long the queue was before."""
         self._undelivered: deque[tuple[Callback, ev.Event]] = deque()
@@ -112,27 +130,30 @@ class Registry:
     def execute(
         self,
         vector_store_id: Any,
-        decide: Callable[..., ev.Event | None],
+        decide: Callable[[Any, float], ev.Event | ClaimsChange | None],
         result: Callable[[Any, Any], T],
-        now: float | None = None,
+        *,
+        replaying: bool = False,
     ) -> T:
         """Run one command; return ``result(subject, event)``, worked out before any callback is called.
 
         ``decide(subject, now)`` returns the event, or ``None`` if there is nothing to do, or raises. The
-        subject is the store with this id, or the registry itself for ``ALL``.  The time is the clock's unless
-        one is given.  Raise ``VectorStoreNotFound``, ``NestedCommand``, or what ``decide``
-        raises, and change nothing; raise ``SubscriberError`` if callbacks raised.
+        subject is the store with this id, or the registry itself for ``ALL``.  What changes claims alone is
+        decided and put as an event is, and is neither numbered nor delivered.  ``replaying`` says that the event
+        comes from another engine: the clock is not asked, and nothing becomes due.  Raise
+        ``VectorStoreNotFound``, ``NestedCommand``, or what ``decide`` raises, and change nothing; raise
+        ``SubscriberError`` if callbacks raised.
         """
         lock = self.lock
         if lock._is_owned():  # within a callback, or in a context of ``View.hold``
             if self._busy:
                 raise NestedCommand
-            return self._execute(vector_store_id, decide, result, now)
+            return self._execute(vector_store_id, decide, result, replaying)
         try:
             try:
                 lock.acquire()
                 self._delivering = False  # if it is not, an exception ended the call that delivered
-                return self._execute(vector_store_id, decide, result, now)
+                return self._execute(vector_store_id, decide, result, replaying)
             finally:
                 if lock._is_owned():
                     lock.release()
@@ -144,19 +165,35 @@ class Registry:
     def _execute(
         self,
         vector_store_id: Any,
-        decide: Callable[..., ev.Event | None],
+        decide: Callable[[Any, float], ev.Event | ClaimsChange | None],
         result: Callable[[Any, Any], T],
-        now: float | None,
+        replaying: bool,
     ) -> T:
         if self._unfinished is not None:
             self._finish()
         try:
             self._busy = True
             subject: Any = self if vector_store_id is ALL else self.store(vector_store_id)
-            event = decide(subject, self.now(subject) if now is None else now)
+            if replaying:
+                self._leads, now = False, 0.0
+            else:
+                now = self._time()
+                self._leads = True
+                if now >= self.due.look_at:
+                    self.due.settle(now)
+                if now < subject.at:
+                    now = subject.at
+            event = decide(subject, now)
             if event is not None:
-                self._commit(event)
+                self.commit(event)
+                if self.due.over and not replaying:
+                    self.due.settle(now)
             value = result(subject, event)
+        except Exception:
+            self._busy = False
+            if self._undelivered:  # the command is refused, but what was due has happened
+                self._deliver()
+            raise
         finally:
             self._busy = False
         if self._undelivered:
@@ -173,7 +210,7 @@ class Registry:
         try:
             try:
                 lock.acquire()
-                if self._unfinished is None and not self._undelivered:
+                if self._unfinished is None and not self._undelivered and self.due.look_at == inf:
                     self._busy = True
                     return read(*arguments)
                 self._delivering = self._busy = False  # if one is not, an exception ended the call that set it
@@ -192,15 +229,28 @@ class Registry:
         before = self._busy
         try:
             self._busy = True
+            if self._leads and self.due.look_at < inf and not before:
+                now = self._time()
+                if now >= self.due.look_at:
+                    self.due.settle(now)
             value = read(*arguments)
+        except Exception:
+            self._busy = before
+            if self._undelivered and not before:  # there is nothing to read, but what was due has happened
+                self._deliver()
+            raise
         finally:
             self._busy = before
         if self._undelivered and not before:
             self._deliver()
         return value
 
-    def _commit(self, event: ev.Event) -> None:
-        """Make an event that was validated happen."""
+    def commit(self, event: ev.Event | ClaimsChange) -> None:
+        """Make an event that was validated, or a change of claims, happen."""
+        if isinstance(event, ClaimsChange):
+            self._unfinished = ((self.due.put_claims, (event,)), 0, None, (), 0)
+            self._finish()
+            return
         if type(event) is ev.VectorStoreCreated:
             store = Store(event, self.profile, self.listing.next)
             put: Put = (self._put_created, (store, event))
@@ -221,10 +271,21 @@ class Registry:
             return
         (put, arguments), number, event, callbacks, before = unfinished
         put(*arguments)
+        if event is None:
+            self._unfinished = None
+            return
         if type(event) is ev.VectorStoreDeleted:
             self._waiting.remove(number)
+            if self._claimable is not None:
+                self._claimable.remove(number)
         elif type(event) is not ev.VectorStoreCreated or event.file_ids:
             self._waiting.touch(number)
+            self.touch_claimable(number)
+        if type(event) is ev.VectorStoreCreated or type(event) is ev.VectorStoreUpdated:
+            self.due.note_expiry(self.stores[event.vector_store_id])
+        elif type(event) is ev.FileBatchCancelled:
+            store = self.stores[event.vector_store_id]
+            self.due.note_draining(store, store.batches[event.batch_id])
         undelivered = self._undelivered
         if callbacks:
             while len(undelivered) > before:  # queued by the call that was interrupted
@@ -289,12 +350,16 @@ class Registry:
             raise UnknownCursor(param, vector_store_id, "vector stores")
         return number
 
-    def now(self, subject: Store | Registry) -> float:
-        """Return the time of the next event: the clock's, but never before what the subject has seen."""
+    def _time(self) -> float:
+        """Return the clock's time; raise ``InvalidTime``."""
         time = self.clock.time()
         if type(time) is not float or not -inf < time < inf:
             validation.time("clock.time()", time)
-        return max(subject.at, time)
+        return time
+
+    def now(self, subject: Store | Registry) -> float:
+        """Return the time of the next event: the clock's, but never before what the subject has seen."""
+        return max(subject.at, self._time())
 
     def pending(self, store: Store | None, limit: int) -> list[VectorStoreFile]:
         """Return the oldest attachments in progress, of one store or of all.
@@ -304,33 +369,62 @@ class Registry:
         """
         if store is not None:
             return store.rows.values(store.rows.present.ascending(IN_PROGRESS, 0, store.rows.next, limit))
-        found: list[VectorStoreFile] = []
-        heads = iter(self._waiting)
-        # One entry for each store that is being read: when its next file came, which store, which attachment.
-        reading: list[tuple[int, int, int]] = []
+        oldest = self._oldest_first(self._waiting, lambda store: store.rows.each_in_progress(0))
+        return [store.rows.value(row) for store, row in islice(oldest, limit)]
+
+    def claimable(self, store: Store | None) -> Iterator[tuple[Store, int]]:
+        """Return the attachments that can be claimed, the oldest first, in the order of ``pending``."""
+        if store is not None:
+            return zip(repeat(store), store.each_claimable())
+        if self._claimable is None:
+            claimable = Waiting(self._oldest_claimable)
+            for each in self.stores.values():
+                claimable.touch(each.number)
+            self._claimable = claimable
+        return self._oldest_first(self._claimable, Store.each_claimable)
+
+    def touch_claimable(self, number: int) -> None:
+        """Note that the attachments of a store that can be claimed have changed."""
+        if self._claimable is not None:
+            self._claimable.touch(number)
+
+    def _oldest_first(
+        self, order: Iterable[tuple[int, int]], rows_of: Callable[[Store], Iterator[int]]
+    ) -> Iterator[tuple[Store, int]]:
+        """Return attachments by ``created_at``, then by the age of their stores.
+
+        ``order`` gives the stores, as the time of the first of their attachments and their number.
+        """
+        heads = iter(order)
+        # One entry for each store that is being read, whose number tells it from all others.
+        reading: list[tuple[int, int, int, Store, Iterator[int]]] = []
         head = next(heads, None)
-        while len(found) < limit and (reading or head is not None):
+        while reading or head is not None:
             if head is not None and (not reading or head < reading[0][:2]):
-                reading.append((*head, self._numbered(head[1]).rows.present.first(IN_PROGRESS)))
-                heapify(reading)
+                store = self.numbered(head[1])
+                rows = rows_of(store)
+                heappush(reading, (*head, next(rows), store, rows))
                 head = next(heads, None)
                 continue
-            _, number, row = reading[0]
-            rows = self._numbered(number).rows
-            found.append(rows.value(row))
-            following = rows.present.ascending(IN_PROGRESS, row + 1, rows.next, 1)
-            if following:
-                heapreplace(reading, (rows.created_at(following[0]), number, following[0]))
-            else:
+            _, number, row, store, rows = reading[0]
+            yield store, row
+            following = next(rows, None)
+            if following is None:
                 heappop(reading)
-        return found
+            else:
+                heapreplace(reading, (store.rows.created_at(following), number, following, store, rows))
 
-    def _numbered(self, number: int) -> Store:
+    def numbered(self, number: int) -> Store:
         return self.stores[self.listing.id(number)]
 
     def _oldest_in_progress(self, number: int) -> int | None:
         store = self.stores.get(self.listing.id(number))
         return None if store is None else store.oldest_in_progress()
+
+    def _oldest_claimable(self, number: int) -> int | None:
+        store = self.stores.get(self.listing.id(number))
+        row = None if store is None else next(store.each_claimable(), None)
+        return None if store is None or row is None else store.rows.created_at(row)
 
     # What the host is asked, without the lock
 
@@ -380,7 +474,9 @@ class Registry:
                 f"{shown(event)} is not an event of vsbatch_core.events but a {type(event).__name__}: "
                 "give what subscribers received, or what from_wire returned"
             )
-        self.execute(ALL, lambda _registry, _now: self._required(event), lambda _registry, _event: None, now=0.0)
+        self.execute(
+            ALL, lambda _registry, _now: self._required(event), lambda _registry, _event: None, replaying=True
+        )
 
     def _required(self, event: ev.Event) -> ev.Event:
         """Return the event; raise ``ReplayError`` if no command could have led to it here."""
@@ -427,6 +523,9 @@ class Registry:
                 store.number = number
                 self.stores[id] = store
                 self._waiting.touch(number)
+                self.due.note_expiry(store)
+                for batch in store.batches.values():
+                    self.due.note_draining(store, batch)
         for id in departed:
             self.listing.leave(id, self.listing.numbers[id], self.listing.oldest())
 
@@ -447,6 +546,10 @@ class Registry:
             if oldest is not None:
                 waiting[store.number] = oldest
         self._waiting.check("the stores with files in progress", waiting)
+        if self._claimable is not None:
+            times = {store.number: self._oldest_claimable(store.number) for store in self.stores.values()}
+            claimable = {number: time for number, time in times.items() if time is not None}
+            self._claimable.check("the stores with files to claim", claimable)
 
 
 def _after_fork() -> None:

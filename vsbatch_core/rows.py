@@ -226,6 +226,13 @@ class Rows:
             reach = reach * (limit + 9) // (len(found) + 1)  # as many as they seem to need
         return None, False
 
+    def each_in_progress(self, first: int) -> Iterator[int]:
+        """Return the attachments in progress from this number on, in order.  O(log b) for some dozens."""
+        n = 32
+        while found := self.present.ascending(IN_PROGRESS, first, self.next, n):
+            yield from found
+            first, n = found[-1] + 1, min(2 * n, 4096)
+
     def ids(self) -> Iterator[tuple[int, str, bool]]:
         """Return each attachment that is not forgotten: its number, its file, and whether that is here.  O(n)."""
         for key in sorted(self._blocks):

@@ -18,6 +18,7 @@ from vsbatch_core.batch import Batch
 from vsbatch_core.errors import Contradiction, InvalidType, SnapshotError, VsbatchError, shown
 from vsbatch_core.model import (
     AUTO,
+    DAY,
     FILE_STATUSES,
     Attributes,
     ExpiresAfter,
@@ -29,10 +30,10 @@ from vsbatch_core.model import (
     names_of,
 )
 from vsbatch_core.registry import Registry
-from vsbatch_core.rows import CODES, IN_PROGRESS, Rows
+from vsbatch_core.rows import CODES, Rows
 from vsbatch_core.store import Store
 
-FORMAT = "vsbatch-core snapshot 3"
+FORMAT = "vsbatch-core snapshot 4"
 
 LETTERS = "pcfx"
 """The letters that stand for the statuses in_progress, completed, failed and cancelled."""
@@ -89,7 +90,7 @@ def _dump_store(store: Store) -> dict[str, Any]:
         "attributes": [[row, dict(attributes)] for row, attributes in columns.attributes],
         "left": [list(interval) for interval in rows.left()],
         "departed": [store.numbers[id] for id in store.departed],
-        "leased": sorted(store.leased),
+        "expired": store.expiry_noted,
         "file_batches": [
             [batch.id, batch.created_at, batch.first, batch.stop, batch.cancel_asked]
             for batch in store.batches.values()
@@ -164,7 +165,7 @@ _SNAPSHOT = ("format", "at", "version", "profile", "vector_stores", "departed")
 _STORE = (
     *("id", "created_at", "name", "description", "expires_after", "metadata", "last_active_at", "at", "version"),
     *("next_attachment", "attachments", "file_ids", "created", "statuses", "usage_bytes", "last_errors"),
-    *("chunking_strategies", "strategies", "attributes", "left", "departed", "leased", "file_batches"),
+    *("chunking_strategies", "strategies", "attributes", "left", "departed", "expired", "file_batches"),
 )
 _BATCH = ("id", "created_at", "first", "stop", "cancel_asked")
 
@@ -205,6 +206,9 @@ class _Loader:
         days, description = data["expires_after"], data["description"]
         if days is not None:
             validation.integer(self.at("expires_after"), days, 1, limits.expiry_days)
+        expired = validation.boolean(self.at("expired"), data["expired"])
+        if expired and (days is None or at < last_active_at + days * DAY):
+            raise self.refuse("expired", "the store has not expired at its latest time")
         event = ev.VectorStoreCreated(
             created_at,
             id,
@@ -220,8 +224,7 @@ class _Loader:
         self.numbers = list(chain.from_iterable(range(*interval) for interval in self.kept))
         self.where = {row: i for i, row in enumerate(self.numbers)}
         rows = self.rows(id, created_at, int(at))
-        leased = self.leased()
-        batches = self.batches(set(leased))
+        batches = self.batches()
         departed = self.departed()
         self.require_reachable(set(departed), batches)
         store = Store(event, self.profile, 0)
@@ -231,7 +234,7 @@ class _Loader:
             last_active_at=last_active_at,
             rows=rows,
             departed=departed,
-            leased=leased,
+            expiry_noted=expired,
             batches=batches,
         )
         return store
@@ -379,17 +382,6 @@ class _Loader:
             found.append((row, attributes))
         return found
 
-    def leased(self) -> list[int]:
-        """Return the attachments that are leased."""
-        leased = self.array("leased")
-        minimum = 0
-        for i, row in enumerate(leased):
-            validation.integer(f"{self.at('leased')}[{i}]", row, minimum, self.next - 1)
-            if row not in self.where or self.status[self.where[row]] != IN_PROGRESS:
-                raise self.refuse(f"leased[{i}]", f"attachment {row} is leased and not in progress")
-            minimum = row + 1
-        return leased
-
     def departed(self) -> list[int]:
         """Return the attachments that left and are valid cursors still, in the order in which they left."""
         departed = self.array("departed")
@@ -405,7 +397,7 @@ class _Loader:
             )
         return departed
 
-    def batches(self, leased: set[int]) -> list[Batch]:
+    def batches(self) -> list[Batch]:
         """Return the batches."""
         batches: dict[str, Batch] = {}
         minimum = 0
@@ -425,12 +417,6 @@ class _Loader:
                 raise Contradiction(f"{where}.created_at", f"{created_at} is not when its files were attached")
             batch = Batch(id, created_at, first, stop)
             batch.cancel_asked = validation.boolean(f"{where}.cancel_asked", cancel_asked)
-            if cancel_asked:
-                for number in range(first, stop):
-                    if self.status[self.where[number]] == IN_PROGRESS and number not in leased:
-                        raise Contradiction(
-                            f"{where}.cancel_asked", f"attachment {number} is in progress and not leased"
-                        )
             batches[id] = batch
             minimum = stop
         return list(batches.values())

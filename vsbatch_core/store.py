@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import pairwise, repeat
 from math import inf
@@ -29,10 +29,10 @@ from typing import Any
 from vsbatch_core import events as ev
 from vsbatch_core import transitions, validation
 from vsbatch_core.batch import Batch
+from vsbatch_core.claims import Claim, Claims
 from vsbatch_core.columns import MASK, SHIFT
 from vsbatch_core.errors import (
     AlreadyFinished,
-    AlreadyLeased,
     BatchAlreadyFinished,
     Contradiction,
     FileBatchNotFound,
@@ -65,7 +65,6 @@ Put = tuple[Callable[..., None], tuple[Any, ...]]
 
 # Stores that hold nothing are many: they share these, which nothing is ever put into.
 NONE_DEPARTED: OrderedDict[str, None] = OrderedDict()
-NONE_LEASED: dict[int, None] = {}
 NO_BATCHES: list[Batch] = []
 NO_FIRSTS: list[int] = []
 
@@ -107,15 +106,17 @@ class Store:
         "_value",
         "at",
         "batches",
+        "claims",
         "counts",
         "created_at",
         "departed",
         "description",
         "expires_after",
+        "expiry_noted",
+        "expiry_timer",
         "firsts",
         "id",
         "last_active_at",
-        "leased",
         "listed",
         "metadata",
         "name",
@@ -137,6 +138,10 @@ class Store:
         self.name = event.name
         self.description = event.description
         self.expires_after: ExpiresAfter | None = event.expires_after
+        self.expiry_noted = False
+        """Whether an event has said that the store expired, and none since that it is back."""
+        self.expiry_timer: float = inf
+        """When to look whether the store has expired; never later than it does."""
         self.metadata: Metadata = event.metadata
         self.version = event.version
         """The number of the latest event of this store."""
@@ -153,8 +158,8 @@ class Store:
         """The ids of files that left and are valid cursors still, the first to leave first."""
         self.listed: dict[str, list[int]] = {}
         """By file id, the attachments that batches list and ``numbers`` does not know."""
-        self.leased = NONE_LEASED
-        """The attachments in progress that workers have picked up."""
+        self.claims: Claims | None = None
+        """Which attachments workers hold; made with the first claim."""
         self.batches: dict[str, Batch] = {}
         self.ordered = NO_BATCHES
         """The batches in the order in which they were made, which is that of their attachments."""
@@ -215,14 +220,14 @@ class Store:
             raise FileNotFound(file_id, self.id)
         return row
 
-    def _require_present(
-        self, event: ev.FileCompleted | ev.FileFailed | ev.FileUpdated | ev.FileDeleted | ev.FileLeased
-    ) -> None:
+    def _require_present(self, event: ev.FileCompleted | ev.FileFailed | ev.FileUpdated | ev.FileDeleted) -> None:
         """Refuse an event that does not name a file which is attached now, with its number."""
         row = self.require_file(validation.string("file_id", event.file_id, minimum=1))
         validation.exactly("attachment", event.attachment, row)
 
-    def _require_many(self, event: ev.FilesCompleted | ev.FilesFailed, tried: transitions.Trigger) -> None:
+    def _require_many(
+        self, event: ev.FilesCompleted | ev.FilesFailed | ev.FilesCancelled, tried: transitions.Trigger
+    ) -> None:
         """Refuse an event that does not name files in progress, each once and with its number.  O(files)."""
         numbers = validation.array("attachments", event.attachments, 1, self.rows.next)
         file_ids = validation.array("file_ids", event.file_ids, len(numbers), len(numbers))
@@ -276,13 +281,6 @@ class Store:
             raise AlreadyFinished(file_id, self.id, STATUSES[code], tried)
         return row
 
-    def require_leasable(self, file_id: str) -> int:
-        """Return the attachment of a file that can be leased; raise what ``Processing.lease`` says."""
-        row = self.require_in_progress(file_id, "lease")
-        if row in self.leased:
-            raise AlreadyLeased(file_id, self.id)
-        return row
-
     def require_batch(self, batch_id: str) -> Batch:
         """Return the batch; raise ``FileBatchNotFound``."""
         batch = self.batches.get(batch_id)
@@ -325,14 +323,26 @@ class Store:
                 validation.require_attributes("attributes", event.attributes, limits)
             case ev.FileDeleted():
                 self._require_present(event)
-            case ev.FileLeased():
-                self._require_present(event)
-                self.require_leasable(event.file_id)
+            case ev.FilesCancelled():
+                self._require_many(event, "cancel")
+                for i, row in enumerate(event.attachments):
+                    if not self.draining(row):
+                        raise Contradiction(f"attachments[{i}]", f"no batch that drains lists attachment {row}")
+            case ev.VectorStoreExpired():
+                expires_at = self.expires_at()
+                if self.expiry_noted or expires_at is None or event.at < expires_at:
+                    why = "it has expired already" if self.expiry_noted else f"it expires at {expires_at}"
+                    raise Contradiction("at", f"the vector store cannot expire at {shown(event.at)}: {why}")
             case ev.FileBatchCancelled():
                 batch = self.require_batch(validation.own_id("batch_id", event.batch_id, "vsfb_"))
-                drain = validation.boolean("drain", event.drain)
-                if not batch.counts[0] or (batch.cancel_asked and drain):
+                left = validation.array("left_running", event.left_running, 0, batch.counts[0])
+                if not batch.counts[0] or (batch.cancel_asked and left):
                     raise BatchAlreadyFinished(event.batch_id, "finished or draining")
+                minimum = batch.first
+                for i, row in enumerate(left):
+                    minimum = validation.integer(f"left_running[{i}]", row, minimum, batch.stop - 1) + 1
+                    if self.rows.present[row] != IN_PROGRESS:
+                        raise Contradiction(f"left_running[{i}]", f"attachment {row} is not in progress")
             case ev.FileBatchCreated():
                 validation.own_id("batch_id", event.batch_id, "vsfb_")
                 if event.batch_id in self.batches:
@@ -351,6 +361,11 @@ class Store:
         """Return the batch that lists the attachment, if one does.  O(log b)."""
         i = bisect_right(self.firsts, row) - 1
         return self.ordered[i] if i >= 0 and row < self.ordered[i].stop else None
+
+    def draining(self, row: int) -> bool:
+        """Return whether a batch lists the attachment of which a cancel has left files running.  O(log b)."""
+        batch = self.batch_of(row)
+        return batch is not None and batch.cancel_asked
 
     def unknown_cursor(self, after: str | None, before: str | None) -> UnknownCursor:
         """Return the error for two cursors of which one is no place in the list of the store's files."""
@@ -372,6 +387,20 @@ class Store:
         """Return when the oldest attachment in progress was made, or ``None``.  O(1)."""
         row = self.rows.present.first(IN_PROGRESS)
         return None if row < 0 else self.rows.created_at(row)
+
+    def claimable(self, row: int) -> bool:
+        """Return whether the attachment can be claimed now.  O(1)."""
+        if self.claims is None:
+            return self.rows.present[row] == IN_PROGRESS
+        return self.claims.claimable(row)
+
+    def held(self, row: int) -> Claim | None:
+        """Return the claim on an attachment that a worker holds.  O(1)."""
+        return None if self.claims is None else self.claims.held.get(row)
+
+    def each_claimable(self) -> Iterator[int]:
+        """Return the attachments that can be claimed, the oldest first."""
+        return self.rows.each_in_progress(0) if self.claims is None else self.claims.each_claimable()
 
     # Planning: what an event changes
 
@@ -439,9 +468,13 @@ class Store:
         sizes = (0,) * len(event.attachments)
         return self._plan_end_many(event, event.attachments, ENDED["fail"], sizes, event.last_error)
 
+    def _plan_cancel_many(self, event: ev.FilesCancelled) -> Put:
+        sizes = (0,) * len(event.attachments)
+        return self._plan_end_many(event, event.attachments, ENDED["cancel"], sizes, None)
+
     def _plan_end_many(
         self,
-        event: ev.FilesCompleted | ev.FilesFailed | ev.FileBatchCancelled,
+        event: ev.FilesCompleted | ev.FilesFailed | ev.FilesCancelled,
         rows: tuple[int, ...],
         code: int,
         usage_bytes: Sequence[int],
@@ -474,11 +507,7 @@ class Store:
 
     def _plan_cancel(self, event: ev.FileBatchCancelled) -> Put:
         batch = self.batches[event.batch_id]
-        there: Sequence[int] = ()
-        if self.leased:
-            there = self.rows.present.ascending(IN_PROGRESS, batch.first, batch.stop, batch.stop - batch.first)
-        leased = [row for row in there if row in self.leased]
-        kept = leased if event.drain else []
+        kept = set(event.left_running)
         n = batch.counts[IN_PROGRESS - 1] - len(kept)
         cancelled = ENDED["cancel"]
         counts, of = list(self.counts), list(batch.counts)
@@ -487,11 +516,12 @@ class Store:
             each[cancelled - 1] += n
         rows: tuple[int, ...] | None = None  # all of them
         if kept:
-            rows = tuple([row for row in there if row not in self.leased])
-        return self._cancel, (batch, rows, [] if event.drain else leased, counts, of, event)
+            there = self.rows.present.ascending(IN_PROGRESS, batch.first, batch.stop, batch.stop - batch.first)
+            rows = tuple([row for row in there if row not in kept])
+        return self._cancel, (batch, rows, counts, of, event)
 
-    def _plan_lease(self, event: ev.FileLeased) -> Put:
-        return self._lease, (event.attachment, event)
+    def _plan_expire(self, event: ev.VectorStoreExpired) -> Put:
+        return self._expire, (event,)
 
     def _plan_update(self, event: ev.VectorStoreUpdated) -> Put:
         return self._update, (event,)
@@ -548,8 +578,8 @@ class Store:
         event: ev.VectorStoreCreated | ev.FileBatchCreated | ev.FileAttached,
     ) -> None:
         for file_id, row, code, listed in departures:
-            if self.leased:
-                self.leased.pop(row, None)
+            if self.claims is not None:
+                self.claims.forget(row)
             if code:
                 self.rows.detach(row, code)
             self.departed.pop(file_id, None)
@@ -581,8 +611,8 @@ class Store:
     def _end(self, end: _End) -> None:
         row, code, usage_bytes, error, running, ended, total, batch, batch_running, batch_ended, event = end
         self.rows.end(row, code, usage_bytes, error)
-        if self.leased:
-            self.leased.pop(row, None)
+        if self.claims is not None:
+            self.claims.forget(row)
         counts = self.counts
         counts[IN_PROGRESS - 1] = running
         counts[code - 1] = ended
@@ -603,12 +633,12 @@ class Store:
         counts: list[int],
         total: int,
         in_batches: dict[Batch, list[int]],
-        event: ev.FilesCompleted | ev.FilesFailed,
+        event: ev.FilesCompleted | ev.FilesFailed | ev.FilesCancelled,
     ) -> None:
         self.rows.end_many(rows, code, usage_bytes, error)
-        if self.leased:
+        if self.claims is not None:
             for row in rows:
-                self.leased.pop(row, None)
+                self.claims.forget(row)
         self._count(counts, in_batches)
         self.usage_bytes = total
         self._seen(event)
@@ -617,30 +647,31 @@ class Store:
         self,
         batch: Batch,
         rows: tuple[int, ...] | None,
-        leased: list[int],
         counts: list[int],
         of: list[int],
         event: ev.FileBatchCancelled,
     ) -> None:
         if rows is None:
             self.rows.cancel(batch.first, batch.stop)
+            if self.claims is not None:
+                self.claims.forget_between(batch.first, batch.stop)
         elif rows:
             self.rows.end_many(rows, ENDED["cancel"], (0,) * len(rows), None)
-        for row in leased:
-            self.leased.pop(row, None)
+            if self.claims is not None:
+                for row in rows:
+                    self.claims.forget(row)
         batch.cancel_asked = True
         self._count(counts, {batch: of})
         self._seen(event)
 
-    def _lease(self, row: int, event: ev.FileLeased) -> None:
-        if self.leased is NONE_LEASED:
-            self.leased = {}
-        self.leased[row] = None
+    def _expire(self, event: ev.VectorStoreExpired) -> None:
+        self.expiry_noted = True
         self._seen(event)
 
     def _update(self, event: ev.VectorStoreUpdated) -> None:
         self.name, self.expires_after, self.metadata = event.name, event.expires_after, event.metadata
         self.last_active_at = int(event.at)
+        self.expiry_noted = False
         self._seen(event)
 
     def _update_file(self, row: int, event: ev.FileUpdated) -> None:
@@ -659,7 +690,8 @@ class Store:
         event: ev.FileDeleted,
     ) -> None:
         self.rows.detach(row, code)
-        self.leased.pop(row, None)
+        if self.claims is not None:
+            self.claims.forget(row)
         if self.departed is NONE_DEPARTED:
             self.departed = OrderedDict()
         self.departed[file_id] = None
@@ -682,12 +714,12 @@ class Store:
         last_active_at: int,
         rows: Rows,
         departed: Sequence[int],
-        leased: Iterable[int],
+        expiry_noted: bool,
         batches: Iterable[Batch],
     ) -> None:
         """Fill an empty store with its parts: the truth as given, all else worked out.  O(n)."""
         self.at, self.version, self.last_active_at, self.rows = at, version, last_active_at, rows
-        self.leased = dict.fromkeys(leased)
+        self.expiry_noted = expiry_noted
         if departed:
             self.departed = OrderedDict((rows.id(row), None) for row in departed)
         for batch in batches:
@@ -744,7 +776,8 @@ class Store:
         for earlier, later in pairwise(times):
             if earlier > later:
                 raise Inconsistent(f"the order of times in {where}", (earlier, later), (later, earlier))
-        in_progress = {row for row in self.leased if self.rows.present[row] == IN_PROGRESS}
+        if self.claims is not None:
+            self.claims.check(where)
         departed = [id for id in self.departed if self.numbers.get(id) is None or self.find(id) is not None]
         kept = [row for row, _, present in self.rows.ids() if not present and fresh.batch_of(row) is None]
         cursors = sorted(fresh.numbers[id] for id in self.departed if id in fresh.numbers)
@@ -756,7 +789,6 @@ class Store:
             ("the first attachments of the batches", self.firsts, fresh.firsts),
             ("usage_bytes", self.usage_bytes, fresh.usage_bytes),
             ("file_counts", self.counts, fresh.counts),
-            ("the leases", set(self.leased), in_progress),
             ("what left and is a cursor", departed, []),
             ("what no list holds any more", kept, cursors),
         ):
@@ -776,11 +808,12 @@ PLANS: dict[type[ev.Event], Callable[[Store, Any], Put]] = {
     ev.FileAttached: Store._plan_attach,
     ev.FileUpdated: Store._plan_update_file,
     ev.FileDeleted: Store._plan_delete_file,
-    ev.FileLeased: Store._plan_lease,
     ev.FileCompleted: Store._plan_end,
     ev.FileFailed: Store._plan_end,
     ev.FilesCompleted: Store._plan_complete_many,
     ev.FilesFailed: Store._plan_fail_many,
+    ev.FilesCancelled: Store._plan_cancel_many,
+    ev.VectorStoreExpired: Store._plan_expire,
     ev.FileBatchCreated: Store._plan_batch,
     ev.FileBatchCancelled: Store._plan_cancel,
 }

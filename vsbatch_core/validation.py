@@ -9,7 +9,7 @@ into their own: ``ReplayError``, ``WireError``, ``SnapshotError``.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from math import isfinite
+from math import inf, isfinite
 from sys import float_info, maxsize
 from typing import Any, Literal, cast
 
@@ -154,6 +154,15 @@ def time(param: str, value: Any) -> float:
     if type(value) not in (float, int) or not -MAX_SECONDS <= value <= MAX_SECONDS or float(value) != value:
         raise InvalidTime(param, value)
     return cast("float", value)
+
+
+def seconds(param: str, value: Any) -> float:
+    """Return a duration in seconds, greater than 0; ``math.inf`` is one."""
+    if type(value) not in (float, int):
+        raise InvalidType(param, "a number", value)
+    if not value > 0:
+        raise Contradiction(param, f"{shown(value)} seconds are no duration: give a number greater than 0")
+    return inf if value == inf else float(min(value, MAX_SECONDS))
 
 
 def whole_seconds(param: str, value: Any) -> int:

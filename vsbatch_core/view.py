@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar, cast
 
+from vsbatch_core.claims import Claim
 from vsbatch_core.model import FileCounts, FileStatus, VectorStoreFile
 from vsbatch_core.registry import Registry
 from vsbatch_core.rows import IN_PROGRESS, STATUSES
@@ -82,9 +83,9 @@ class View:
         none: tuple[int, ...] = ()
         return self._read(vector_store_id, none, read)
 
-    def leased(self, vector_store_id: str, attachment: int) -> bool:
-        """Return whether a worker has picked the attachment up.  O(1)."""
-        return self._read(vector_store_id, False, lambda store: attachment in store.leased)
+    def claim(self, vector_store_id: str, attachment: int) -> Claim | None:
+        """Return the claim on an attachment that a worker holds.  O(1)."""
+        return self._read(vector_store_id, None, lambda store: store.held(attachment))
 
     def batch_of(self, vector_store_id: str, attachment: int) -> str | None:
         """Return the id of the batch that lists an attachment.  O(log b)."""

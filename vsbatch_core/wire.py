@@ -148,6 +148,7 @@ _FIELD_WRITERS: dict[str, Callable[[Any], Any]] = {
     "chunking_strategies": lambda strategies: [_chunking(strategy) for strategy in strategies],
     "file_ids": list,
     "attachments": list,
+    "left_running": list,
     "usage_bytes_each": list,
 }
 """How the fields of events are written, where they are no plain JSON."""
@@ -338,7 +339,7 @@ _FIELDS: dict[str, Reader] = {
     "chunking_strategy": _read_chunking,
     "created_at": validation.whole_seconds,
     "description": _or_null(validation.string),
-    "drain": validation.boolean,
+    "left_running": _items(_count),
     "expires_after": _or_null(_read_expiry),
     "expires_at": _or_null(validation.whole_seconds),
     "file_counts": _read_counts,

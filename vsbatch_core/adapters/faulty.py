@@ -111,11 +111,11 @@ _FILES = (_CREATE_FILE, _GET_FILE, ("POST", "vector_stores", "files", 4), *_LIST
 
 
 def _waiting(api: FaultyApi) -> Callable[[str, str], bool]:
-    """Without a simulation that knows, a file is picked up when it is leased."""
+    """Without a simulation that knows, a file is picked up when a worker claims it."""
     view = api.engine.view
 
     def waits(vector_store_id: str, file_id: str) -> bool:
-        return not view.leased(vector_store_id, view.attachments(vector_store_id, file_id)[-1])
+        return view.claim(vector_store_id, view.attachments(vector_store_id, file_id)[-1]) is None
 
     return waits
 
@@ -126,7 +126,7 @@ class FaultyApi(Api):
 
     * ``faults`` and ``seed``: which there are, and what chance comes from.
     * ``waits(vector_store_id, file_id)``: whether a file in progress still waits to be picked up; without it, one
-      that is not leased.
+      that no worker holds.
     * ``told``: called with the name of each fault that acts, and the request.
 
     Raise ``ValueError`` if answers are to be slow and there is no virtual clock: neither a ``driver``, nor one of

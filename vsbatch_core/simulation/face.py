@@ -111,7 +111,7 @@ class Face(Machine):
         picked_up = (
             key in self._in_service or key in self._retried or attachment in self._let_go.get(vector_store_id, ())
         )
-        return not picked_up and not self._view.leased(vector_store_id, attachment)
+        return not picked_up and self._view.claim(vector_store_id, attachment) is None
 
     @abstractmethod
     def advance(self, seconds: float) -> Any:

@@ -6,7 +6,6 @@ See the theory in the package's own docstring.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
@@ -17,7 +16,7 @@ from typing import Any, cast
 from vsbatch_core import events as ev
 from vsbatch_core.clock import VirtualClock
 from vsbatch_core.engine import Engine
-from vsbatch_core.errors import AlreadyLeased, shown
+from vsbatch_core.errors import shown
 from vsbatch_core.model import VectorStoreFile
 from vsbatch_core.simulation.durations import sampler
 from vsbatch_core.simulation.outcomes import Completed, Failed, Never, Outcome
@@ -240,9 +239,12 @@ class Machine:
         return Completed(after=outcome.after, usage_bytes=self._size(file))
 
     def _lease(self, key: _Key) -> None:
-        # Leased by the worker of another host or simulation: this one takes the file over.
-        with suppress(AlreadyLeased):
-            self.engine.processing.lease(*key)
+        # If a worker of another host or simulation holds it, this one takes the file over.
+        store, file_id = key
+        attachments = self._view.attachments(store, file_id)[-1:]
+        self.engine.processing.claim(
+            worker="simulation", lease_seconds=inf, vector_store_id=store, attachments=attachments
+        )
 
     def _finish(self, job: Job, now: float) -> None:
         """A worker is done with a file, and free whatever comes of telling so."""

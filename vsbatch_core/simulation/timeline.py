@@ -158,7 +158,7 @@ class Timeline:
         if isinstance(event, (ev.FileBatchCreated, ev.FileBatchCancelled)):
             self.changed(store, event.batch_id, event.at)
         if isinstance(event, ev.FileBatchCancelled):
-            self.mark("drain" if event.drain else "cancel", event.batch_id, at=event.at)
+            self.mark("drain" if event.left_running else "cancel", event.batch_id, at=event.at)
         for attachment in ev.ended_attachments(event):
             self.touched(store, attachment, event.at)
         for file_id in ev.attached(event):

@@ -1,0 +1,195 @@
+"""What time makes due: claims that lapse, attempts that may follow, batches that drain, stores that expire.
+
+A heap of timers says when to look at what, and the next command or read does so before anything else.  What has
+become due is then made to happen, by events like any other and at the time of that command or read.  An engine
+does so from its first command on.  Until then, and after ``replay``, it follows another engine, whose events say
+what was due there.
+
+A timer is void if its store does not name it any more.  A command that is completed after an interruption may set
+a timer again: two equal timers do what one does.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from math import inf
+from typing import TYPE_CHECKING
+
+from vsbatch_core import decisions
+from vsbatch_core.batch import Batch
+from vsbatch_core.claims import Claims, ClaimsChange, Over
+from vsbatch_core.errors import shown
+from vsbatch_core.model import MESSAGES
+from vsbatch_core.rows import IN_PROGRESS
+from vsbatch_core.store import Store
+
+if TYPE_CHECKING:
+    from vsbatch_core.registry import Registry
+
+Timer = tuple[float, int, int]
+"""When to look, the number of a store, and one of its attachments, or -1 for the expiry of the store."""
+
+_TIMERS = 1024
+"""Up to so many timers, those that are void are not worth taking out."""
+
+
+class Due:
+    """What time makes due in the stores of one registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._timers: list[Timer] = []
+        """When to look for what is due, as a heap.  One that its store does not name any more is void."""
+        self._full = _TIMERS
+        """How many timers there may be before the void ones are taken out."""
+        self.look_at = inf
+        """When the next command or read looks for what is due; never later than the first timer."""
+        self.over: dict[tuple[int, int], Over] = {}
+        """The attachments, by store number, whose claims are over and which have not been dealt with."""
+
+    # Putting: each of these can be called again with the same arguments
+
+    def put_claims(self, change: ClaimsChange) -> None:
+        """Put a change of claims."""
+        for number, held in change.held.items():
+            store = self._registry.numbered(number)
+            claims = self._claims_of(store)
+            claims.hold(held, change.frontiers.get(number, claims.frontier))
+            for row, claim in held.items():
+                if claim.deadline < claims.timers.get(row, inf):
+                    self._set((claim.deadline, number, row))
+                    claims.timers[row] = claim.deadline
+            self._registry.touch_claimable(number)
+        for number, back in change.back.items():
+            claims = self._claims_of(self._registry.numbered(number))
+            for row, (attempts, ready_at) in back.items():
+                claims.give_back(row, attempts, ready_at)
+                if ready_at is not None:
+                    self._set((ready_at, number, row))
+            self._registry.touch_claimable(number)
+        if change.over:
+            self.look_at = -inf
+            self.over.update(change.over)
+        if change.made is not None:
+            self._registry.claims_made = change.made
+
+    def _claims_of(self, store: Store) -> Claims:
+        if store.claims is None:
+            store.claims = Claims(store.rows)
+        return store.claims
+
+    def note_expiry(self, store: Store) -> None:
+        """Note when to look whether a store has expired."""
+        expires_at = store.expires_at()
+        if expires_at is not None and not store.expiry_noted and expires_at < store.expiry_timer:
+            self._set((expires_at, store.number, -1))
+            store.expiry_timer = expires_at
+
+    def note_draining(self, store: Store, batch: Batch) -> None:
+        """Note the attachments that a cancel left running and that nobody holds here."""
+        if batch.cancel_asked and batch.counts[IN_PROGRESS - 1]:
+            held = {} if store.claims is None else store.claims.held
+            n = batch.stop - batch.first
+            for row in store.rows.present.ascending(IN_PROGRESS, batch.first, batch.stop, n):
+                if row not in held:
+                    self.look_at = -inf
+                    self.over[store.number, row] = (False, "")
+
+    def _set(self, timer: Timer) -> None:
+        if len(self._timers) >= self._full:
+            timers = [each for each in self._timers if self._valid(each)]
+            heapify(timers)
+            self._full = max(_TIMERS, 2 * len(timers))
+            self._timers = timers
+        self.look_at = min(self.look_at, timer[0])
+        heappush(self._timers, timer)
+
+    # Looking
+
+    def _valid(self, timer: Timer) -> bool:
+        """Return whether the timer is still the one that its store names."""
+        when, number, row = timer
+        store = self._registry.stores.get(self._registry.listing.id(number))
+        if store is None:
+            return False
+        if row < 0:
+            return store.expiry_timer == when
+        claims = store.claims
+        return claims is not None and when in (claims.timers.get(row), claims.delayed.get(row))
+
+    def settle(self, now: float) -> None:
+        """Make what is due by now happen.  Called again after an exception, it goes on where it was."""
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            timer = timers[0]
+            if self._valid(timer):
+                self._act(timer, now)
+            if self._timers is not timers:
+                timers = self._timers  # the void ones were taken out
+            elif timers[0] is timer:
+                heappop(timers)
+        if self.over:
+            self._end_claims(now)
+        self.look_at = timers[0][0] if timers else inf
+
+    def _act(self, timer: Timer, now: float) -> None:
+        """Do what a timer is for, or set it anew if it is too early."""
+        _, number, row = timer
+        store = self._registry.numbered(number)
+        if row < 0:
+            expires_at = store.expires_at()
+            if expires_at is not None and expires_at > now:
+                self._set((expires_at, number, row))
+                store.expiry_timer = expires_at
+                return
+            event = decisions.expire_store(store, max(store.at, now))
+            if event is not None:
+                self._registry.commit(event)
+            store.expiry_timer = inf
+            return
+        claims = self._claims_of(store)
+        claim = claims.held.get(row)
+        if claim is None:
+            claims.ready(row)
+            self._registry.touch_claimable(number)
+        elif claim.deadline > now:
+            self._set((claim.deadline, number, row))
+            claims.timers[row] = claim.deadline
+        else:
+            self.over[number, row] = (True, f"the claim of worker {shown(claim.worker)} lapsed")
+
+    def _end_claims(self, now: float) -> None:
+        """End, give back or fail the attachments whose claims are over."""
+        by_store: dict[int, list[tuple[int, Over]]] = {}
+        for (number, row), over in sorted(self.over.items()):
+            by_store.setdefault(number, []).append((row, over))
+        for number, rows in by_store.items():
+            store = self._registry.stores.get(self._registry.listing.id(number))
+            if store is None:
+                continue
+            cancelled: list[int] = []
+            failed: dict[str, list[int]] = {}
+            back: dict[int, tuple[int, float | None]] = {}
+            for row, (counts, why) in rows:
+                claim = store.held(row)
+                if store.rows.present[row] != IN_PROGRESS:
+                    continue
+                if store.draining(row):
+                    cancelled.append(row)
+                elif claim is not None and not counts:
+                    back[row] = (claim.attempt - 1, None)
+                elif claim is not None and claim.attempt < self._registry.retry.attempts:
+                    delay = self._registry.retry.delay(claim.attempt)
+                    back[row] = (claim.attempt, now + delay if delay else None)
+                elif claim is not None:
+                    times = "once" if claim.attempt == 1 else f"{claim.attempt} times"
+                    message = f"{MESSAGES['server_error']} The file was tried {times}; at last {why}."
+                    failed.setdefault(message, []).append(row)
+            at = max(store.at, now)
+            if cancelled:
+                self._registry.commit(decisions.cancel_files(store, at, cancelled))
+            for message, those in failed.items():
+                self._registry.commit(decisions.give_up(store, at, those, message))
+            if back:
+                self._registry.commit(ClaimsChange(back={number: back}))
+        self.over = {}
