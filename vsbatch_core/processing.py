@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from sys import maxsize
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
 
@@ -24,6 +24,12 @@ from vsbatch_core.errors import (
 from vsbatch_core.model import MESSAGES, ErrorCode, LastError, VectorStoreFile
 from vsbatch_core.registry import ALL, Registry
 from vsbatch_core.store import Store
+
+if TYPE_CHECKING:
+    import asyncio
+    import threading
+
+    from vsbatch_core.work import AsyncHandler, Handler
 
 T = TypeVar("T")
 
@@ -265,6 +271,72 @@ class Processing:
         except VectorStoreNotFound:
             for i, claim, _ in group:
                 results[i] = _no_store(tried, vector_store_id, claim.file.id)
+
+    def work(
+        self,
+        handler: Handler,
+        *,
+        worker: str,
+        limit: int = 8,
+        lease_seconds: float = 60.0,
+        vector_store_id: str | None = None,
+        poll_seconds: float = 1.0,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Process files until ``stop`` is set, at most ``limit`` at a time; return when all of them are finished.
+
+        ``handler(claim)`` is called in a thread of its own for each claim.  It returns ``None`` or the bytes
+        that the file takes up, and the file completes; or a ``Completed`` or ``Failed`` of its claim.  If it
+        raises, the exception is logged and the file is tried again, as often as the engine's ``Retry`` says.
+
+        The loop claims files in the order of ``claim``, of one store or of all, and sends heartbeats while
+        handlers run, so that a claim lapses only if this process dies or stalls.  The time between two
+        heartbeats is measured in real seconds: a third of ``lease_seconds``.  Where there is nothing to claim it
+        looks again after a pause that doubles up to ``poll_seconds``.  What is refused is logged to
+        ``vsbatch_core.work``, and changes nothing.
+
+        Signals belong to the host: a handler of SIGTERM may set ``stop``.  After ``KeyboardInterrupt`` the loop
+        claims nothing more, waits for the handlers that run, finishes their files, and raises it.
+        """
+        from vsbatch_core import work  # noqa: PLC0415 - asyncio, which most programs do not need
+
+        session = work.Session(
+            self,
+            worker=worker,
+            limit=limit,
+            lease_seconds=lease_seconds,
+            vector_store_id=vector_store_id,
+            poll_seconds=poll_seconds,
+        )
+        work.run(session, handler, stop)
+
+    async def work_async(
+        self,
+        handler: AsyncHandler,
+        *,
+        worker: str,
+        limit: int = 8,
+        lease_seconds: float = 60.0,
+        vector_store_id: str | None = None,
+        poll_seconds: float = 1.0,
+        stop: asyncio.Event | None = None,
+    ) -> None:
+        """Process files as ``work`` does, with a task for each claim in place of a thread.
+
+        ``handler(claim)`` returns an awaitable of what a handler of ``work`` returns.  If this coroutine is
+        cancelled, it cancels the handlers and releases their claims.
+        """
+        from vsbatch_core import work  # noqa: PLC0415 - asyncio, which most programs do not need
+
+        session = work.Session(
+            self,
+            worker=worker,
+            limit=limit,
+            lease_seconds=lease_seconds,
+            vector_store_id=vector_store_id,
+            poll_seconds=poll_seconds,
+        )
+        await work.run_async(session, handler, stop)
 
     def complete(
         self,
