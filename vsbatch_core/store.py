@@ -65,7 +65,9 @@ Put = tuple[Callable[..., None], tuple[Any, ...]]
 
 # Stores that hold nothing are many: they share these, which nothing is ever put into.
 NONE_DEPARTED: OrderedDict[str, None] = OrderedDict()
+NONE_LISTED: dict[str, list[int]] = {}
 NO_BATCHES: list[Batch] = []
+NO_BATCHES_BY_ID: dict[str, Batch] = {}
 NO_FIRSTS: list[int] = []
 
 Departure = tuple[str, int, int, bool]
@@ -156,11 +158,11 @@ class Store:
         """By file id, the latest attachment, if its file is attached or the id is a valid cursor still."""
         self.departed: OrderedDict[str, None] = NONE_DEPARTED
         """The ids of files that left and are valid cursors still, the first to leave first."""
-        self.listed: dict[str, list[int]] = {}
+        self.listed = NONE_LISTED
         """By file id, the attachments that batches list and ``numbers`` does not know."""
         self.claims: Claims | None = None
         """Which attachments workers hold; made with the first claim."""
-        self.batches: dict[str, Batch] = {}
+        self.batches = NO_BATCHES_BY_ID
         self.ordered = NO_BATCHES
         """The batches in the order in which they were made, which is that of their attachments."""
         self.firsts = NO_FIRSTS
@@ -587,6 +589,8 @@ class Store:
         self.rows.append(rows[0], file_ids, int(event.at), chunking, attributes)
         self.numbers.update(zip(file_ids, rows, strict=True))
         if batch is not None:
+            if self.batches is NO_BATCHES_BY_ID:
+                self.batches = {}
             self.batches[batch.id] = batch
             if self.ordered is NO_BATCHES:
                 self.ordered = []
@@ -602,6 +606,8 @@ class Store:
     def _release(self, file_id: str, row: int, listed: bool) -> None:
         """Keep an attachment for its batch alone, or forget it."""
         if listed:
+            if self.listed is NONE_LISTED:
+                self.listed = {}
             rows = self.listed.setdefault(file_id, [])
             if not rows or rows[-1] < row:
                 rows.append(row)
@@ -722,8 +728,7 @@ class Store:
         self.expiry_noted = expiry_noted
         if departed:
             self.departed = OrderedDict((rows.id(row), None) for row in departed)
-        for batch in batches:
-            self.batches[batch.id] = batch
+        self.batches = {batch.id: batch for batch in batches} or NO_BATCHES_BY_ID
         self._derive()
         while len(self.departed) > self.profile.limits.departed:  # the profile is not the one it was saved with
             file_id, _ = self.departed.popitem(last=False)
