@@ -11,20 +11,19 @@ a timer again: two equal timers do what one does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from math import inf
-from typing import TYPE_CHECKING
 
 from vsbatch_core import decisions
+from vsbatch_core import events as ev
 from vsbatch_core.batch import Batch
-from vsbatch_core.claims import Claims, ClaimsChange, Over
+from vsbatch_core.claims import Claims, ClaimsChange, Over, Retry
 from vsbatch_core.errors import shown
+from vsbatch_core.listing import Listing
 from vsbatch_core.model import MESSAGES
 from vsbatch_core.rows import IN_PROGRESS
 from vsbatch_core.store import Store
-
-if TYPE_CHECKING:
-    from vsbatch_core.registry import Registry
 
 Timer = tuple[float, int, int]
 """When to look, the number of a store, and one of its attachments, or -1 for the expiry of the store."""
@@ -34,10 +33,27 @@ _TIMERS = 1024
 
 
 class Due:
-    """What time makes due in the stores of one registry."""
+    """What time makes due in the stores of one engine.
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    ``commit`` makes an event or a change of claims happen; ``touch_claimable`` is called with the number of a
+    store whose attachments that can be claimed have changed.
+    """
+
+    def __init__(
+        self,
+        stores: dict[str, Store],
+        listing: Listing,
+        retry: Retry,
+        commit: Callable[[ev.Event | ClaimsChange], None],
+        touch_claimable: Callable[[int], None],
+    ) -> None:
+        self._stores = stores
+        self._listing = listing
+        self._retry = retry
+        self._commit = commit
+        self._touch_claimable = touch_claimable
+        self.claims_made = 0
+        """The number of the latest claim."""
         self._timers: list[Timer] = []
         """When to look for what is due, as a heap.  One that its store does not name any more is void."""
         self._full = _TIMERS
@@ -52,26 +68,26 @@ class Due:
     def put_claims(self, change: ClaimsChange) -> None:
         """Put a change of claims."""
         for number, held in change.held.items():
-            store = self._registry.numbered(number)
+            store = self._numbered(number)
             claims = self._claims_of(store)
             claims.hold(held, change.frontiers.get(number, claims.frontier))
             for row, claim in held.items():
                 if claim.deadline < claims.timers.get(row, inf):
                     self._set((claim.deadline, number, row))
                     claims.timers[row] = claim.deadline
-            self._registry.touch_claimable(number)
+            self._touch_claimable(number)
         for number, back in change.back.items():
-            claims = self._claims_of(self._registry.numbered(number))
+            claims = self._claims_of(self._numbered(number))
             for row, (attempts, ready_at) in back.items():
                 claims.give_back(row, attempts, ready_at)
                 if ready_at is not None:
                     self._set((ready_at, number, row))
-            self._registry.touch_claimable(number)
+            self._touch_claimable(number)
         if change.over:
             self.look_at = -inf
             self.over.update(change.over)
         if change.made is not None:
-            self._registry.claims_made = change.made
+            self.claims_made = change.made
 
     def _claims_of(self, store: Store) -> Claims:
         if store.claims is None:
@@ -106,10 +122,13 @@ class Due:
 
     # Looking
 
+    def _numbered(self, number: int) -> Store:
+        return self._stores[self._listing.id(number)]
+
     def _valid(self, timer: Timer) -> bool:
         """Return whether the timer is still the one that its store names."""
         when, number, row = timer
-        store = self._registry.stores.get(self._registry.listing.id(number))
+        store = self._stores.get(self._listing.id(number))
         if store is None:
             return False
         if row < 0:
@@ -135,7 +154,7 @@ class Due:
     def _act(self, timer: Timer, now: float) -> None:
         """Do what a timer is for, or set it anew if it is too early."""
         _, number, row = timer
-        store = self._registry.numbered(number)
+        store = self._numbered(number)
         if row < 0:
             expires_at = store.expires_at()
             if expires_at is not None and expires_at > now:
@@ -144,14 +163,14 @@ class Due:
                 return
             event = decisions.expire_store(store, max(store.at, now))
             if event is not None:
-                self._registry.commit(event)
+                self._commit(event)
             store.expiry_timer = inf
             return
         claims = self._claims_of(store)
         claim = claims.held.get(row)
         if claim is None:
             claims.ready(row)
-            self._registry.touch_claimable(number)
+            self._touch_claimable(number)
         elif claim.deadline > now:
             self._set((claim.deadline, number, row))
             claims.timers[row] = claim.deadline
@@ -164,7 +183,7 @@ class Due:
         for (number, row), over in sorted(self.over.items()):
             by_store.setdefault(number, []).append((row, over))
         for number, rows in by_store.items():
-            store = self._registry.stores.get(self._registry.listing.id(number))
+            store = self._stores.get(self._listing.id(number))
             if store is None:
                 continue
             cancelled: list[int] = []
@@ -178,8 +197,8 @@ class Due:
                     cancelled.append(row)
                 elif claim is not None and not counts:
                     back[row] = (claim.attempt - 1, None)
-                elif claim is not None and claim.attempt < self._registry.retry.attempts:
-                    delay = self._registry.retry.delay(claim.attempt)
+                elif claim is not None and claim.attempt < self._retry.attempts:
+                    delay = self._retry.delay(claim.attempt)
                     back[row] = (claim.attempt, now + delay if delay else None)
                 elif claim is not None:
                     times = "once" if claim.attempt == 1 else f"{claim.attempt} times"
@@ -187,9 +206,9 @@ class Due:
                     failed.setdefault(message, []).append(row)
             at = max(store.at, now)
             if cancelled:
-                self._registry.commit(decisions.cancel_files(store, at, cancelled))
+                self._commit(decisions.cancel_files(store, at, cancelled))
             for message, those in failed.items():
-                self._registry.commit(decisions.give_up(store, at, those, message))
+                self._commit(decisions.give_up(store, at, those, message))
             if back:
-                self._registry.commit(ClaimsChange(back={number: back}))
+                self._commit(ClaimsChange(back={number: back}))
         self.over = {}

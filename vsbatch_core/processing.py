@@ -132,7 +132,7 @@ class Processing:
                 min(n, maxsize),
                 worker=worker,
                 lease_seconds=seconds,
-                made=registry.claims_made,
+                made=registry.due.claims_made,
                 in_turn=attachments is None,
             )
 

@@ -95,9 +95,6 @@ class Registry:
         self.ids = ids
         self.profile = profile
         self.file_size = file_size
-        self.retry = retry or Retry()
-        self.claims_made = 0
-        """The number of the latest claim."""
         self.at = 0.0
         """The latest time at which a store was made or deleted."""
         self.version = 0
@@ -108,7 +105,7 @@ class Registry:
         """The list of stores."""
         self._waiting = Waiting(self._oldest_in_progress)
         """The stores with files in progress, by the time of the oldest of these."""
-        self.due = Due(self)
+        self.due = Due(self.stores, self.listing, retry or Retry(), self._commit, self._touch_claimable)
         """What time makes due in the stores: claims that lapse, and stores that expire."""
         self._claimable: Waiting | None = None
         """The stores by the time of the oldest attachment that can be claimed; made when it is first needed."""
@@ -185,7 +182,7 @@ class Registry:
                     now = subject.at
             event = decide(subject, now)
             if event is not None:
-                self.commit(event)
+                self._commit(event)
                 if self.due.over and not replaying:
                     self.due.settle(now)
             value = result(subject, event)
@@ -245,7 +242,7 @@ class Registry:
             self._deliver()
         return value
 
-    def commit(self, event: ev.Event | ClaimsChange) -> None:
+    def _commit(self, event: ev.Event | ClaimsChange) -> None:
         """Make an event that was validated, or a change of claims, happen."""
         if isinstance(event, ClaimsChange):
             self._unfinished = ((self.due.put_claims, (event,)), 0, None, (), 0)
@@ -280,7 +277,7 @@ class Registry:
                 self._claimable.remove(number)
         elif type(event) is not ev.VectorStoreCreated or event.file_ids:
             self._waiting.touch(number)
-            self.touch_claimable(number)
+            self._touch_claimable(number)
         if type(event) is ev.VectorStoreCreated or type(event) is ev.VectorStoreUpdated:
             self.due.note_expiry(self.stores[event.vector_store_id])
         elif type(event) is ev.FileBatchCancelled:
@@ -383,7 +380,7 @@ class Registry:
             self._claimable = claimable
         return self._oldest_first(self._claimable, Store.each_claimable)
 
-    def touch_claimable(self, number: int) -> None:
+    def _touch_claimable(self, number: int) -> None:
         """Note that the attachments of a store that can be claimed have changed."""
         if self._claimable is not None:
             self._claimable.touch(number)
@@ -401,7 +398,7 @@ class Registry:
         head = next(heads, None)
         while reading or head is not None:
             if head is not None and (not reading or head < reading[0][:2]):
-                store = self.numbered(head[1])
+                store = self._numbered(head[1])
                 rows = rows_of(store)
                 heappush(reading, (*head, next(rows), store, rows))
                 head = next(heads, None)
@@ -414,7 +411,7 @@ class Registry:
             else:
                 heapreplace(reading, (store.rows.created_at(following), number, following, store, rows))
 
-    def numbered(self, number: int) -> Store:
+    def _numbered(self, number: int) -> Store:
         return self.stores[self.listing.id(number)]
 
     def _oldest_in_progress(self, number: int) -> int | None:

@@ -10,17 +10,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from vsbatch_core import validation
 from vsbatch_core.claims import Claim, Completed, Failed
 from vsbatch_core.errors import RequestError, SubscriberError, VsbatchError, shown
-
-if TYPE_CHECKING:
-    from vsbatch_core.processing import Processing
 
 Result = Completed | Failed | int | None
 """What a handler returns: an outcome of its claim, or the bytes that its completed file takes up, or nothing."""
@@ -35,12 +32,32 @@ _FIRST_POLL = 1 / 32
 """The first pause of a worker that found nothing to claim, as a part of the longest one."""
 
 
+class Queue(Protocol):
+    """What a worker asks for; ``Processing`` says what the methods do."""
+
+    def claim(self, limit: int, *, worker: str, lease_seconds: float, vector_store_id: str | None) -> list[Claim]:
+        """Claim the oldest files."""
+        ...
+
+    def heartbeat(self, claims: list[Claim], *, lease_seconds: float) -> Sequence[object]:
+        """Move deadlines."""
+        ...
+
+    def release(self, claims: list[Claim]) -> Sequence[object]:
+        """Give claims back."""
+        ...
+
+    def finish(self, outcomes: list[Completed | Failed]) -> Sequence[object]:
+        """Finish claims."""
+        ...
+
+
 class Session:
     """What a worker holds, and when it does what next."""
 
     def __init__(
         self,
-        processing: Processing,
+        queue: Queue,
         *,
         worker: str,
         limit: int,
@@ -48,7 +65,7 @@ class Session:
         vector_store_id: str | None,
         poll_seconds: float,
     ) -> None:
-        self._processing = processing
+        self._queue = queue
         self.worker = validation.string("worker", worker, minimum=1)
         self.limit = validation.integer("limit", limit, 1)
         self._lease_seconds = validation.seconds("lease_seconds", lease_seconds)
@@ -64,7 +81,7 @@ class Session:
         free = self.limit - len(self.held)
         if free == 0:
             return []
-        claims = self._processing.claim(
+        claims = self._queue.claim(
             free, worker=self.worker, lease_seconds=self._lease_seconds, vector_store_id=self._vector_store_id
         )
         if not self.held:
@@ -91,7 +108,7 @@ class Session:
         self._next_heartbeat = time.monotonic() + self._lease_seconds / _HEARTBEATS
         claims = list(self.held.values())
         # The handler of a claim that is lost goes on; what comes of it will be refused.
-        self._warn(self._processing.heartbeat(claims, lease_seconds=self._lease_seconds))
+        self._warn(self._queue.heartbeat(claims, lease_seconds=self._lease_seconds))
 
     def outcome(self, claim: Claim, result: object, error: BaseException | None) -> Completed | Failed:
         """Return what became of a claim whose handler returned or raised."""
@@ -122,10 +139,10 @@ class Session:
         for outcome in outcomes:
             self.held.pop(outcome.claim.number, None)
         try:
-            results = self._processing.finish(outcomes)
+            results = self._queue.finish(outcomes)
         except RequestError as error:  # an outcome of a handler is none: which one, the others may tell
             if len(outcomes) == 1:
-                results = self._processing.finish([self.outcome(outcomes[0].claim, None, error)])
+                results = self._queue.finish([self.outcome(outcomes[0].claim, None, error)])
             else:
                 for outcome in outcomes:
                     self.finish([outcome])
@@ -145,7 +162,7 @@ class Session:
         claims = list(claims)
         for claim in claims:
             self.held.pop(claim.number, None)
-        self._processing.release(claims)
+        self._queue.release(claims)
 
     def release_all(self) -> None:
         """Give back what is held still: claims whose handlers were not called, or were cancelled."""
