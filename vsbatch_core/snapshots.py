@@ -208,7 +208,7 @@ class _Loader:
         event = ev.VectorStoreCreated(
             created_at,
             id,
-            validation.string(self.at("name"), data["name"]),
+            validation.name(data["name"], self.profile.unnamed_store, self.at("name")),
             None if description is None else validation.string(self.at("description"), description),
             None if days is None else ExpiresAfter(days=days),
             validation.metadata(_object(self.at("metadata"), data["metadata"]), limits, self.at("metadata")),
@@ -221,7 +221,7 @@ class _Loader:
         self.where = {row: i for i, row in enumerate(self.numbers)}
         rows = self.rows(id, created_at, int(at))
         leased = self.leased()
-        batches = self.batches(set(leased))
+        batches = self.batches(set(leased), created_at, int(at))
         departed = self.departed()
         self.require_reachable(set(departed), batches)
         store = Store(event, self.profile, 0)
@@ -405,8 +405,8 @@ class _Loader:
             )
         return departed
 
-    def batches(self, leased: set[int]) -> list[Batch]:
-        """Return the batches."""
+    def batches(self, leased: set[int], earliest: int, latest: int) -> list[Batch]:
+        """Return the batches; one that attached no file is an empty interval."""
         batches: dict[str, Batch] = {}
         minimum = 0
         for i, row in enumerate(self.array("file_batches")):
@@ -415,16 +415,23 @@ class _Loader:
             validation.own_id(f"{where}.id", id, "vsfb_")
             if id in batches:
                 raise Contradiction(f"{where}.id", f"file batch {shown(id)} is there already")
-            validation.integer(f"{where}.first", first, minimum, self.next - 1)
-            validation.integer(f"{where}.stop", stop, first + 1, min(self.next, first + self.limits.batch_files))
+            validation.integer(f"{where}.first", first, minimum, self.next)
+            validation.integer(f"{where}.stop", stop, first, min(self.next, first + self.limits.batch_files))
             validation.whole_seconds(f"{where}.created_at", created_at)
-            start, end = self.span(where, first, stop)
-            if len(set(self.ids[start:end])) < end - start:
-                raise Contradiction(where, "a file is in it twice")
-            if {self.created[start], self.created[end - 1]} != {created_at}:
-                raise Contradiction(f"{where}.created_at", f"{created_at} is not when its files were attached")
+            if first < stop:
+                start, end = self.span(where, first, stop)
+                if len(set(self.ids[start:end])) < end - start:
+                    raise Contradiction(where, "a file is in it twice")
+                if {self.created[start], self.created[end - 1]} != {created_at}:
+                    raise Contradiction(
+                        f"{where}.created_at", f"{created_at} is not when its files were attached"
+                    )
+            _ordered(f"{where}.created_at", earliest, created_at, latest)
+            earliest = created_at
             batch = Batch(id, created_at, first, stop)
             batch.cancel_asked = validation.boolean(f"{where}.cancel_asked", cancel_asked)
+            if cancel_asked and first == stop:
+                raise Contradiction(f"{where}.cancel_asked", "a batch without files cannot be cancelled")
             if cancel_asked:
                 for number in range(first, stop):
                     if self.status[self.where[number]] == IN_PROGRESS and number not in leased:
@@ -439,6 +446,8 @@ class _Loader:
         """Refuse attachments whose status or presence nothing could have brought about."""
         listed, cancelled = bytearray(len(self.numbers)), bytearray(len(self.numbers))
         for batch in batches:
+            if batch.first == batch.stop:
+                continue
             start, end = self.where[batch.first], self.where[batch.stop - 1] + 1
             listed[start:end] = b"\1" * (end - start)
             if batch.cancel_asked:

@@ -26,17 +26,18 @@ ROOMS: dict[str, set[str]] = {
     "extras": set(),
     "model": {"errors"},
     "events": {"model"},
+    "profiles": {"model"},
     "transitions": {"model", "events", "errors"},
     "validation": {"model", "errors"},
     "columns": {"errors"},
-    "paging": {"columns", "model"},
+    "paging": {"columns", "model", "errors"},
     "listing": {"columns", "paging", "model", "errors"},
     "rows": {"columns", "paging", "model", "errors", "transitions"},
     "batch": {"model", "errors", "transitions"},
     "store": {"model", "errors", "events", "transitions", "validation", "columns", "rows", "batch"},
     "decisions": {"model", "errors", "events", "validation", "batch", "store"},
     "registry": {"model", "errors", "events", "clock", "validation", "listing", "rows", "store"},
-    "client": {"model", "errors", "events", "validation", "rows", "store", "decisions", "registry"},
+    "client": {"model", "errors", "events", "validation", "paging", "rows", "store", "decisions", "registry"},
     "processing": {"model", "errors", "events", "validation", "store", "decisions", "registry"},
     "snapshots": {"model", "errors", "events", "validation", "batch", "rows", "store", "registry"},
     "view": {"model", "events", "rows", "store", "registry"},
@@ -59,7 +60,7 @@ ROOMS: dict[str, set[str]] = {
     "load": {"model", "simulation"},
     "cli": {API, "extras", "adapters", "events", "load", "model", "simulation", "testing", "wire"},
     "__main__": {"cli"},
-    API: {"clock", "engine", "errors", "events", "registry", "model", "view", "wire"},
+    API: {"clock", "engine", "errors", "events", "profiles", "registry", "model", "view", "wire"},
 }
 """By room, the rooms that it may import.  A room that is not here may not be."""
 
@@ -247,7 +248,7 @@ def test_every_public_name_is_exported() -> None:
 
 def test_the_exported_rooms_are_those_that_users_need() -> None:
     exported = [n for n in vsbatch_core.__all__ if isinstance(getattr(vsbatch_core, n), ModuleType)]
-    assert exported == ["errors", "events", "wire"]
+    assert exported == ["errors", "events", "profiles", "wire"]
 
 
 def test_every_name_is_exported_once_in_order_and_is_there() -> None:
