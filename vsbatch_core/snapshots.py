@@ -120,7 +120,7 @@ def profile_of(snapshot: Any) -> Profile:
 
 def load(registry: Registry, snapshot: dict[str, Any]) -> None:
     """Fill an empty registry; raise ``SnapshotError`` naming the place and the value.  O(n)."""
-    saved_under = profile_of(snapshot).limits
+    saved_under = profile_of(snapshot)
     with _reading():
         at = validation.time("at", snapshot["at"])
         version = validation.integer("version", snapshot["version"], 0)
@@ -150,7 +150,7 @@ def load(registry: Registry, snapshot: dict[str, Any]) -> None:
                     f"departed[{i}]", f"vector store {shown(id)} was not deleted, or is in it twice"
                 )
             deleted.remove(id)
-        if deleted or len(departed) > saved_under.departed:
+        if deleted or len(departed) > saved_under.limits.departed:
             raise Contradiction("departed", f"it does not name the {len(departed) + len(deleted)} deleted stores")
         here, gone = len(stores) - len(departed), version - len(stores) - len(departed)
         if gone < 0 or gone % 2:  # each store that is forgotten was made and deleted
@@ -174,7 +174,7 @@ Intervals = list[tuple[int, int]]
 class _Loader:
     """Reads one store: ``place`` is where it stands, ``data`` an object with exactly its keys."""
 
-    def __init__(self, place: str, data: dict[str, Any], profile: Profile, saved_under: Limits) -> None:
+    def __init__(self, place: str, data: dict[str, Any], profile: Profile, saved_under: Profile) -> None:
         self.place = place
         self.data = data
         self.profile = profile
@@ -208,7 +208,7 @@ class _Loader:
         event = ev.VectorStoreCreated(
             created_at,
             id,
-            validation.name(data["name"], self.profile.unnamed_store, self.at("name")),
+            self.name_of_store(),
             None if description is None else validation.string(self.at("description"), description),
             None if days is None else ExpiresAfter(days=days),
             validation.metadata(_object(self.at("metadata"), data["metadata"]), limits, self.at("metadata")),
@@ -235,6 +235,13 @@ class _Loader:
             batches=batches,
         )
         return store
+
+    def name_of_store(self) -> str | None:
+        """Return the name of the store; one without is called as the profile says from now on."""
+        name = self.data["name"]
+        if name is None and self.saved_under.unnamed_store == "null":
+            return validation.name(name, self.profile.unnamed_store)
+        return validation.string(self.at("name"), name)
 
     def intervals(self, name: str, minimum: int, maximum: int) -> Intervals:
         """Return disjoint intervals in rising order that do not touch each other."""
@@ -399,10 +406,9 @@ class _Loader:
                 raise self.refuse(f"departed[{i}]", f"attachment {row} has not left")
         if len(set(departed)) < len(departed):
             raise self.refuse("departed", "an attachment is in it twice")
-        if len(departed) > self.saved_under.departed:
-            raise self.refuse(
-                "departed", f"it has more than {self.saved_under.departed}, the limit of the profile"
-            )
+        limit = self.saved_under.limits.departed
+        if len(departed) > limit:
+            raise self.refuse("departed", f"it has more than {limit}, the limit of the profile")
         return departed
 
     def batches(self, leased: set[int], earliest: int, latest: int) -> list[Batch]:

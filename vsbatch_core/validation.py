@@ -85,11 +85,11 @@ def string(param: str, value: Any, *, minimum: Literal[0, 1] = 0) -> str:
     return value
 
 
-def name(value: Any, unnamed: Unnamed, param: str = "name") -> str | None:
+def name(value: Any, unnamed: Unnamed) -> str | None:
     """Return the name of a store: a string; for ``None`` what a store without a name is called."""
     if value is None:
         return "" if unnamed == "empty" else None
-    return string(param, value)
+    return string("name", value)
 
 
 def own_id(param: str, value: Any, prefix: str) -> str:

@@ -1089,7 +1089,7 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
         f"{FIRST}.file_batches[4].stop",
     ),
     "a batch that begins past the last file": (
-        item("file_batches", 4, ["vsfb_5", TIME + 1, 12, 13, False]),
+        item("file_batches", 4, ["vsfb_5", TIME + 1, 13, 13, False]),
         f"{FIRST}.file_batches[4].first",
     ),
     "a batch that ends before it begins": (

@@ -121,6 +121,7 @@ def test_the_tables_for_the_documentation_are_the_tables() -> None:
     assert [row[-2:] for row in store[2]] == [[rule.status, rule.why] for rule in STORE]
     words = {None: "any", True: "yes", False: "no"}
     assert [row[:-2] for row in batch[2]] == [
-        [words[cell] for cell in (r.running, r.cancel_asked, r.some_completed, r.some_failed)] for r in BATCH
+        [words[cell] for cell in (r.running, r.cancel_asked, r.some_completed, r.some_failed, r.some_cancelled)]
+        for r in BATCH
     ]
     assert [row[:-2] for row in store[2]] == [[words[r.expired], words[r.running]] for r in STORE]
