@@ -7,6 +7,7 @@ way to the following page.  Times are whole seconds since the Unix epoch, sizes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import (
     Any,
     ClassVar,
@@ -336,8 +337,14 @@ def _whole(_limits: Limits, attribute: Attribute[int], value: Any) -> None:
         raise ValueError(f"Limits({attribute.name}={value!r}): give a whole number of 1 or more")
 
 
+@cache
+def policies() -> dict[str, tuple[str, ...]]:
+    """Return the words of each key of a profile but ``limits``."""
+    return {key: get_args(hint) for key, hint in get_type_hints(Profile).items() if key != "limits"}
+
+
 def _word(_profile: Profile, attribute: Attribute[str], value: Any) -> None:
-    words = get_args(get_type_hints(Profile)[attribute.name])
+    words = policies()[attribute.name]
     if value not in words:
         raise ValueError(f"Profile({attribute.name}={value!r}): give one of {', '.join(map(repr, words))}")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import product
 from random import Random
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -31,7 +31,7 @@ from vsbatch_core import (
 )
 from vsbatch_core.columns import SIZE
 from vsbatch_core.errors import ReplayError, SnapshotError
-from vsbatch_core.model import FILE_STATUSES, ORDERS
+from vsbatch_core.model import FILE_STATUSES, ORDERS, policies
 from vsbatch_core.rows import KEPT_ORDERS
 from vsbatch_core.testing.calls import call
 from vsbatch_core.testing.machine import Comparison
@@ -49,8 +49,7 @@ from ..helpers.strategies import (
 )
 
 FILE_IDS = ("file-c", "file-a", "file-d", "file-b")
-WORDS = {name: get_args(hint) for name, hint in get_type_hints(Profile).items() if name != "limits"}
-"""By key of a profile, its words."""
+WORDS = policies()
 
 
 def refused(engine: Engine, error: type[RequestError], path: str, *args: Any, **kwargs: Any) -> RequestError:

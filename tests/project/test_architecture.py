@@ -58,7 +58,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "testing": {API, "extras", "adapters", "clock", "engine", "errors", "events", "model", "simulation", "wire"},
     "load": {"model", "simulation"},
-    "cli": {API, "extras", "adapters", "events", "load", "model", "simulation", "testing", "wire"},
+    "cli": {API, "extras", "adapters", "events", "load", "model", "profiles", "simulation", "testing", "wire"},
     "__main__": {"cli"},
     API: {"clock", "engine", "errors", "events", "profiles", "registry", "model", "view", "wire"},
 }
