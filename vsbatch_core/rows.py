@@ -306,7 +306,8 @@ class Rows:
 
         ``present`` says whether it is an interval of that column: a batch and the files of its second may begin
         with the same number.  What was sorted for the intervals that were read last is kept, and what has come
-        since is sorted into a copy: O(g log g) for the g that are new, and O(interval) in C.
+        since is sorted into a copy: O(g log g) for the g that are new, and O(interval) in C.  A file that was
+        forgotten meanwhile stays in what is kept, about 100 bytes each, and holds no byte that a page asks for.
         """
         known, pairs = self._orders.pop((first, present), (first, []))
         if known != stop:
