@@ -12,11 +12,12 @@ from importlib.util import find_spec as _find_spec
 __version__ = "0.1.0"
 
 _EXPORTING = ("clock", "errors", "model", "claims", "registry", "view", "engine")
-_PUBLIC_MODULES = ("errors", "events", "wire")
+_PUBLIC_MODULES = ("errors", "events", "profiles", "wire")
 
 if _typing.TYPE_CHECKING:
     from vsbatch_core import errors as errors
     from vsbatch_core import events as events
+    from vsbatch_core import profiles as profiles
     from vsbatch_core import wire as wire
     from vsbatch_core.claims import *
     from vsbatch_core.clock import *

@@ -8,9 +8,10 @@ was not given, but for ``update``, where it means ``null`` and ``omit`` means no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from vsbatch_core import decisions, validation
+from vsbatch_core import decisions, paging, validation
 from vsbatch_core import events as ev
 from vsbatch_core.errors import MissingParameter, UnknownCursor
 from vsbatch_core.model import (
@@ -20,6 +21,7 @@ from vsbatch_core.model import (
     Omit,
     Order,
     Page,
+    Profile,
     VectorStore,
     VectorStoreDeleted,
     VectorStoreFile,
@@ -45,6 +47,7 @@ class FileBatches:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._limits = registry.profile.limits
+        self._read = self._list if _usual(registry.profile) else self._list_by_policy
 
     def create(
         self,
@@ -59,15 +62,17 @@ class FileBatches:
 
         Give ``file_ids``, to which ``attributes`` and ``chunking_strategy`` apply, or ``files``, objects
         ``{file_id, attributes?, chunking_strategy?}``.  A file that is attached already is attached anew: the
-        old attachment leaves the store, and is cancelled if it was in progress (choice).
+        old attachment leaves the store, and is cancelled if it was in progress (choice).  The profile may say
+        that it stays, and then the batch does not list it; or refuse it, as it may a file that is named twice.
         """
         registry = self._registry
-        new = validation.batch_files(file_ids, files, attributes, chunking_strategy, self._limits)
-        registry.require_known("files" if file_ids is None else "file_ids", new[0])
+        new = validation.batch_files(file_ids, files, attributes, chunking_strategy, registry.profile)
+        param = "files" if file_ids is None else "file_ids"
+        registry.require_known(param, new[0])
         return registry.execute(
             vector_store_id,
             lambda store, now: decisions.create_batch(
-                store, now, new, lambda: registry.new_id("vsfb_", store.batches)
+                store, now, param, new, lambda: registry.new_id("vsfb_", store.batches)
             ),
             lambda store, event: _batch(store, event.batch_id),
         )
@@ -85,13 +90,19 @@ class FileBatches:
 
         A finished batch stays as it is (recorded), or is refused if the profile says so.  If the profile says
         ``cancel="drain"``, files that workers hold go on, and the batch is ``in_progress`` until the last of them
-        has ended; another cancel meanwhile changes nothing (choice).
+        has ended; another cancel meanwhile changes nothing (choice).  Return the batch as it is then, or, if
+        the profile says ``cancel_answer="in_progress"``, as it stood before.
         """
-        return self._registry.execute(
-            vector_store_id,
-            lambda store, now: decisions.cancel_batch(store, now, batch_id),
-            lambda store, _: _batch(store, batch_id),
-        )
+        before: VectorStoreFileBatch | None = None
+
+        def decide(store: Store, now: float) -> ev.FileBatchCancelled | None:
+            nonlocal before
+            event = decisions.cancel_batch(store, now, batch_id)
+            if store.profile.cancel_answer == "in_progress":
+                before = _batch(store, batch_id)
+            return event
+
+        return self._registry.execute(vector_store_id, decide, lambda store, _: before or _batch(store, batch_id))
 
     def list_files(
         self,
@@ -115,9 +126,10 @@ class FileBatches:
         if type(limit) is not int or not 0 < limit <= limits.page or order not in ORDERS:
             limit, order, filter, before, after = validation.page(limit, order, filter, before, after, limits)
         request = (self._following, batch_id, vector_store_id, limit, order, before, filter)
-        return self._registry.view(self._list, request, after)
+        return self._registry.view(self._read, request, after)
 
     def _list(self, request: tuple[Any, ...], after: str | None) -> Page[VectorStoreFile]:
+        """Return a page under the usual policies; leave what cannot be found to ``_list_by_policy``."""
         _, batch_id, vector_store_id, limit, order, before, filter = request
         try:
             store = self._registry.stores[vector_store_id]
@@ -126,16 +138,37 @@ class FileBatches:
             above = None if after is None else store.batch_place(batch, "after", after)
             below = None if before is None else store.batch_place(batch, "before", before)
         except (KeyError, TypeError, UnknownCursor):  # TypeError: an argument that cannot be hashed
-            validation.page(limit, order, filter, before, after, self._limits)
-            decisions.batch(self._registry.store(vector_store_id), batch_id)
-            raise
+            found = False
+        else:
+            found = True
+        if not found:  # outside of the handler, so that what is raised has no context
+            return self._list_by_policy(request, after)
         rows = store.rows
         data, more = rows.page(rows.status, byte, batch.first, batch.stop, order, limit, above, below)
         return new_page(data, more, request)
 
+    def _list_by_policy(self, request: tuple[Any, ...], after: str | None) -> Page[VectorStoreFile]:
+        """Return a page under any policies; raise what the request is refused with."""
+        _, batch_id, vector_store_id, limit, order, before, filter = request
+        validation.page(limit, order, filter, before, after, self._limits)
+        store = self._registry.store(vector_store_id)
+        batch = decisions.batch(store, batch_id)
+        places = paging.places(store.profile, after, before, partial(store.batch_place, batch))
+        rows, ties = store.rows, store.profile.ties
+        data, more = rows.page_by(
+            ties, rows.status, _FILTERS[filter], batch.first, batch.stop, order, limit, *places
+        )
+        return new_page(data, more, request)
+
     def _following(self, *request: Any) -> Page[VectorStoreFile]:
         """Return the page of a request whose last item is ``after``."""
-        return self._registry.view(self._list, (self._following, *request[:-1]), request[-1])
+        return self._registry.view(self._read, (self._following, *request[:-1]), request[-1])
+
+
+def _usual(profile: Profile) -> bool:
+    """Return whether a place that is in a list, and the order of numbers, is all that a page needs."""
+    policies = profile.deleted_cursor, profile.both_cursors, profile.ties
+    return policies == ("keeps_its_place", "between", "request_order")
 
 
 def _batch(store: Store, batch_id: str) -> VectorStoreFileBatch:
@@ -148,6 +181,7 @@ class Files:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._limits = registry.profile.limits
+        self._read = self._list if _usual(registry.profile) else self._list_by_policy
 
     def create(
         self,
@@ -159,7 +193,8 @@ class Files:
     ) -> VectorStoreFile:
         """Attach one file, outside any batch; return it, ``in_progress`` (documented).  O(log n).
 
-        A file that is attached already is attached anew (choice).
+        A file that is attached already is attached anew (choice).  The profile may say that it stays, and then
+        it is returned as it is and nothing happens; or refuse it.
         """
         limits = self._limits
         if file_id is None:
@@ -170,8 +205,12 @@ class Files:
             (validation.attributes(attributes, limits),),
         )
         self._registry.require_known("file_id", new[0])
+
+        def attached(store: Store, _event: object) -> VectorStoreFile:
+            return store.rows.read(store.numbers[file_id])
+
         return self._registry.execute(
-            vector_store_id, lambda store, now: decisions.attach_file(store, now, new), _file
+            vector_store_id, lambda store, now: decisions.attach_file(store, now, new), attached
         )
 
     def retrieve(self, file_id: str, *, vector_store_id: str) -> VectorStoreFile:
@@ -206,9 +245,10 @@ class Files:
         if type(limit) is not int or not 0 < limit <= limits.page or order not in ORDERS:
             limit, order, filter, before, after = validation.page(limit, order, filter, before, after, limits)
         request = (self._following, vector_store_id, limit, order, before, filter)
-        return self._registry.view(self._list, request, after)
+        return self._registry.view(self._read, request, after)
 
     def _list(self, request: tuple[Any, ...], after: str | None) -> Page[VectorStoreFile]:
+        """Return a page under the usual policies; leave what cannot be found to ``_list_by_policy``."""
         _, vector_store_id, limit, order, before, filter = request
         try:
             store = self._registry.stores[vector_store_id]
@@ -216,15 +256,28 @@ class Files:
             above = None if after is None else store.numbers[after]
             below = None if before is None else store.numbers[before]
         except (KeyError, TypeError):  # TypeError: an argument that cannot be hashed
-            validation.page(limit, order, filter, before, after, self._limits)
-            raise self._registry.store(vector_store_id).unknown_cursor(after, before) from None
+            found = False
+        else:
+            found = True
+        if not found:  # outside of the handler, so that what is raised has no context
+            return self._list_by_policy(request, after)
         rows = store.rows
         data, more = rows.page(rows.present, byte, 0, rows.next, order, limit, above, below)
         return new_page(data, more, request)
 
+    def _list_by_policy(self, request: tuple[Any, ...], after: str | None) -> Page[VectorStoreFile]:
+        """Return a page under any policies; raise what the request is refused with."""
+        _, vector_store_id, limit, order, before, filter = request
+        validation.page(limit, order, filter, before, after, self._limits)
+        store = self._registry.store(vector_store_id)
+        places = paging.places(store.profile, after, before, store.place)
+        rows, ties = store.rows, store.profile.ties
+        data, more = rows.page_by(ties, rows.present, _FILTERS[filter], 0, rows.next, order, limit, *places)
+        return new_page(data, more, request)
+
     def _following(self, *request: Any) -> Page[VectorStoreFile]:
         """Return the page of a request whose last item is ``after``."""
-        return self._registry.view(self._list, (self._following, *request[:-1]), request[-1])
+        return self._registry.view(self._read, (self._following, *request[:-1]), request[-1])
 
     def delete(self, file_id: str, *, vector_store_id: str) -> VectorStoreFileDeleted:
         """Take the file out of the store (documented).  O(log n).
@@ -238,7 +291,7 @@ class Files:
         )
 
 
-def _file(store: Store, event: ev.FileAttached | ev.FileUpdated) -> VectorStoreFile:
+def _file(store: Store, event: ev.FileUpdated) -> VectorStoreFile:
     return store.rows.read(event.attachment)
 
 
@@ -267,16 +320,18 @@ class VectorStores:
     ) -> VectorStore:
         """Make a store, with up to 500 files attached to it or none (documented).  O(files).
 
-        ``chunking_strategy`` applies to those files.  A store without a name is called ``""`` (choice: typed
-        clients want a string).
+        ``chunking_strategy`` applies to those files.  A store without a name is called ``""``, or
+        what the profile says.
         """
         registry, limits = self._registry, self._limits
         chunking = validation.chunking_strategy(chunking_strategy, limits)
         new: validation.NewFiles = ((), (), ())
         if file_ids is not None:
-            new = validation.file_ids(file_ids, NO_ATTRIBUTES, chunking, minimum=0, maximum=limits.store_files)
+            new = validation.file_ids(
+                file_ids, NO_ATTRIBUTES, chunking, minimum=0, maximum=limits.store_files, profile=registry.profile
+            )
         checked = (
-            "" if name is None else validation.string("name", name),
+            validation.name(name, registry.profile.unnamed_store),
             None if description is None else validation.string("description", description),
             validation.expires_after(expires_after, limits),
             validation.metadata(metadata, limits),
@@ -311,9 +366,9 @@ class VectorStores:
 
         It counts as activity, so it brings an expired store back to life (choice).
         """
-        limits = self._limits
+        limits, unnamed = self._limits, self._registry.profile.unnamed_store
         new = (
-            name if isinstance(name, Omit) else "" if name is None else validation.string("name", name),
+            name if isinstance(name, Omit) else validation.name(name, unnamed),
             omit if isinstance(expires_after, Omit) else validation.expires_after(expires_after, limits),
             omit if isinstance(metadata, Omit) else validation.metadata(metadata, limits),
         )
@@ -335,12 +390,8 @@ class VectorStores:
 
     def _list(self, limit: int, order: Order, before: str | None, after: str | None) -> Page[VectorStore]:
         registry = self._registry
-        ids, more = registry.listing.page(
-            order,
-            limit,
-            None if after is None else registry.place("after", after),
-            None if before is None else registry.place("before", before),
-        )
+        places = paging.places(registry.profile, after, before, registry.place)
+        ids, more = registry.listing.page(order, limit, *places)
         stores = [registry.stores[id] for id in ids]
         data = tuple([store.value(registry.now(store)) for store in stores])
         return new_page(data, more, (self._following, limit, order, before))

@@ -8,13 +8,13 @@ refused, and changes nothing.  ``Registry.execute`` runs it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from itertools import compress, islice
 
 from vsbatch_core import events as ev
 from vsbatch_core import validation
 from vsbatch_core.batch import Batch
 from vsbatch_core.claims import Claim, ClaimsChange, new_claim
-from vsbatch_core.errors import BatchAlreadyFinished, ClaimLost, FileNotFound, NotAttached
+from vsbatch_core.errors import AlreadyAttached, BatchAlreadyFinished, ClaimLost, FileNotFound, NotAttached
 from vsbatch_core.model import Attributes, ExpiresAfter, LastError, Metadata, Omit
 from vsbatch_core.store import Store
 
@@ -37,10 +37,11 @@ def attachment(store: Store, file_id: str) -> int:
 
 
 def create_batch(
-    store: Store, now: float, files: validation.NewFiles, new_id: Callable[[], str]
+    store: Store, now: float, param: str, files: validation.NewFiles, new_id: Callable[[], str]
 ) -> ev.FileBatchCreated:
-    """Attach files as one batch."""
+    """Attach files, which ``param`` named, as one batch: all, or those that are not there."""
     store.require_open(now)
+    files = _to_attach(store, param, files)
     return ev.FileBatchCreated(
         now, store.id, new_id(), *files, first_attachment=store.rows.next, version=store.version + 1
     )
@@ -62,9 +63,33 @@ def cancel_batch(store: Store, now: float, batch_id: str) -> ev.FileBatchCancell
     return None
 
 
-def attach_file(store: Store, now: float, files: validation.NewFiles) -> ev.FileAttached:
-    """Attach one file outside any batch."""
+def _to_attach(store: Store, param: str, files: validation.NewFiles) -> validation.NewFiles:
+    """Return the files that are to be attached, as the profile's ``reattach`` says.  O(files)."""
+    reattach = store.profile.reattach
+    if reattach == "replace":
+        return files
+    here = store.attached(files[0])
+    if not here:
+        return files
+    if reattach == "refuse":
+        raise AlreadyAttached(param, here[0], store.id)
+    file_ids, chunkings, attributes = files
+    stay = set(here)
+    new = [file_id not in stay for file_id in file_ids]
+    if len(chunkings) == len(new):  # one for each file, and not one for all
+        chunkings = tuple(compress(chunkings, new))
+    if len(attributes) == len(new):
+        attributes = tuple(compress(attributes, new))
+    file_ids = tuple(compress(file_ids, new))
+    return (file_ids, chunkings, attributes) if file_ids else ((), (), ())
+
+
+def attach_file(store: Store, now: float, files: validation.NewFiles) -> ev.FileAttached | None:
+    """Attach one file outside any batch, unless it is attached and stays so."""
     store.require_open(now)
+    files = _to_attach(store, "file_id", files)
+    if not files[0]:
+        return None
     (file_id,), (chunking,), (attributes,) = files
     return ev.FileAttached(
         now, store.id, file_id, chunking, attributes, version=store.version + 1, attachment=store.rows.next
@@ -86,7 +111,7 @@ def delete_file(store: Store, now: float, file_id: str) -> ev.FileDeleted:
 def update_store(
     store: Store,
     now: float,
-    name: str | Omit,
+    name: str | Omit | None,
     expires_after: ExpiresAfter | Omit | None,
     metadata: Metadata | Omit,
 ) -> ev.VectorStoreUpdated:

@@ -303,6 +303,44 @@ class UnknownCursor(RequestError):
         )
 
 
+class DeletedCursor(RequestError):
+    """A cursor names what was deleted from the list, under a profile that refuses this (choice)."""
+
+    code = "deleted_cursor"
+
+    def __init__(self, param: str, value: str, where: str) -> None:
+        super().__init__(
+            f"Invalid '{param}': {shown(value)} was deleted from the list of {where}. "
+            "Expected the id of an item that is in the list; start over without a cursor.",
+            param=param,
+        )
+
+
+class DuplicateFile(RequestError):
+    """A request names a file twice, under a profile that refuses this (choice)."""
+
+    code = "duplicate_file"
+
+    def __init__(self, param: str, index: int, file_id: str) -> None:
+        super().__init__(
+            f"Invalid '{param}[{index}]': file {shown(file_id)} is in '{param}' before. Give each file once.",
+            param=f"{param}[{index}]",
+        )
+
+
+class AlreadyAttached(RequestError):
+    """A file that is attached was to be attached again, under a profile that refuses this (choice)."""
+
+    code = "file_already_attached"
+
+    def __init__(self, param: str, file_id: str, vector_store_id: str) -> None:
+        super().__init__(
+            f"Invalid '{param}': file {shown(file_id)} is attached to vector store '{vector_store_id}' already. "
+            "Give files that are not, or delete it from the store first.",
+            param=param,
+        )
+
+
 class VectorStoreExpired(RequestError):
     """The store has expired and takes no more files (choice)."""
 

@@ -36,7 +36,7 @@ class VectorStoreCreated:
     kind: ClassVar[Literal["vector_store.created"]] = "vector_store.created"
     at: float
     vector_store_id: str
-    name: str
+    name: str | None
     description: str | None
     expires_after: ExpiresAfter | None
     metadata: Metadata
@@ -54,7 +54,7 @@ class VectorStoreUpdated:
     kind: ClassVar[Literal["vector_store.updated"]] = "vector_store.updated"
     at: float
     vector_store_id: str
-    name: str
+    name: str | None
     expires_after: ExpiresAfter | None
     metadata: Metadata
     version: int = field(kw_only=True)
@@ -186,7 +186,11 @@ class FilesCancelled:
 
 @frozen(slots=True, weakref_slot=False)
 class FileBatchCreated:
-    """Files were attached together, as one batch."""
+    """Files were attached together, as one batch.
+
+    A file that the request named and that was attached already is not among them if the profile says
+    ``reattach="reuse"``; they may then be none.
+    """
 
     kind: ClassVar[Literal["vector_store.file_batch.created"]] = "vector_store.file_batch.created"
     at: float

@@ -7,6 +7,7 @@ way to the following page.  Times are whole seconds since the Unix epoch, sizes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import (
     Any,
     ClassVar,
@@ -47,6 +48,8 @@ StoreStatus = Literal["in_progress", "completed", "expired"]
 ErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
 Order = Literal["asc", "desc"]
 BatchObject = Literal["vector_store.files_batch", "vector_store.file_batch"]
+Ties = Literal["request_order", "same_both_ways", "by_id"]
+Unnamed = Literal["empty", "null"]
 
 DAY = 86_400
 """Seconds."""
@@ -235,7 +238,7 @@ class VectorStore:
     object: ClassVar[Literal["vector_store"]] = "vector_store"
     id: str
     created_at: int
-    name: str
+    name: str | None
     description: str | None
     usage_bytes: int
     file_counts: FileCounts
@@ -340,8 +343,14 @@ def _whole(_limits: Limits, attribute: Attribute[int], value: Any) -> None:
         raise ValueError(f"Limits({attribute.name}={value!r}): give a whole number of 1 or more")
 
 
+@cache
+def policies() -> dict[str, tuple[str, ...]]:
+    """Return the words of each key of a profile but ``limits``."""
+    return {key: get_args(hint) for key, hint in get_type_hints(Profile).items() if key != "limits"}
+
+
 def _word(_profile: Profile, attribute: Attribute[str], value: Any) -> None:
-    words = get_args(get_type_hints(Profile)[attribute.name])
+    words = policies()[attribute.name]
     if value not in words:
         raise ValueError(f"Profile({attribute.name}={value!r}): give one of {', '.join(map(repr, words))}")
 
@@ -376,12 +385,46 @@ class Profile:
     * ``cancel``: a cancel ends all files of the batch that are in progress at once (documented: "as soon as
       possible"), or those alone that nobody holds; a file that is held finishes, and the batch stays
       ``in_progress`` until the last of them has (choice).
+    * ``cancel_answer``: a cancel returns the batch as the cancel left it (choice), or as it stood before, with
+      the status ``in_progress`` (the document's own example).  The batch changes at once under either, and the
+      next retrieve returns it changed.
+    * ``duplicates``: of a file that a request names twice the first counts, or the request is refused with 400,
+      which names the file and the index of its second mention (choice).
+    * ``reattach``: a file that is attached already is attached anew and the old attachment leaves; or the
+      attachment that is there stays, whatever its status, and is used again; or the request is refused with 400
+      (choice).  If attachments are used again, attaching one such file returns it unchanged, and nothing
+      happens; a batch lists and counts those files alone that it attached, so that ``total`` is the sum of its
+      own files and no file moves two batches.  A batch that attached none is ``completed`` from the beginning,
+      with ``total`` 0 (choice).
+    * ``unknown_cursor``: a cursor that is in no list is refused with 400, or is as if it was not given, so that
+      the page is the first (choice).  A client that pages under the latter can go round for ever.
+    * ``deleted_cursor``: the id of what was deleted keeps its place in the list that it left, or is refused with
+      400 (choice).  A batch's list keeps the rows of deleted files, whose ids are cursors of it under either.
+    * ``both_cursors``: ``after`` and ``before`` together are the open interval between them, or ``after`` alone
+      counts, or they are refused with 400 (choice).
+    * ``ties``: the order of files with equal ``created_at``, in lists of files: that of the requests, and under
+      ``desc`` its reverse (recorded); that of the requests under ``asc`` and ``desc`` (recorded); or by rising
+      id, and under ``desc`` its reverse (choice).  Stores of one second are always listed in the order in which
+      they were made, and under ``desc`` in its reverse: the recordings differ about files alone.
+    * ``unnamed_store``: the name of a store that was given none is ``""``, which typed clients take for the
+      string that the document promises, or ``null`` (recorded).
+
+    The lists that the last policies speak of are those of stores, of their files and of batches' files, not of
+    uploads.  ``profiles`` has profiles of servers that are known.
     """
 
     batch_object: BatchObject = field(default="vector_store.files_batch", validator=_word)
     all_failed: Literal["failed", "completed"] = field(default="failed", validator=_word)
     cancel_finished: Literal["ignore", "refuse"] = field(default="ignore", validator=_word)
     cancel: Literal["immediate", "drain"] = field(default="immediate", validator=_word)
+    cancel_answer: Literal["final", "in_progress"] = field(default="final", validator=_word)
+    duplicates: Literal["first", "refuse"] = field(default="first", validator=_word)
+    reattach: Literal["replace", "reuse", "refuse"] = field(default="replace", validator=_word)
+    unknown_cursor: Literal["refuse", "first_page"] = field(default="refuse", validator=_word)
+    deleted_cursor: Literal["keeps_its_place", "refuse"] = field(default="keeps_its_place", validator=_word)
+    both_cursors: Literal["between", "after", "refuse"] = field(default="between", validator=_word)
+    ties: Ties = field(default="request_order", validator=_word)
+    unnamed_store: Unnamed = field(default="empty", validator=_word)
     limits: Limits = field(default=Limits(), validator=instance_of(Limits))
 
 

@@ -9,7 +9,8 @@ given              the page
 neither            the first ``limit`` items of the list (documented)
 ``after``          the ``limit`` items that follow it (recorded: exclusive)
 ``before``         the ``limit`` items immediately preceding it, in list order (documented)
-both               the open interval between them, read from ``after`` onwards (choice)
+both               the open interval between them, read from ``after`` onwards (choice; the profile may say
+                   that ``after`` alone counts, or refuse them)
 =================  ==============================================================================
 
 ``has_more`` says whether more items lie beyond the page in the direction walked: towards the front of the list
@@ -18,10 +19,34 @@ for ``before`` alone, else towards its end.  O(log n + limit), and no item is to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vsbatch_core.columns import ByteColumn
-from vsbatch_core.model import Order
+from vsbatch_core.errors import MutuallyExclusive, UnknownCursor
+from vsbatch_core.model import Order, Profile
+
+
+def places(
+    profile: Profile, after: str | None, before: str | None, place: Callable[[str, str], int]
+) -> tuple[int | None, int | None]:
+    """Return the places of two cursors, ``None`` for one that does not count, under the profile's policies.
+
+    ``place(param, cursor)`` returns the place of a cursor or raises ``UnknownCursor``.  Raise that, what else
+    it raises, or ``MutuallyExclusive``.
+    """
+    if after is not None and before is not None and profile.both_cursors != "between":
+        if profile.both_cursors == "refuse":
+            raise MutuallyExclusive("before", "after")
+        before = None
+    found: list[int | None] = []
+    for param, cursor in (("after", after), ("before", before)):
+        try:
+            found.append(None if cursor is None else place(param, cursor))
+        except UnknownCursor:
+            if profile.unknown_cursor == "refuse":
+                raise
+            found.append(None)
+    return found[0], found[1]
 
 
 def bounds(

@@ -48,6 +48,7 @@ from vsbatch_core.clock import Clock, IdSource
 from vsbatch_core.due import Due
 from vsbatch_core.errors import (
     Contradiction,
+    DeletedCursor,
     IdTaken,
     Inconsistent,
     InvalidSize,
@@ -341,10 +342,12 @@ class Registry:
             raise VectorStoreNotFound(vector_store_id) from None
 
     def place(self, param: str, vector_store_id: str) -> int:
-        """Return the place of a cursor in the list of stores; raise ``UnknownCursor``."""
+        """Return the place of a cursor in the list of stores; raise ``UnknownCursor`` or ``DeletedCursor``."""
         number = self.listing.numbers.get(vector_store_id)
         if number is None:
             raise UnknownCursor(param, vector_store_id, "vector stores")
+        if self.profile.deleted_cursor == "refuse" and vector_store_id not in self.stores:
+            raise DeletedCursor(param, vector_store_id, "vector stores")
         return number
 
     def _time(self) -> float:
@@ -485,7 +488,7 @@ class Registry:
                 if event.vector_store_id in self.listing.numbers:
                     raise IdTaken(event.vector_store_id, "vs_")
                 validation.require_description(event.description)
-                require_settings(event, limits)
+                require_settings(event, self.profile)
                 validation.require_new_files(event, limits, minimum=0, maximum=limits.store_files)
                 require_version("version", event.version, 0)
                 require_version("stores_version", event.stores_version, self.version)

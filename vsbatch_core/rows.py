@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import re
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import compress
+from itertools import compress, islice
 from typing import Any, TypeVar
 
 from vsbatch_core import paging, transitions
@@ -29,6 +30,7 @@ from vsbatch_core.model import (
     LastError,
     Order,
     StaticFileChunkingStrategyObject,
+    Ties,
     VectorStoreFile,
     new_file,
 )
@@ -45,6 +47,9 @@ ENDED: dict[transitions.Trigger, int] = {
 DETACHED = ENDED["detach"]
 
 
+KEPT_ORDERS = 16
+"""Of how many intervals of equal times the order by id is kept."""
+
 T = TypeVar("T")
 
 _RUN = re.compile(rb"[^\0]+")
@@ -55,10 +60,11 @@ class _Block:
 
     __slots__ = ("attributes", "chunking", "created_at", "errors", "ids", "usage", "values")
 
-    def __init__(self, offset: int) -> None:
-        """Make a block of which the first ``offset`` numbers are forgotten."""
+    def __init__(self, offset: int, created_at: float) -> None:
+        """Make a block of which the first ``offset`` numbers are forgotten, and the next one has this time."""
         self.ids: list[str] = [""] * offset
-        self.created_at = array("d", bytes(8 * offset))
+        self.created_at = array("d", (created_at,)) * offset
+        """When each was made; it never falls, and forgotten numbers have a time that their neighbours allow."""
         self.usage = array("q", bytes(8 * offset))
         self.values: list[VectorStoreFile | None] | None = None
         """The values that were made, where they are still right."""
@@ -83,7 +89,7 @@ class Columns:
 class Rows:
     """All attachments of a store.  ``row`` means the number of one."""
 
-    __slots__ = ("_blocks", "next", "present", "status", "vector_store_id")
+    __slots__ = ("_blocks", "_orders", "next", "present", "status", "vector_store_id")
 
     def __init__(self, vector_store_id: str) -> None:
         self.vector_store_id = vector_store_id
@@ -94,6 +100,10 @@ class Rows:
         self.present = ByteColumn()
         """The status of those whose file is attached now; 0 for the others."""
         self._blocks: dict[int, _Block] = {}
+        """The blocks, in the order of their keys."""
+        self._orders: dict[tuple[int, bool], tuple[int, list[tuple[str, int]]]] = {}
+        """What ``_by_id`` has sorted: by the first number of an interval, and whether it is one of ``present``,
+        where the interval ended, and its ids and numbers."""
 
     # Reading
 
@@ -193,6 +203,126 @@ class Rows:
                 return tuple(found), more  # type: ignore[arg-type]  # none of them is None
         numbers, more = paging.page(column, byte, low, high, limit, falling, backward)
         return tuple(self.values(numbers)), more
+
+    def page_by(
+        self,
+        ties: Ties,
+        column: ByteColumn,
+        byte: int,
+        low: int,
+        high: int,
+        order: Order,
+        limit: int,
+        after: int | None,
+        before: int | None,
+    ) -> tuple[tuple[VectorStoreFile, ...], bool]:
+        """Return one page in the order that ``ties`` says of equal times; else as ``page``.
+
+        Times never fall with the number, so equal times are an interval of numbers.  By number within it:
+        O(log n + limit) for each of the intervals that the page touches, and O(b) in C for one that reaches
+        over the edge of a block.  By id: the same, plus one step for each file in the interval that the page
+        passes over because it holds another byte; and the first page after g files have come into an interval
+        costs O(g log g), as its ids are sorted when they are read.
+        """
+        if ties == "request_order" or (ties == "same_both_ways" and order == "asc"):
+            return self.page(column, byte, low, high, order, limit, after, before)
+        within: Order = order if ties == "by_id" else "asc"
+        backward = before is not None and after is None
+        falling, falling_within = (order == "desc") is not backward, (within == "desc") is not backward
+        first, stop = low, high  # what the page has not reached yet
+        found: list[int] = []
+
+        def read(row: int) -> None:
+            """Read what the page takes from the interval of equal times around a number."""
+            nonlocal first, stop
+            start, end = self._same_time(row)
+            start, end = max(start, low), min(end, high)
+            left = after if after is not None and start <= after < end else None
+            right = before if before is not None and start <= before < end else None
+            size = limit + 1 - len(found)
+            if ties == "by_id":
+                ids = self._by_id(start, end, column is self.present)
+                above = None if left is None else bisect_left(ids, (self.id(left), left))
+                below = None if right is None else bisect_left(ids, (self.id(right), right))
+                begin, until, *_ = paging.bounds(0, len(ids), within, above, below)
+                places = range(until - 1, begin - 1, -1) if falling_within else range(begin, until)
+                rows = (ids[place][1] for place in places)
+                found.extend(islice((row for row in rows if self._holds(column, row, byte)), size))
+            else:
+                begin, until, *_ = paging.bounds(start, end, within, left, right)
+                found.extend(
+                    (column.descending if falling_within else column.ascending)(byte, begin, until, size)
+                )
+            if falling:
+                stop = start
+            else:
+                first = end
+
+        begins = before if backward else after
+        if begins is not None and before is not None and not backward:  # the page ends at a cursor
+            start, end = self._same_time(before)
+            first, stop = (max(first, start), stop) if falling else (first, min(stop, end))
+        if begins is not None:
+            if first <= begins < stop:
+                read(begins)
+            else:
+                first = stop  # the cursor where it begins lies behind the one where it ends
+        while len(found) <= limit:
+            following = (column.descending if falling else column.ascending)(byte, first, stop, 1)
+            if not following:
+                break
+            read(following[0])
+        more = len(found) > limit
+        found = found[:limit]
+        return tuple(self.values(found[::-1] if backward else found)), more
+
+    @staticmethod
+    def _holds(column: ByteColumn, row: int, byte: int) -> bool:
+        return column[row] == byte if byte else column[row] != 0
+
+    def _same_time(self, row: int) -> tuple[int, int]:
+        """Return the interval of numbers around a number that have its time.
+
+        O(log n), and O(b) in C if it reaches over the edge of the block.
+        """
+        key = row >> SHIFT
+        times = self._blocks[key].created_at
+        time = times[row & MASK]
+        first, stop = bisect_left(times, time), bisect_right(times, time)
+        first_key = last_key = key
+        if not first or stop == len(times):
+            keys = list(self._blocks)
+            place = bisect_left(keys, key)
+            i = bisect_left(keys, time, 0, place, key=lambda each: self._blocks[each].created_at[-1])
+            j = bisect_right(keys, time, place + 1, key=lambda each: self._blocks[each].created_at[0]) - 1
+            if i < place:
+                first_key, first = keys[i], bisect_left(self._blocks[keys[i]].created_at, time)
+            if j > place:
+                last_key, stop = keys[j], bisect_right(self._blocks[keys[j]].created_at, time)
+        return (first_key << SHIFT) + first, (last_key << SHIFT) + stop
+
+    def _by_id(self, first: int, stop: int, present: bool) -> list[tuple[str, int]]:
+        """Return the ids and numbers in an interval of equal times, sorted.
+
+        ``present`` says whether it is an interval of that column: a batch and the files of its second may begin
+        with the same number.  What was sorted for the intervals that were read last is kept, and what has come
+        since is sorted into a copy: O(g log g) for the g that are new, and O(interval) in C.  A file that was
+        forgotten meanwhile stays in what is kept, about 100 bytes each, and holds no byte that a page asks for.
+        """
+        known, pairs = self._orders.pop((first, present), (first, []))
+        if known != stop:
+            new = [
+                pair
+                for key, start, end in spans(known, stop)
+                if key in self._blocks
+                for pair in zip(self._blocks[key].ids[start:end], range((key << SHIFT) + start, stop))  # noqa: B905 - the ids are as many or fewer
+                if pair[0]
+            ]
+            pairs = sorted(pairs + new)
+        self._orders[first, present] = stop, pairs
+        if len(self._orders) > KEPT_ORDERS:
+            del self._orders[next(iter(self._orders))]
+        return pairs
 
     def _sparse(
         self,
@@ -322,12 +452,12 @@ class Rows:
         done = 0
         for first, stop in kept:
             for key, start, end in spans(first, stop):
-                block = self._blocks.setdefault(key, _Block(0))
+                block = self._blocks.setdefault(key, _Block(0, 0.0))
                 statuses = self.status.blocks.setdefault(key, bytearray())
                 presents = self.present.blocks.setdefault(key, bytearray())
                 gap, upto = start - len(statuses), done + end - start
                 block.ids += [""] * gap + ids[done:upto]
-                block.created_at.extend([0] * gap + created_at[done:upto])
+                block.created_at.extend(created_at[done : done + 1] * gap + created_at[done:upto])
                 block.usage.extend([0] * gap + usage[done:upto])
                 statuses += bytes(gap) + status[done:upto]
                 presents += bytes(gap) + present[done:upto]
@@ -336,7 +466,7 @@ class Rows:
         if tail is not None:
             gap = (next & MASK) - len(tail.ids)
             tail.ids += [""] * gap
-            tail.created_at.extend([0] * gap)
+            tail.created_at.extend(tail.created_at[-1:] * gap)
             tail.usage.extend([0] * gap)
             self.status.blocks[next >> SHIFT] += bytes(gap)
             self.present.blocks[next >> SHIFT] += bytes(gap)
@@ -373,7 +503,7 @@ class Rows:
             n, done = end - start, (key << SHIFT) + start - first
             block = self._blocks.get(key)
             if block is None:
-                block = self._blocks.setdefault(key, _Block(start))
+                block = self._blocks.setdefault(key, _Block(start, created_at))
             block.ids[start:end] = ids[done : done + n]
             block.created_at[start:end] = array("d", (created_at,)) * n
             block.usage[start:end] = array("q", bytes(8 * n))

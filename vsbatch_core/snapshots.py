@@ -121,7 +121,7 @@ def profile_of(snapshot: Any) -> Profile:
 
 def load(registry: Registry, snapshot: dict[str, Any]) -> None:
     """Fill an empty registry; raise ``SnapshotError`` naming the place and the value.  O(n)."""
-    saved_under = profile_of(snapshot).limits
+    saved_under = profile_of(snapshot)
     with _reading():
         at = validation.time("at", snapshot["at"])
         version = validation.integer("version", snapshot["version"], 0)
@@ -151,7 +151,7 @@ def load(registry: Registry, snapshot: dict[str, Any]) -> None:
                     f"departed[{i}]", f"vector store {shown(id)} was not deleted, or is in it twice"
                 )
             deleted.remove(id)
-        if deleted or len(departed) > saved_under.departed:
+        if deleted or len(departed) > saved_under.limits.departed:
             raise Contradiction("departed", f"it does not name the {len(departed) + len(deleted)} deleted stores")
         here, gone = len(stores) - len(departed), version - len(stores) - len(departed)
         if gone < 0 or gone % 2:  # each store that is forgotten was made and deleted
@@ -175,7 +175,7 @@ Intervals = list[tuple[int, int]]
 class _Loader:
     """Reads one store: ``place`` is where it stands, ``data`` an object with exactly its keys."""
 
-    def __init__(self, place: str, data: dict[str, Any], profile: Profile, saved_under: Limits) -> None:
+    def __init__(self, place: str, data: dict[str, Any], profile: Profile, saved_under: Profile) -> None:
         self.place = place
         self.data = data
         self.profile = profile
@@ -212,7 +212,7 @@ class _Loader:
         event = ev.VectorStoreCreated(
             created_at,
             id,
-            validation.string(self.at("name"), data["name"]),
+            self.name_of_store(),
             None if description is None else validation.string(self.at("description"), description),
             None if days is None else ExpiresAfter(days=days),
             validation.metadata(_object(self.at("metadata"), data["metadata"]), limits, self.at("metadata")),
@@ -224,7 +224,7 @@ class _Loader:
         self.numbers = list(chain.from_iterable(range(*interval) for interval in self.kept))
         self.where = {row: i for i, row in enumerate(self.numbers)}
         rows = self.rows(id, created_at, int(at))
-        batches = self.batches()
+        batches = self.batches(created_at, int(at))
         departed = self.departed()
         self.require_reachable(set(departed), batches)
         store = Store(event, self.profile, 0)
@@ -238,6 +238,13 @@ class _Loader:
             batches=batches,
         )
         return store
+
+    def name_of_store(self) -> str | None:
+        """Return the name of the store; one without is called as the profile says from now on."""
+        name = self.data["name"]
+        if name is None and self.saved_under.unnamed_store == "null":
+            return validation.name(name, self.profile.unnamed_store)
+        return validation.string(self.at("name"), name)
 
     def intervals(self, name: str, minimum: int, maximum: int) -> Intervals:
         """Return disjoint intervals in rising order that do not touch each other."""
@@ -391,14 +398,13 @@ class _Loader:
                 raise self.refuse(f"departed[{i}]", f"attachment {row} has not left")
         if len(set(departed)) < len(departed):
             raise self.refuse("departed", "an attachment is in it twice")
-        if len(departed) > self.saved_under.departed:
-            raise self.refuse(
-                "departed", f"it has more than {self.saved_under.departed}, the limit of the profile"
-            )
+        limit = self.saved_under.limits.departed
+        if len(departed) > limit:
+            raise self.refuse("departed", f"it has more than {limit}, the limit of the profile")
         return departed
 
-    def batches(self) -> list[Batch]:
-        """Return the batches."""
+    def batches(self, earliest: int, latest: int) -> list[Batch]:
+        """Return the batches; one that attached no file is an empty interval."""
         batches: dict[str, Batch] = {}
         minimum = 0
         for i, row in enumerate(self.array("file_batches")):
@@ -407,16 +413,23 @@ class _Loader:
             validation.own_id(f"{where}.id", id, "vsfb_")
             if id in batches:
                 raise Contradiction(f"{where}.id", f"file batch {shown(id)} is there already")
-            validation.integer(f"{where}.first", first, minimum, self.next - 1)
-            validation.integer(f"{where}.stop", stop, first + 1, min(self.next, first + self.limits.batch_files))
+            validation.integer(f"{where}.first", first, minimum, self.next)
+            validation.integer(f"{where}.stop", stop, first, min(self.next, first + self.limits.batch_files))
             validation.whole_seconds(f"{where}.created_at", created_at)
-            start, end = self.span(where, first, stop)
-            if len(set(self.ids[start:end])) < end - start:
-                raise Contradiction(where, "a file is in it twice")
-            if {self.created[start], self.created[end - 1]} != {created_at}:
-                raise Contradiction(f"{where}.created_at", f"{created_at} is not when its files were attached")
+            if first < stop:
+                start, end = self.span(where, first, stop)
+                if len(set(self.ids[start:end])) < end - start:
+                    raise Contradiction(where, "a file is in it twice")
+                if {self.created[start], self.created[end - 1]} != {created_at}:
+                    raise Contradiction(
+                        f"{where}.created_at", f"{created_at} is not when its files were attached"
+                    )
+            _ordered(f"{where}.created_at", earliest, created_at, latest)
+            earliest = created_at
             batch = Batch(id, created_at, first, stop)
             batch.cancel_asked = validation.boolean(f"{where}.cancel_asked", cancel_asked)
+            if cancel_asked and first == stop:
+                raise Contradiction(f"{where}.cancel_asked", "a batch without files cannot be cancelled")
             batches[id] = batch
             minimum = stop
         return list(batches.values())
@@ -425,6 +438,8 @@ class _Loader:
         """Refuse attachments whose status or presence nothing could have brought about."""
         listed, cancelled = bytearray(len(self.numbers)), bytearray(len(self.numbers))
         for batch in batches:
+            if batch.first == batch.stop:
+                continue
             start, end = self.where[batch.first], self.where[batch.stop - 1] + 1
             listed[start:end] = b"\1" * (end - start)
             if batch.cancel_asked:

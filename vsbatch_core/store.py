@@ -32,9 +32,11 @@ from vsbatch_core.batch import Batch
 from vsbatch_core.claims import Claim, Claims
 from vsbatch_core.columns import MASK, SHIFT
 from vsbatch_core.errors import (
+    AlreadyAttached,
     AlreadyFinished,
     BatchAlreadyFinished,
     Contradiction,
+    DeletedCursor,
     FileBatchNotFound,
     FileNotFound,
     FilesRefused,
@@ -52,7 +54,6 @@ from vsbatch_core.model import (
     ExpiresAfter,
     FileCounts,
     LastError,
-    Limits,
     Metadata,
     Profile,
     VectorStore,
@@ -80,9 +81,11 @@ _End = tuple[
 """The end of one attachment: what is put for it, and the counts of its store and its batch afterwards."""
 
 
-def require_settings(event: ev.VectorStoreCreated | ev.VectorStoreUpdated, limits: Limits) -> None:
-    """Refuse an event that gives a store a name, an expiry or metadata that a command would refuse."""
-    validation.string("name", event.name)
+def require_settings(event: ev.VectorStoreCreated | ev.VectorStoreUpdated, profile: Profile) -> None:
+    """Refuse an event that gives a store a name, an expiry or metadata that no command would have given it."""
+    limits = profile.limits
+    if event.name is not None or profile.unnamed_store == "empty":
+        validation.string("name", event.name)
     validation.require_expires_after(event.expires_after, limits)
     validation.require_metadata(event.metadata, limits)
 
@@ -164,7 +167,7 @@ class Store:
         """Which attachments workers hold; made with the first claim."""
         self.batches = NO_BATCHES_BY_ID
         self.ordered = NO_BATCHES
-        """The batches in the order in which they were made, which is that of their attachments."""
+        """The batches that list any attachments, in the order of these."""
         self.firsts = NO_FIRSTS
         """The first attachment of each of them."""
         self._value: VectorStore | None = None
@@ -214,6 +217,18 @@ class Store:
         """Return the attachment of the file that is attached now, or ``None``.  O(1)."""
         row = self.numbers.get(file_id)
         return row if row is not None and self.rows.present[row] else None
+
+    def attached(self, file_ids: Sequence[str]) -> list[str]:
+        """Return those of the files that are attached now, in order.  O(files)."""
+        if self.numbers.keys().isdisjoint(file_ids):
+            return []
+        return [file_id for file_id in file_ids if self.find(file_id) is not None]
+
+    def _require_not_attached(self, param: str, file_ids: Sequence[str]) -> None:
+        """Refuse an event that attaches a file which is attached, if the profile has no such events."""
+        if self.profile.reattach != "replace":
+            for file_id in self.attached(file_ids):
+                raise AlreadyAttached(param, file_id, self.id)
 
     def require_file(self, file_id: str) -> int:
         """Return the attachment of the file that is attached now; raise ``FileNotFound``."""
@@ -301,7 +316,7 @@ class Store:
         limits = self.profile.limits
         match event:
             case ev.VectorStoreUpdated():
-                require_settings(event, limits)
+                require_settings(event, self.profile)
             case ev.FileCompleted():
                 self._require_present(event)
                 self.require_in_progress(event.file_id, "complete")
@@ -350,12 +365,15 @@ class Store:
                 if event.batch_id in self.batches:
                     raise IdTaken(event.batch_id, "vsfb_")
                 self.require_open(event.at)
-                validation.require_new_files(event, limits, minimum=1, maximum=limits.batch_files)
+                minimum = 0 if self.profile.reattach == "reuse" else 1
+                validation.require_new_files(event, limits, minimum=minimum, maximum=limits.batch_files)
+                self._require_not_attached("file_ids", event.file_ids)
                 validation.exactly("first_attachment", event.first_attachment, self.rows.next)
             case ev.FileAttached():
                 self.require_open(event.at)
                 validation.exactly("attachment", event.attachment, self.rows.next)
                 validation.string("file_id", event.file_id, minimum=1)
+                self._require_not_attached("file_id", (event.file_id,))
                 validation.require_chunking("chunking_strategy", event.chunking_strategy, limits)
                 validation.require_attributes("attributes", event.attributes, limits)
 
@@ -369,10 +387,15 @@ class Store:
         batch = self.batch_of(row)
         return batch is not None and batch.cancel_asked
 
-    def unknown_cursor(self, after: str | None, before: str | None) -> UnknownCursor:
-        """Return the error for two cursors of which one is no place in the list of the store's files."""
-        param, cursor = ("before", before) if after is None or after in self.numbers else ("after", after)
-        return UnknownCursor(param, str(cursor), f"files of vector store '{self.id}'")
+    def place(self, param: str, file_id: str) -> int:
+        """Return the place of a cursor in the list of files; raise ``UnknownCursor`` or ``DeletedCursor``."""
+        row = self.numbers.get(file_id)
+        where = f"files of vector store '{self.id}'"
+        if row is None:
+            raise UnknownCursor(param, file_id, where)
+        if self.profile.deleted_cursor == "refuse" and not self.rows.present[row]:
+            raise DeletedCursor(param, file_id, where)
+        return row
 
     def batch_place(self, batch: Batch, param: str, file_id: str) -> int:
         """Return the place of a cursor in a batch's list, however often the file was attached since."""
@@ -586,12 +609,14 @@ class Store:
                 self.rows.detach(row, code)
             self.departed.pop(file_id, None)
             self._release(file_id, row, listed)
-        self.rows.append(rows[0], file_ids, int(event.at), chunking, attributes)
-        self.numbers.update(zip(file_ids, rows, strict=True))
         if batch is not None:
             if self.batches is NO_BATCHES_BY_ID:
                 self.batches = {}
             self.batches[batch.id] = batch
+        if rows:
+            self.rows.append(rows[0], file_ids, int(event.at), chunking, attributes)
+            self.numbers.update(zip(file_ids, rows, strict=True))
+        if batch is not None and rows:
             if self.ordered is NO_BATCHES:
                 self.ordered = []
             if self.firsts is NO_FIRSTS:
@@ -737,7 +762,7 @@ class Store:
 
     def _derive(self) -> None:
         """Work out all that follows from the rows, what left, and the batches' intervals.  O(n)."""
-        self.ordered = list(self.batches.values())
+        self.ordered = [batch for batch in self.batches.values() if batch.first < batch.stop]
         self.firsts = [batch.first for batch in self.ordered]
         self.numbers, self.listed = {}, {}
         for row, id, present in self.rows.ids():
@@ -749,7 +774,7 @@ class Store:
             else:
                 self.listed.setdefault(id, []).append(row)
         self.counts, self.usage_bytes = self.rows.counts()
-        for batch in self.ordered:
+        for batch in self.batches.values():
             batch.counts = self.rows.counts_between(batch.first, batch.stop)
             batch.forget_value()
         self._value = None
@@ -760,7 +785,7 @@ class Store:
         self.rows.check(where)
         stop = 0
         for id, batch in self.batches.items():
-            if not stop <= batch.first < batch.stop <= self.rows.next:
+            if not stop <= batch.first <= batch.stop <= self.rows.next:
                 raise Inconsistent(f"the rows of file batch '{id}'", (batch.first, batch.stop), f"from {stop}")
             stop = batch.stop
         fresh = Store.__new__(Store)
@@ -790,7 +815,7 @@ class Store:
         for what, found, recomputed in (
             ("the attachments by file id", self.numbers, fresh.numbers),
             ("the attachments that batches alone list", self.listed, fresh.listed),
-            ("the order of the batches", [b.id for b in self.ordered], list(self.batches)),
+            ("the order of the batches", [b.id for b in self.ordered], [b.id for b in fresh.ordered]),
             ("the first attachments of the batches", self.firsts, fresh.firsts),
             ("usage_bytes", self.usage_bytes, fresh.usage_bytes),
             ("file_counts", self.counts, fresh.counts),

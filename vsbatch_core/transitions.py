@@ -55,24 +55,29 @@ class BatchRule:
     cancel_asked: bool | None
     some_completed: bool | None
     some_failed: bool | None
+    some_cancelled: bool | None
     why: str
 
-    def fits(self, running: bool, cancel_asked: bool, some_completed: bool, some_failed: bool) -> bool:
+    def fits(
+        self, running: bool, cancel_asked: bool, some_completed: bool, some_failed: bool, some_cancelled: bool
+    ) -> bool:
         """Whether this row speaks of such a batch."""
         return (
             self.running in (None, running)
             and self.cancel_asked in (None, cancel_asked)
             and self.some_completed in (None, some_completed)
             and self.some_failed in (None, some_failed)
+            and self.some_cancelled in (None, some_cancelled)
         )
 
 
 BATCH: tuple[BatchRule, ...] = (
-    BatchRule("in_progress", True, None, None, None, "a file is still in progress"),
-    BatchRule("cancelled", False, True, None, None, "a cancel was asked for while it ran"),
-    BatchRule("completed", False, False, True, None, "at least one file completed"),
-    BatchRule("failed", False, False, False, True, "no file completed, at least one failed"),
-    BatchRule("cancelled", False, False, False, False, "every file left the store before it was processed"),
+    BatchRule("in_progress", True, None, None, None, None, "a file is still in progress"),
+    BatchRule("cancelled", False, True, None, None, None, "a cancel was asked for while it ran"),
+    BatchRule("completed", False, False, True, None, None, "at least one file completed"),
+    BatchRule("failed", False, False, False, True, None, "no file completed, at least one failed"),
+    BatchRule("cancelled", False, False, False, False, True, "every file left the store before it was processed"),
+    BatchRule("completed", False, False, False, False, False, "every file of the request was attached already"),
 )
 
 
@@ -100,9 +105,9 @@ _STORE: dict[tuple[bool, bool], StoreStatus] = {
     for expired in _BOTH
     for running in _BOTH
 }
-_BATCH: dict[tuple[bool, bool, bool, bool], BatchStatus] = {
+_BATCH: dict[tuple[bool, bool, bool, bool, bool], BatchStatus] = {
     case: next(rule.status for rule in BATCH if rule.fits(*case))
-    for case in ((r, a, c, f) for r in _BOTH for a in _BOTH for c in _BOTH for f in _BOTH)
+    for case in ((r, a, c, f, x) for r in _BOTH for a in _BOTH for c in _BOTH for f in _BOTH for x in _BOTH)
 }
 
 
@@ -116,7 +121,9 @@ def after(status: FileStatus, trigger: Trigger, file_id: str, vector_store_id: s
 
 def batch_status(counts: FileCounts, cancel_asked: bool, profile: Profile) -> BatchStatus:
     """The status that follows from a batch's counts, under the profile's word for a batch that all failed."""
-    status = _BATCH[counts.in_progress > 0, cancel_asked, counts.completed > 0, counts.failed > 0]
+    status = _BATCH[
+        counts.in_progress > 0, cancel_asked, counts.completed > 0, counts.failed > 0, counts.cancelled > 0
+    ]
     return profile.all_failed if status == "failed" else status
 
 
@@ -139,10 +146,27 @@ def tables() -> Iterator[tuple[str, list[str], list[list[str]]]]:
     )
     yield (
         "A batch (state-triggered; the first row that fits)",
-        ["files in progress", "cancel asked", "some completed", "some failed", "status", "because"],
+        [
+            "files in progress",
+            "cancel asked",
+            "some completed",
+            "some failed",
+            "some cancelled",
+            "status",
+            "because",
+        ],
         [
             [
-                *map(word, (rule.running, rule.cancel_asked, rule.some_completed, rule.some_failed)),
+                *map(
+                    word,
+                    (
+                        rule.running,
+                        rule.cancel_asked,
+                        rule.some_completed,
+                        rule.some_failed,
+                        rule.some_cancelled,
+                    ),
+                ),
                 rule.status,
                 rule.why,
             ]

@@ -19,6 +19,7 @@ from vsbatch_core.errors import (
     ArrayTooLong,
     ArrayTooShort,
     Contradiction,
+    DuplicateFile,
     IntegerTooLarge,
     IntegerTooSmall,
     InvalidId,
@@ -51,8 +52,10 @@ from vsbatch_core.model import (
     Limits,
     Metadata,
     Order,
+    Profile,
     StaticFileChunkingStrategy,
     StaticFileChunkingStrategyObject,
+    Unnamed,
 )
 
 MAX_BYTES = 2**63 - 1
@@ -80,6 +83,13 @@ def string(param: str, value: Any, *, minimum: Literal[0, 1] = 0) -> str:
     if minimum and not value:
         raise StringTooShort(param)
     return value
+
+
+def name(value: Any, unnamed: Unnamed) -> str | None:
+    """Return the name of a store: a string; for ``None`` what a store without a name is called."""
+    if value is None:
+        return "" if unnamed == "empty" else None
+    return string("name", value)
 
 
 def own_id(param: str, value: Any, prefix: str) -> str:
@@ -343,11 +353,24 @@ def file_ids(
     *,
     minimum: int,
     maximum: int,
+    profile: Profile,
 ) -> NewFiles:
-    """Return files by id, all with the same attributes and chunking; of duplicates the first wins (choice)."""
+    """Return files by id, all with the same attributes and chunking, each once.
+
+    Raise ``DuplicateFile`` if the profile refuses duplicates; else the first counts.
+    """
     ids = string_ids("file_ids", array("file_ids", value, minimum, maximum))
     unique = tuple(dict.fromkeys(ids))
+    if len(unique) < len(ids):
+        _allow_duplicates("file_ids", ids, profile)
     return (unique, (chunking,), (shared,)) if unique else ((), (), ())
+
+
+def _allow_duplicates(param: str, ids: Sequence[str], profile: Profile) -> None:
+    """Refuse ids of which some are doubled if the profile does."""
+    if profile.duplicates == "refuse":
+        index = cast("int", repeated(ids))
+        raise DuplicateFile(param, index, ids[index])
 
 
 def string_ids(param: str, ids: list[Any]) -> list[str]:
@@ -359,11 +382,13 @@ def string_ids(param: str, ids: list[Any]) -> list[str]:
     return ids
 
 
-def files(value: Any, limits: Limits) -> NewFiles:
-    """Return files given as ``{file_id, attributes?, chunking_strategy?}``.
+def files(value: Any, profile: Profile) -> NewFiles:
+    """Return files given as ``{file_id, attributes?, chunking_strategy?}``, each once.
 
-    Of duplicates the first wins (choice).
+    Raise ``DuplicateFile`` if the profile refuses duplicates; else the first counts.
     """
+    limits = profile.limits
+    ids: list[str] = []
     new: dict[str, tuple[StaticFileChunkingStrategyObject, Attributes]] = {}
     for i, item in enumerate(array("files", value, 1, limits.batch_files)):
         param = f"files[{i}]"
@@ -373,27 +398,31 @@ def files(value: Any, limits: Limits) -> NewFiles:
             chunking_strategy(pairs.get("chunking_strategy"), limits, f"{param}.chunking_strategy"),
             attributes(pairs.get("attributes"), limits, f"{param}.attributes"),
         )
+        ids.append(file_id)
         new.setdefault(file_id, file)
+    if len(new) < len(ids):
+        _allow_duplicates("files", ids, profile)
     chunkings, pairs_each = zip(*new.values(), strict=True)
     return tuple(new), chunkings, pairs_each
 
 
 def batch_files(
-    file_ids_value: Any, files_value: Any, attributes_value: Any, chunking_value: Any, limits: Limits
+    file_ids_value: Any, files_value: Any, attributes_value: Any, chunking_value: Any, profile: Profile
 ) -> NewFiles:
     """Return the files of a new batch: exactly one of ``file_ids`` and ``files`` (documented).
 
     With ``files`` the request's own attributes and chunking are checked, and ignored (documented).
     """
+    limits = profile.limits
     shared = attributes(attributes_value, limits)
     chunking = chunking_strategy(chunking_value, limits)
     if files_value is not None:
         if file_ids_value is not None:
             raise MutuallyExclusive("files", "file_ids")
-        return files(files_value, limits)
+        return files(files_value, profile)
     if file_ids_value is None:
         raise MissingParameter("file_ids")
-    return file_ids(file_ids_value, shared, chunking, minimum=1, maximum=limits.batch_files)
+    return file_ids(file_ids_value, shared, chunking, minimum=1, maximum=limits.batch_files, profile=profile)
 
 
 def repeated(values: Sequence[Hashable]) -> int | None:

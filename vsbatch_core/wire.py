@@ -350,7 +350,7 @@ _FIELDS: dict[str, Reader] = {
     "last_active_at": validation.whole_seconds,
     "last_error": _read_error,
     "metadata": _read_metadata,
-    "name": validation.string,
+    "name": _or_null(validation.string),
     "status": _word(model.FileStatus),
     "stores_version": _count,
     "usage_bytes": _bytes,

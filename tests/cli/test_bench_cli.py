@@ -88,7 +88,7 @@ def answering(status: int, content_type: str, body: bytes) -> Iterator[str]:
             ("--concurrency", "4"),
         ),
         (
-            ("--plan", "after-seconds:0.05", "--workers", "4", "--cancel", "drain"),
+            ("--plan", "after-seconds:0.05", "--workers", "4", "--policy", "cancel=drain"),
             ("--rate", "400", "--in-flight", "150"),
         ),
     ],

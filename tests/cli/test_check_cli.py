@@ -59,7 +59,7 @@ def checked(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outputs]:
     [
         ("--plan", "immediate"),
         ("--plan", "after-seconds:0.03", "--workers", "2", "--fail", "server_error=0.3", "--seed", "1"),
-        ("--plan", "after-seconds:0.03", "--workers", "2", "--cancel", "drain"),
+        ("--plan", "after-seconds:0.03", "--workers", "2", "--policy", "cancel=drain"),
     ],
     ids=["immediate", "slow with failures", "drain on cancel"],
 )

@@ -227,7 +227,7 @@ def test_with_a_slow_plan_that_fails_files_a_batch_ends_late_and_in_part(clients
 
 
 def test_with_drain_a_cancelled_batch_ends_when_those_files_have_that_were_taken_up(clients: Any) -> None:
-    client = clients("--plan", "after-seconds:60", "--workers", "2", "--cancel", "drain")
+    client = clients("--plan", "after-seconds:60", "--workers", "2", "--policy", "cancel=drain")
     batches = client.vector_stores.file_batches
     store = client.vector_stores.create()
     created = batches.create(store.id, file_ids=file_ids(5))
@@ -236,6 +236,16 @@ def test_with_drain_a_cancelled_batch_ends_when_those_files_have_that_were_taken
     assert (cancelled.status, counts(cancelled)) == ("in_progress", {"in_progress": 2, "cancelled": 3})
     ended = batches.poll(created.id, vector_store_id=store.id)
     assert (ended.status, counts(ended)) == ("cancelled", {"completed": 2, "cancelled": 3})
+
+
+def test_with_a_profile_and_a_policy_the_server_is_what_both_say(clients: Any) -> None:
+    client = clients("--profile", "ogx", "--policy", "unnamed_store=null", "--policy", "duplicates=refuse")
+    store = client.vector_stores.create(file_ids=file_ids(3))
+    assert store.name is None
+    files = client.vector_stores.files
+    assert files.list(store.id, after="file-nowhere").data == files.list(store.id, order="asc").data
+    with pytest.raises(openai.BadRequestError, match=r"file_ids\[1\]"):
+        client.vector_stores.file_batches.create(store.id, file_ids=["file-n", "file-n"])
 
 
 def test_with_the_plan_after_polls_a_batch_ends_at_that_look_at_it(clients: Any) -> None:
@@ -651,7 +661,10 @@ def test_a_missing_extra_is_told_with_the_line_that_installs_it(extra: str) -> N
         (["--fail", "server_error"], "'server_error': give a probability from 0 to 1, as server_error=0.1"),
         (["--fail", "server_error=2"], "'server_error=2': give a probability from 0 to 1, as server_error=0.1"),
         (["--fail", "server_error=nan"], "'server_error=nan': give a probability from 0 to 1"),
-        (["--cancel", "later"], "invalid choice: 'later'"),
+        (["--policy", "cancel=later"], "'cancel=later' is no policy: give cancel=immediate or cancel=drain"),
+        (["--policy", "cancel"], "'cancel' is no policy: give cancel=immediate or cancel=drain"),
+        (["--policy", "tees=by_id"], "'tees=by_id' is no policy: those are batch_object, all_failed, "),
+        (["--profile", "other"], "invalid choice: 'other'"),
         (["--fail", "server_error=0.1"], "--fail says nothing of --plan files: leave one of them out"),
         (
             ["--plan", "manual", "--workers", "2"],

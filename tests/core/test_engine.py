@@ -557,7 +557,10 @@ SABOTAGE: dict[str, tuple[Damage, str]] = {
         _batch(lambda batch: setattr(batch, "stop", 5000), "vsfb_2"),
         "the rows of file batch 'vsfb_2'",
     ),
-    "an empty batch": (_batch(lambda batch: setattr(batch, "stop", 0)), "the rows of file batch 'vsfb_1'"),
+    "a batch that ends before it begins": (
+        _batch(lambda batch: setattr(batch, "stop", -1)),
+        "the rows of file batch 'vsfb_1'",
+    ),
     # The list of stores
     "the index of the stores": (
         lambda registry: registry.listing._places.holding.clear(),

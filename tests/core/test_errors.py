@@ -76,6 +76,10 @@ def _unheard(engine: Engine) -> None:
     engine.vector_stores.delete("vs_2")
 
 
+def _strict() -> Engine:
+    return populated(Profile(duplicates="refuse", reattach="refuse", deleted_cursor="refuse"))
+
+
 def _fixed_id(prefix: str) -> Callable[[], Engine]:
     def engine() -> Engine:
         made = populated()
@@ -281,6 +285,35 @@ CASES = [
         "Expected the id of an item from an earlier page of the same list; start over without a cursor.",
         ("'file-z'", "'vs_1'"),
         lambda e: e.vector_stores.files.list("vs_1", after="file-z"),
+    ),
+    _request(
+        errors.DeletedCursor,
+        "deleted_cursor",
+        "before",
+        "Invalid 'before': 'file-d' was deleted from the list of files of vector store 'vs_1'. "
+        "Expected the id of an item that is in the list; start over without a cursor.",
+        ("'file-d'", "'vs_1'"),
+        lambda e: e.vector_stores.files.list("vs_1", before="file-d"),
+        engine=_strict,
+    ),
+    _request(
+        errors.DuplicateFile,
+        "duplicate_file",
+        "file_ids[2]",
+        "Invalid 'file_ids[2]': file 'file-y' is in 'file_ids' before. Give each file once.",
+        ("[2]", "'file-y'"),
+        lambda e: e.vector_stores.file_batches.create("vs_1", file_ids=["file-y", "file-z", "file-y"]),
+        engine=_strict,
+    ),
+    _request(
+        errors.AlreadyAttached,
+        "file_already_attached",
+        "file_ids",
+        "Invalid 'file_ids': file 'file-b' is attached to vector store 'vs_1' already. "
+        "Give files that are not, or delete it from the store first.",
+        ("'file-b'", "'vs_1'"),
+        lambda e: e.vector_stores.file_batches.create("vs_1", file_ids=["file-z", "file-b"]),
+        engine=_strict,
     ),
     _request(
         errors.VectorStoreExpired,

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from threading import Event, Thread
@@ -41,10 +41,10 @@ PAIRS = {"brief": (8, 4), "usual": (20, 6), "long": (20, 8)}[EFFORT]
 class World:
     """An engine with a past, and those who follow it."""
 
-    def __init__(self, drain: bool = False) -> None:
+    def __init__(self, policies: Mapping[str, Any] = {}) -> None:
         self.clock = VirtualClock(start=1_000.0)
         limits = Limits(batch_files=5_000, departed=2)
-        profile = Profile(limits=limits, cancel="drain" if drain else "immediate")
+        profile = Profile(limits=limits, **policies)
         self.engine = Engine(clock=self.clock, ids=SequentialIds(), profile=profile)
         self.events: list[Any] = []
         self.others: list[Any] = []
@@ -64,7 +64,7 @@ class World:
         files.delete("file-a", vector_store_id="vs_2")
         files.delete("file-x", vector_store_id="vs_2")  # vs_2 is full of departed files
         files.create("vs_1", file_id="file-0")
-        if drain:
+        if profile.cancel == "drain":
             processing.lease("vs_1", "file-3")
             processing.lease("vs_1", "file-5")
         stores.delete("vs_3")
@@ -80,13 +80,16 @@ class World:
         return stores, stores.file_batches, stores.files
 
 
+DRAIN, REUSE = {"cancel": "drain"}, {"reattach": "reuse"}
+
+
 @frozen
 class Act:
     """Something done with a world."""
 
     name: str
     do: Callable[[World], object]
-    drain: bool = False
+    policies: Mapping[str, str] = {}
 
 
 def acts() -> Iterator[Act]:
@@ -117,9 +120,16 @@ def acts() -> Iterator[Act]:
     each_file = [{"file_id": f"file-{i}", "attributes": {"i": i}} for i in range(3)]
     yield Act("create a batch of objects", lambda w: stores(w).file_batches.create("vs_4", files=each_file))
     yield Act("cancel", lambda w: stores(w).file_batches.cancel("vsfb_1", **one))
-    yield Act("cancel and drain", lambda w: stores(w).file_batches.cancel("vsfb_1", **one), drain=True)
+    there = ["file-0", "file-3"]
+    yield Act(
+        "create a batch without files", lambda w: stores(w).file_batches.create("vs_1", file_ids=there), REUSE
+    )
+    yield Act(
+        "create a batch of the others", lambda w: stores(w).file_batches.create("vs_1", file_ids=new), REUSE
+    )
+    yield Act("cancel and drain", lambda w: stores(w).file_batches.cancel("vsfb_1", **one), DRAIN)
     yield Act("complete", lambda w: processing(w).complete("vs_1", "file-3", usage_bytes=7))
-    yield Act("complete a leased file", lambda w: processing(w).complete("vs_1", "file-3"), drain=True)
+    yield Act("complete a leased file", lambda w: processing(w).complete("vs_1", "file-3"), DRAIN)
     yield Act("fail", lambda w: processing(w).fail("vs_1", "file-single", code="invalid_file"))
     many = ["file-7", "file-3", "file-single", "file-0"]
     yield Act("complete many", lambda w: processing(w).complete_many("vs_1", many, usage_bytes=[1, 2, 3, 4]))
@@ -132,6 +142,7 @@ def acts() -> Iterator[Act]:
     yield Act("refused", lambda w: processing(w).complete("vs_1", "file-1"))
     yield Act("retrieve", lambda w: (stores(w).retrieve("vs_1"), stores(w).files.retrieve("file-1", **one)))
     yield Act("list", lambda w: list(stores(w).files.list("vs_1", limit=2, filter="in_progress")))
+    yield Act("list by id", lambda w: list(stores(w).files.list("vs_1", limit=2)), {"ties": "by_id"})
     yield Act("list a batch", lambda w: list(stores(w).file_batches.list_files("vsfb_1", **one, limit=2)))
     yield Act("list stores", lambda w: list(stores(w).list(limit=1)))
     yield Act("pending", lambda w: processing(w).pending())
@@ -175,7 +186,7 @@ class Outcomes:
 
     @classmethod
     def of(cls, act: Act) -> Outcomes:
-        world = World(act.drain)
+        world = World(act.policies)
         before = world.engine.snapshot()
         quietly(act, world)
         return cls(before, world.engine.snapshot(), list(world.events))
@@ -222,12 +233,12 @@ def verdict(world: World, outcomes: Outcomes, *, unstarted: bool = False) -> str
 def interrupted(act: Act, places: int, most: int = 10) -> dict[int, str]:
     """Interrupt an act at so many places; return what is wrong, by place, up to ``most``."""
     outcomes = Outcomes.of(act)
-    world = World(act.drain)
+    world = World(act.policies)
     n = count(lambda: quietly(act, world))
     assert n > 10
     wrong = {}
     for at in spread(n, places):
-        world = World(act.drain)
+        world = World(act.policies)
         raised = Injector(at).run(lambda world=world: quietly(act, world))  # type: ignore[misc]
         assert raised is None or isinstance(raised, (Injected, SubscriberError)), (at, raised)
         problem = verdict(world, outcomes)
@@ -244,9 +255,8 @@ def test_an_exception_at_any_place_leaves_it_done_wholly_or_not_at_all(name: str
     assert interrupted(act, PLACES) == {}
 
 
-REDONE = [
-    name for name in COMMANDS if name not in ("refused", "list", "list a batch", "list stores", "subscribe")
-]
+READS = ("list", "list by id", "list a batch", "list stores")
+REDONE = [name for name in COMMANDS if name not in ("refused", "subscribe", *READS)]
 
 
 @pytest.mark.slow
@@ -254,11 +264,11 @@ REDONE = [
 def test_an_exception_while_an_earlier_one_is_repaired_leaves_it_done_wholly_or_not_at_all(name: str) -> None:
     act = ACTS[name]
     outcomes = Outcomes.of(act)
-    world = World(act.drain)
+    world = World(act.policies)
     n = count(lambda: quietly(act, world))
     wrong, unfinished = {}, 0
     for at in spread(n, 6 * PAIRS[0]):
-        world = World(act.drain)
+        world = World(act.policies)
         Injector(at).run(lambda world=world: quietly(act, world))  # type: ignore[misc]
         if world.engine._registry._unfinished is None:
             continue
@@ -267,7 +277,7 @@ def test_an_exception_while_an_earlier_one_is_repaired_leaves_it_done_wholly_or_
             break
         repairs = count(world.engine.version)
         for again in spread(repairs, PAIRS[1]):
-            world = World(act.drain)
+            world = World(act.policies)
             Injector(at).run(lambda world=world: quietly(act, world))  # type: ignore[misc]
             Injector(again).run(lambda world=world: world.engine.version())  # type: ignore[misc]
             problem = verdict(world, outcomes)
@@ -284,7 +294,7 @@ def test_near_the_recursion_limit_it_is_done_wholly_or_not_at_all(name: str) -> 
     wrong: dict[int, str] = {}
     raised = 0
     for left in range(2, 40, 3 if BRIEF else 1):
-        world = World(act.drain)
+        world = World(act.policies)
 
         def dive(depth: int, world: World = world) -> None:
             if depth:
@@ -319,9 +329,9 @@ def test_real_timer_signals_leave_every_command_done_wholly_or_not_at_all() -> N
         for turn in range(3 if BRIEF else 12):
             for name in REDONE:
                 act = ACTS[name]
-                outcomes, world = Outcomes.of(act), World(act.drain)
+                outcomes, world = Outcomes.of(act), World(act.policies)
                 started = time.perf_counter()
-                quietly(act, World(act.drain))
+                quietly(act, World(act.policies))
                 took = time.perf_counter() - started
                 try:
                     signal.setitimer(signal.ITIMER_REAL, max(took * (turn + 0.5) / 12, 1e-6))
@@ -351,7 +361,7 @@ def test_a_failing_allocation_leaves_it_done_wholly_or_not_at_all(name: str) -> 
     outcomes = Outcomes.of(act)
 
     def child(at: int) -> str:
-        world = World(act.drain)
+        world = World(act.policies)
         failed = ""
         try:
             testcapi.set_nomemory(at, at + 1)

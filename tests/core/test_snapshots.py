@@ -9,6 +9,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ from vsbatch_core import (
     wire,
 )
 from vsbatch_core.errors import ReplayError, SnapshotError, UnknownCursor, VectorStoreNotFound, WireError
+from vsbatch_core.testing import strategies as us
 
 from ..helpers.brief import examples
 from ..helpers.strategies import (
@@ -50,14 +52,7 @@ from ..helpers.strategies import (
 
 READS = all_reads()
 SOME_READS = all_reads(STORES[:2], BATCHES[:2])
-profiles = st.builds(
-    Profile,
-    batch_object=st.sampled_from(("vector_store.files_batch", "vector_store.file_batch")),
-    all_failed=st.sampled_from(("failed", "completed")),
-    cancel_finished=st.sampled_from(("ignore", "refuse")),
-    cancel=st.sampled_from(("immediate", "drain")),
-    limits=st.builds(Limits, departed=st.sampled_from((1, 2, 10_000))),
-)
+profiles = st.builds(evolve, us.profiles, limits=st.builds(Limits, departed=st.sampled_from((1, 2, 10_000))))
 
 
 def through_json(data: Any) -> Any:
@@ -1094,12 +1089,24 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
         f"{FIRST}.file_batches[4].stop",
     ),
     "a batch that begins past the last file": (
-        item("file_batches", 4, ["vsfb_5", TIME + 1, 12, 13, False]),
+        item("file_batches", 4, ["vsfb_5", TIME + 1, 13, 13, False]),
         f"{FIRST}.file_batches[4].first",
     ),
-    "a batch of no file": (
-        item("file_batches", 4, ["vsfb_5", TIME + 1, 10, 10, False]),
+    "a batch that ends before it begins": (
+        item("file_batches", 4, ["vsfb_5", TIME + 1, 10, 9, False]),
         f"{FIRST}.file_batches[4].stop",
+    ),
+    "a batch of no file that was made before the batch before it": (
+        item("file_batches", 4, ["vsfb_5", TIME - 1, 10, 10, False]),
+        f"{FIRST}.file_batches[4].created_at",
+    ),
+    "a batch of no file that was made after all that happened": (
+        item("file_batches", 4, ["vsfb_5", TIME + 10_000, 10, 10, False]),
+        f"{FIRST}.file_batches[4].created_at",
+    ),
+    "a batch of no file that was cancelled": (
+        item("file_batches", 4, ["vsfb_5", TIME + 1, 10, 10, True]),
+        f"{FIRST}.file_batches[4].cancel_asked",
     ),
     "a batch above the limit": (
         lambda s: s["profile"]["limits"].update(batch_files=1),

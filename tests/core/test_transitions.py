@@ -53,8 +53,8 @@ def test_the_attachment_table_has_a_row_for_each_status_and_leads_only_to_ends()
         assert all(not ATTACHMENT[end] for end in moves.values())
 
 
-@pytest.mark.parametrize("case", list(product(BOTH, repeat=4)))
-def test_exactly_one_row_of_the_batch_table_fits_each_case(case: tuple[bool, bool, bool, bool]) -> None:
+@pytest.mark.parametrize("case", list(product(BOTH, repeat=5)))
+def test_exactly_one_row_of_the_batch_table_fits_each_case(case: tuple[bool, bool, bool, bool, bool]) -> None:
     assert len([rule for rule in BATCH if rule.fits(*case)]) == 1
 
 
@@ -88,8 +88,10 @@ def test_a_finished_batch_is_cancelled_if_asked_else_what_its_files_became(all_f
             expected = "completed"
         elif counts.failed:
             expected = all_failed
-        else:
+        elif counts.cancelled:
             expected = "cancelled"
+        else:
+            expected = "completed"  # it attached no file
         assert batch_status(counts, False, profile) == expected
 
 
@@ -119,6 +121,7 @@ def test_the_tables_for_the_documentation_are_the_tables() -> None:
     assert [row[-2:] for row in store[2]] == [[rule.status, rule.why] for rule in STORE]
     words = {None: "any", True: "yes", False: "no"}
     assert [row[:-2] for row in batch[2]] == [
-        [words[cell] for cell in (r.running, r.cancel_asked, r.some_completed, r.some_failed)] for r in BATCH
+        [words[cell] for cell in (r.running, r.cancel_asked, r.some_completed, r.some_failed, r.some_cancelled)]
+        for r in BATCH
     ]
     assert [row[:-2] for row in store[2]] == [[words[r.expired], words[r.running]] for r in STORE]

@@ -79,6 +79,10 @@ EXPIRED_LAW = (
     "test_in_an_expired_store_work_may_end_and_files_may_leave_and_none_of_it_extends_its_life"
 )
 EXPIRY_LAW = "core/test_counts.py::test_a_store_expires_to_the_second_the_days_after_it_was_last_active"
+OWN_ATTRIBUTES_LAW = (
+    "core/test_policies.py::"
+    "test_a_batch_lists_and_counts_those_files_alone_that_it_attached_each_with_its_own_attributes"
+)
 REPLAYED = "Replayed"
 RESTORED = "Restored"
 
@@ -489,6 +493,94 @@ MUTANTS: tuple[Mutant, ...] = (
         "columns.py",
         "block[start:end] = block[start:end].translate(table)",
         "block[start:] = block[start:].translate(table)",
+    ),
+    # Policies
+    Mutant(
+        "a cancel that answers in_progress answers what it became",
+        "client.py",
+        "before or _batch(store, batch_id)",
+        "_batch(store, batch_id)",
+    ),
+    Mutant(
+        "duplicates are refused by the profile that takes them",
+        "validation.py",
+        "profile.duplicates == 'refuse'",
+        "profile.duplicates == 'first'",
+    ),
+    Mutant(
+        "a file that is used again takes the attributes of another",
+        "decisions.py",
+        "attributes = tuple(compress(attributes, new))",
+        "attributes = attributes[:sum(new)]",
+        OWN_ATTRIBUTES_LAW,
+    ),
+    Mutant(
+        "a batch lists no file that was attached, and none that was not",
+        "decisions.py",
+        "file_id not in stay for",
+        "file_id in stay for",
+    ),
+    Mutant(
+        "a file that left is attached still",
+        "store.py",
+        "for file_id in file_ids if self.find(file_id) is not None",
+        "for file_id in file_ids if file_id in self.numbers",
+    ),
+    Mutant(
+        "an unknown cursor is always refused",
+        "paging.py",
+        "if profile.unknown_cursor == 'refuse':",
+        "if profile.unknown_cursor:",
+    ),
+    Mutant(
+        "a deleted file is no cursor",
+        "store.py",
+        "self.profile.deleted_cursor == 'refuse' and (not self.rows.present[row])",
+        "not self.rows.present[row]",
+    ),
+    Mutant(
+        "a deleted store is a cursor whatever the profile says",
+        "registry.py",
+        "self.profile.deleted_cursor == 'refuse' and vector_store_id not in self.stores",
+        "self.profile.deleted_cursor == ''",
+    ),
+    Mutant(
+        "of both cursors before alone counts",
+        "paging.py",
+        "        before = None\n    found",
+        "        after = None\n    found",
+    ),
+    Mutant(
+        "ties by id are by number",
+        "rows.py",
+        "if ties == 'request_order' or",
+        "if ties != 'by_id' or",
+    ),
+    Mutant("ties that are the same both ways are not", "rows.py", "order if ties == 'by_id' else 'asc'", "order"),
+    Mutant("ties by id are the same both ways", "rows.py", "order if ties == 'by_id' else 'asc'", "'asc'"),
+    Mutant(
+        "a page under ties reads past the cursor where it ends",
+        "rows.py",
+        "(max(first, start), stop) if falling else (first, min(stop, end))",
+        "(first, stop)",
+    ),
+    Mutant(
+        "a page between two cursors under ties begins where it should have ended",
+        "rows.py",
+        "if first <= begins < stop:",
+        "if first <= stop:",
+    ),
+    Mutant(
+        "a store without a name is always empty",
+        "validation.py",
+        "'' if unnamed == 'empty' else None",
+        "''",
+    ),
+    Mutant(
+        "a batch without files is cancelled",
+        "transitions.py",
+        "False, False, False, False, True, 'every",
+        "False, False, False, False, None, 'every",
     ),
     Mutant("a cancel is forgotten", "store.py", "batch.cancel_asked = True", "batch.cancel_asked = False"),
     Mutant(

@@ -253,6 +253,16 @@ def desc_is_asc_on_ties() -> Server:
     return pages_of(lambda files, rising: sorted(files, key=lambda file: file["created_at"], reverse=not rising))
 
 
+def ties_are_backwards() -> Server:
+    """Within one second the file that was named last comes first under asc, and last under desc."""
+
+    def arranged(files: list[Any], rising: bool) -> list[Any]:
+        falling = sorted(files, key=lambda file: file["created_at"], reverse=True)  # leaves ties as they were
+        return falling[::-1] if rising else falling
+
+    return pages_of(arranged)
+
+
 def order_is_ignored() -> Server:
     """Every list is ascending."""
     return pages_of(lambda files, _rising: files)

@@ -321,7 +321,60 @@ def test_either_word_for_a_batch_reaches_the_client(mode: Mode, word: Any) -> No
     assert face.vector_stores.file_batches.retrieve("vsfb_1", vector_store_id="vs_1").object == word
 
 
+def test_a_store_without_a_name_reaches_the_client_as_null(mode: Mode) -> None:
+    # Not strict: the document says string, and the recordings have null.
+    face = client_of(mode, new_engine(Profile(unnamed_store="null")), _strict_response_validation=False)
+    assert face.vector_stores.create().name is None
+    assert [store.name for store in face.vector_stores.list().data] == [None]
+
+
+@pytest.mark.parametrize("answer", ["final", "in_progress"])
+def test_a_cancel_is_answered_as_the_profile_says_and_then_the_batch_has_ended(mode: Mode, answer: Any) -> None:
+    face = client_of(mode, populated(Profile(cancel_answer=answer)))
+    ended = {"final": "cancelled", "in_progress": "in_progress"}
+    assert face.vector_stores.file_batches.cancel("vsfb_1", vector_store_id="vs_1").status == ended[answer]
+    assert face.vector_stores.file_batches.poll("vsfb_1", vector_store_id="vs_1").status == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("profile", "call", "param"),
+    [
+        (
+            Profile(duplicates="refuse"),
+            lambda face: face.file_batches.create("vs_1", files=[{"file_id": "file-n"}, {"file_id": "file-n"}]),
+            "files[1]",
+        ),
+        (
+            Profile(reattach="refuse"),
+            lambda face: face.files.create("vs_1", file_id="file-a"),
+            "file_id",
+        ),
+        (Profile(deleted_cursor="refuse"), lambda face: face.files.list("vs_1", after="file-d").data, "after"),
+        (
+            Profile(both_cursors="refuse"),
+            lambda face: face.files.list("vs_1", after="file-a", before="file-b").data,
+            "before",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_policy_refuses_is_a_bad_request_that_names_the_parameter(
+    mode: Mode, profile: Profile, call: Any, param: str
+) -> None:
+    face = client_of(mode, populated(profile))
+    with pytest.raises(openai.BadRequestError) as caught:
+        call(face.vector_stores)
+    assert caught.value.param == param
+
+
 # Polling
+
+
+def test_polling_a_batch_that_attached_no_file_ends_at_the_first_look(mode: Mode) -> None:
+    face = client_of(mode, populated(Profile(reattach="reuse")))
+    batch = face.vector_stores.file_batches.create_and_poll("vs_1", file_ids=["file-a", "file-b"])
+    assert (batch.status, batch.file_counts.total) == ("completed", 0)
+    assert face.vector_stores.file_batches.list_files(batch.id, vector_store_id="vs_1").data == []
 
 
 def patient(bench: Bench, tap: Callable[[], object] = lambda: None) -> Api:

@@ -118,6 +118,35 @@ def test_our_own_server_breaks_nothing_and_differs_in_nothing(options: Any, miss
     assert unreached(verdicts) == missing
 
 
+CHOSEN = {
+    ("duplicates", "refuse"): {"duplicates"},
+    ("reattach", "reuse"): {"attached-again"},
+    ("reattach", "refuse"): {"attached-again"},
+    ("unknown_cursor", "first_page"): {"unknown-cursor"},
+    ("deleted_cursor", "refuse"): {"deleted-cursor"},
+    ("both_cursors", "after"): {"both-cursors"},
+    ("both_cursors", "refuse"): {"both-cursors"},
+    ("ties", "same_both_ways"): set(),
+    ("ties", "by_id"): set(),
+    ("unnamed_store", "null"): set(),
+    ("cancel_answer", "in_progress"): set(),
+}
+"""By policy, the choices in which a server that has it differs from ours."""
+
+
+@slow
+@pytest.mark.parametrize(("policy", "differs"), CHOSEN.items(), ids=map("=".join, CHOSEN))
+@pytest.mark.parametrize("plan", [IMMEDIATE, SLOW], ids=["immediate", "slow"])
+def test_a_server_is_accused_of_nothing_for_the_policy_that_it_chose(
+    plan: Plan, policy: tuple[str, str], differs: set[str]
+) -> None:
+    key, word = policy
+    profile = model.Profile(**{key: word})  # type: ignore[arg-type]  # one of its words
+    verdicts = checked(World(plan=plan, profile=profile), budget=100 * BUDGET)
+    assert found(verdicts) == dict.fromkeys(differs, "difference")
+    assert unreached(verdicts) == ({"duplicates-walk"} if policy == ("duplicates", "refuse") else set())
+
+
 def test_where_every_file_of_a_cancelled_batch_goes_on_nothing_is_said_of_the_status_of_cancelled_ones() -> None:
     world = World(plan=Plan(workers=1_000, service=0.5), tick=0.001, **DRAIN)  # each file has a worker of its own
     verdict = run(BY_ID["cancel-status"], world.probe(), examples=2, seed=0)
@@ -151,8 +180,8 @@ FAULTS: dict[Callable[[], Server], tuple[str, str]] = {
     planted.cancel_leaves_status: ("cancel-status terminal", ""),
     planted.before_is_page_one: ("before walk-backward", ""),
     planted.unknown_cursor_is_page_one: ("unknown-cursor", ""),
-    planted.desc_is_asc_on_ties: ("ties", ""),
-    planted.order_is_ignored: ("order", "ties"),
+    planted.ties_are_backwards: ("ties", ""),
+    planted.order_is_ignored: ("order", ""),
     planted.has_more_on_the_last_page: ("has-more has-more-before", ""),
     planted.has_more_never: ("has-more has-more-before", ""),
     planted.duplicates_never_end: ("duplicates-walk", ""),
@@ -204,7 +233,12 @@ def test_a_fault_is_caught_by_the_laws_meant_for_it_and_by_no_unrelated_one(
 
 @slow
 @pytest.mark.parametrize(
-    ("server", "differs"), [(planted.ties_by_id, set()), (planted.unknown_batch_is_400, {"unknown-batch"})]
+    ("server", "differs"),
+    [
+        (planted.ties_by_id, set()),
+        (planted.desc_is_asc_on_ties, set()),
+        (planted.unknown_batch_is_400, {"unknown-batch"}),
+    ],
 )
 def test_a_correct_server_that_differs_from_ours_is_accused_of_nothing(
     server: Callable[[], Server], differs: set[str]

@@ -28,7 +28,7 @@ def print_text(job: Job, stream: TextIO, *, failures: int | None) -> None:
     seconds = max(run.seconds for run in job.runs)
     say(
         stream,
-        f"{legible(store.name)}: vector store {store.id}, {store.status}, "
+        f"{legible(store.name or '')}: vector store {store.id}, {store.status}, "
         f"{plural(store.file_counts.total, 'file')}, {plural(store.usage_bytes, 'byte')} in use",
         f"{seconds:,.1f} simulated seconds on {plural(job.workers, 'worker')}",
         "",

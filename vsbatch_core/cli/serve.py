@@ -16,7 +16,9 @@ from contextlib import closing
 from ipaddress import ip_address
 from typing import Any
 
-from vsbatch_core import Engine, Profile, SeededIds, VectorStoreFile, VirtualClock, random_ids
+from attrs import evolve
+
+from vsbatch_core import Engine, SeededIds, VectorStoreFile, VirtualClock, profiles, random_ids
 from vsbatch_core.adapters.asgi import App, Receive, Scope, Send
 from vsbatch_core.adapters.http import Api
 from vsbatch_core.adapters.refusals import UploadNotFound
@@ -26,7 +28,7 @@ from vsbatch_core.cli.files import OVERHEAD, Found, outcome
 from vsbatch_core.cli.server import KEY_VARIABLE, key_of_environment
 from vsbatch_core.cli.text import Refused, legible, say
 from vsbatch_core.extras import pip_line
-from vsbatch_core.model import ERROR_CODES
+from vsbatch_core.model import ERROR_CODES, policies
 from vsbatch_core.simulation import Completed, Outcome, Plan, Simulation
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -45,6 +47,8 @@ Serve vector stores, their files and file batches, and uploads, to any client
 of OpenAI's API. All of it is kept in memory and lost when the server stops.
 Processing is simulated: nothing is parsed or embedded."""
 
+POLICIES = "\n".join(f"  {key:<16} {', '.join(words)}" for key, words in policies().items())
+
 EPILOG = f"""\
 Example:
 
@@ -62,6 +66,11 @@ plans, which decide how attached files end:
                    Nth time, a single file when it is
   manual           every file stays in progress until it is cancelled or
                    deleted
+
+policies, by key, the first word being the default; 'cancel=drain' has a
+cancel wait for files that a worker has taken up:
+
+{POLICIES}
 
 Time passes as on the wall clock. When the polling helper of an official
 client retrieves a batch, the interval that it would wait passes at once, and
@@ -113,10 +122,19 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         help=f"how many files are processed at a time (default: {WORKERS} with 'files', else all)",
     )
     made.add_argument(
-        "--cancel",
-        choices=("immediate", "drain"),
-        default="immediate",
-        help="whether a cancel ends files that a worker has taken up, or has them finish (default: immediate)",
+        "--profile",
+        metavar="NAME",
+        choices=profiles.BY_NAME,
+        default="default",
+        help=f"which variant of the API, or which other server, to imitate: {', '.join(profiles.BY_NAME)}",
+    )
+    made.add_argument(
+        "--policy",
+        metavar="KEY=WORD",
+        type=_policy,
+        action="append",
+        default=[],
+        help="a policy that is not the profile's, as cancel=drain; may be given for each; see below",
     )
     made.add_argument(
         "--seed",
@@ -132,6 +150,17 @@ def _port(value: str) -> int:
     if not 0 <= n <= 65535:
         raise argparse.ArgumentTypeError(f"{n} is not a port: give 1 to 65535, or 0 for one that is free")
     return n
+
+
+def _policy(value: str) -> tuple[str, str]:
+    key, _, word = value.partition("=")
+    words = policies()
+    if key not in words:
+        raise argparse.ArgumentTypeError(f"'{legible(value)}' is no policy: those are {', '.join(words)}")
+    if word not in words[key]:
+        known = " or ".join(f"{key}={each}" for each in words[key])
+        raise argparse.ArgumentTypeError(f"'{legible(value)}' is no policy: give {known}")
+    return key, word
 
 
 def _failure(value: str) -> tuple[str, float]:
@@ -232,7 +261,7 @@ def application(arguments: argparse.Namespace) -> Application:
     clock = VirtualClock(start=time.time())
     ids = random_ids if seed is None else SeededIds(seed)
     uploads = Uploads(clock=clock, ids=ids, require_uploaded_files=arguments.require_uploaded_files)
-    profile = Profile(cancel=arguments.cancel)
+    profile = evolve(profiles.BY_NAME[arguments.profile], **dict(arguments.policy))
     engine = Engine(clock=clock, ids=ids, profile=profile, file_size=uploads.file_size)
     simulation = Simulation(
         seed=random.getrandbits(32) if seed is None else seed, plan=plan(arguments, uploads), engine=engine

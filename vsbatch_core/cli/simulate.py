@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from vsbatch_core.cli.progress import progress
 from vsbatch_core.cli.report import COUNTS
 from vsbatch_core.cli.scenario import load, shipped, unknown
 from vsbatch_core.cli.text import Refused, legible, plural, say, table
+from vsbatch_core.model import policies
 from vsbatch_core.simulation import Spread
 
 BATCHES = 12
@@ -28,7 +30,9 @@ Run a scenario: batches that are created, processed, cancelled and polled, with
 what goes wrong meanwhile, on a virtual clock. The same scenario gives the same
 output, byte for byte, in every run. Nothing is sent anywhere."""
 
-EPILOG = """\
+POLICIES = textwrap.fill(", ".join(policies()), width=56).replace("\n", "\n" + " " * 22)
+
+EPILOG = f"""\
 Examples:
 
   vsbatch simulate cancel-race
@@ -47,7 +51,7 @@ prints one to begin with.
   [plan]              workers, service, failures, by_suffix, by_id, script,
                       order, retries, cancel, polls, by_hand; or
                       like = "ingest": by suffix and size, as 'vsbatch ingest'
-  [profile]           batch_object, all_failed, cancel_finished, cancel
+  [profile]           {POLICIES}
   [faults]            rate_limit, first_list, …: true, a probability, or a list
                       of request numbers and ids
   [[acts]]            at or every (and times), do = attach, cancel, delete_file,

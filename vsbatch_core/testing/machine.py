@@ -27,6 +27,7 @@ try:
 except ImportError as error:
     raise ImportError(f"vsbatch_core.testing.machine needs Hypothesis: {pip_line('testing')}") from error
 
+from vsbatch_core.model import Profile
 from vsbatch_core.testing import strategies as us
 from vsbatch_core.testing.calls import Call, Refusal, all_reads, answer, same, walked, walks
 from vsbatch_core.testing.oracle import Oracle
@@ -145,7 +146,7 @@ def _assertion(found: object, expected: object) -> list[str]:
 class Lockstep(RuleBasedStateMachine):
     """A random history of calls, good and bad, given to the subject and to the oracle.  Name a subject first."""
 
-    subject_factory: ClassVar[Callable[[World], Subject]]
+    subject_factory: ClassVar[type[Subject]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,7 +160,9 @@ class Lockstep(RuleBasedStateMachine):
     )
     def begin(self, profile: Any, sizes: Any, first: Call, opening: list[tuple[Call, int]]) -> None:
         """Begin with a store, and some calls that find it there."""
-        self.comparison = Comparison(type(self).subject_factory, World(profile, sizes))
+        follows = type(self).subject_factory.follows
+        followed = Profile(**{name: getattr(profile, name) for name in follows})
+        self.comparison = Comparison(type(self).subject_factory, World(followed, sizes))
         self._step(first)
         for call, aim in opening:
             self._step(us.aimed(call, self.comparison.oracle, aim))

@@ -34,6 +34,7 @@ from vsbatch_core.testing.oracle_arguments import (
     expiry_of,
     mapping,
     member,
+    name_of,
     one_of,
     own_id,
     page_arguments,
@@ -48,8 +49,9 @@ from vsbatch_core.testing.oracle_state import (
     NewFile,
     Store,
     first_of_each,
+    in_order,
     page_of,
-    place_of,
+    places_of,
 )
 
 
@@ -152,11 +154,13 @@ class FileBatches:
                         pairs(f"{param}.attributes", given.get("attributes"), limits, strings_only=False),
                     )
                 )
-        new = first_of_each(new)
-        oracle.require_known("file_ids" if files is None else "files", new)
+        param = "file_ids" if files is None else "files"
+        new = first_of_each(new, param, oracle.profile)
+        oracle.require_known(param, new)
         store = oracle.store(vector_store_id)
         now = oracle.now(store)
         store.require_open(now)
+        new = store.to_attach(new, param, oracle.profile)
         batch = Batch(oracle.ids("vsfb_"), int(now), store.attach(new, now))
         store.batches.append(batch)
         store.touch(now)
@@ -172,6 +176,7 @@ class FileBatches:
         oracle = self.oracle
         store = oracle.store(vector_store_id)
         batch = oracle.batch(store, batch_id)
+        before = batch.value(store, oracle.profile)
         running = [file for file in batch.files if file.status == "in_progress"]
         drain = oracle.profile.cancel == "drain"
         if running and not (drain and batch.cancel_asked):
@@ -181,8 +186,8 @@ class FileBatches:
             batch.cancel_asked = True
             store.touch(oracle.now(store))
         elif not running and oracle.profile.cancel_finished == "refuse":
-            raise errors.BatchAlreadyFinished(batch.id, batch.value(store, oracle.profile).status)
-        return batch.value(store, oracle.profile)
+            raise errors.BatchAlreadyFinished(batch.id, before.status)
+        return before if oracle.profile.cancel_answer == "in_progress" else batch.value(store, oracle.profile)
 
     def list_files(
         self,
@@ -200,15 +205,15 @@ class FileBatches:
         size, way, status = page_arguments(oracle.profile.limits, limit, order, filter, before, after)
         store = oracle.store(vector_store_id)
         batch = oracle.batch(store, batch_id)
-        ids = [file.file_id for file in batch.files]
         where = f"files of file batch '{batch.id}'"
+        places = places_of(
+            oracle.profile, after, before, [(file.file_id, file, True) for file in batch.files], where
+        )
         files, more = page_of(
-            batch.files,
+            in_order(batch.files, way, oracle.profile.ties),
             lambda file: status in (None, file.status),
-            way,
             size,
-            place_of("after", after, ids, where),
-            place_of("before", before, ids, where),
+            *places,
         )
         return Page(tuple(file.value(store) for file in files), more)
 
@@ -235,9 +240,10 @@ class Files:
         store = oracle.store(vector_store_id)
         now = oracle.now(store)
         store.require_open(now)
-        (file,) = store.attach([new], now)
-        store.touch(now)
-        return file.value(store)
+        if store.to_attach([new], "file_id", oracle.profile):
+            store.attach([new], now)
+            store.touch(now)
+        return oracle.file(store, file_id).value(store)
 
     def retrieve(self, file_id: Any, *, vector_store_id: Any) -> VectorStoreFile:
         """The file as it stands."""
@@ -267,15 +273,15 @@ class Files:
         oracle = self.oracle
         size, way, status = page_arguments(oracle.profile.limits, limit, order, filter, before, after)
         store = oracle.store(vector_store_id)
-        ids = [file.file_id for file in store.files]
         where = f"files of vector store '{store.id}'"
+        places = places_of(
+            oracle.profile, after, before, [(file.file_id, file, file.here) for file in store.files], where
+        )
         files, more = page_of(
-            store.files,
+            in_order(store.files, way, oracle.profile.ties),
             lambda file: file.here and status in (None, file.status),
-            way,
             size,
-            place_of("after", after, ids, where),
-            place_of("before", before, ids, where),
+            *places,
         )
         return Page(tuple(file.value(store) for file in files), more)
 
@@ -312,8 +318,8 @@ class VectorStores:
         if file_ids is not None:
             for i, id in enumerate(array("file_ids", file_ids, 0, limits.store_files)):
                 new.append((text(f"file_ids[{i}]", id, 1), chunking, NO_ATTRIBUTES))
-        new = first_of_each(new)
-        name = "" if name is None else text("name", name)
+        new = first_of_each(new, "file_ids", oracle.profile)
+        name = name_of(name, oracle.profile)
         description = None if description is None else text("description", description)
         expiry = expiry_of(expires_after, limits)
         notes = pairs("metadata", metadata, limits, strings_only=True)
@@ -336,7 +342,7 @@ class VectorStores:
         """Change what is given, and keep the rest; this revives an expired store (choice)."""
         limits = self.oracle.profile.limits
         if name is not omit:
-            name = "" if name is None else text("name", name)
+            name = name_of(name, self.oracle.profile)
         if expires_after is not omit:
             expires_after = expiry_of(expires_after, limits)
         if metadata is not omit:
@@ -358,14 +364,17 @@ class VectorStores:
         """A page of the stores; any that ever was is a cursor."""
         oracle = self.oracle
         size, way, _ = page_arguments(oracle.profile.limits, limit, order, None, before, after)
-        ids = [store.id for store in oracle.stores]
         stores, more = page_of(
-            oracle.stores,
+            oracle.stores if way == "asc" else oracle.stores[::-1],
             lambda store: store.here,
-            way,
             size,
-            place_of("after", after, ids, "vector stores"),
-            place_of("before", before, ids, "vector stores"),
+            *places_of(
+                oracle.profile,
+                after,
+                before,
+                [(store.id, store, store.here) for store in oracle.stores],
+                "vector stores",
+            ),
         )
         return Page(tuple(store.value(oracle.now(store)) for store in stores), more)
 

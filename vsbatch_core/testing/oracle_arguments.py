@@ -16,6 +16,7 @@ from vsbatch_core.model import (
     ExpiresAfter,
     FrozenDict,
     Limits,
+    Profile,
     StaticFileChunkingStrategy,
     StaticFileChunkingStrategyObject,
 )
@@ -35,6 +36,13 @@ def text(param: str, value: Any, least: int = 0) -> str:
     if len(value) < least:
         raise errors.StringTooShort(param)
     return value
+
+
+def name_of(value: Any, profile: Profile) -> str | None:
+    """A store's name; one that is given none is called as the profile says."""
+    if value is None:
+        return "" if profile.unnamed_store == "empty" else None
+    return text("name", value)
 
 
 def own_id(param: str, value: Any, prefix: str) -> str:

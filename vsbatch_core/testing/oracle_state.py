@@ -98,8 +98,10 @@ class Batch:
             status = "completed"
         elif counts.failed:
             status = profile.all_failed
-        else:
+        elif counts.cancelled:
             status = "cancelled"
+        else:
+            status = "completed"  # it attached no file (choice)
         return VectorStoreFileBatch(
             id=self.id,
             created_at=self.created_at,
@@ -115,7 +117,7 @@ class Store:
     """A store, with all that was ever attached to it, oldest first."""
 
     id: str
-    name: str
+    name: str | None
     description: str | None
     expires_after: ExpiresAfter | None
     metadata: FrozenDict[str, str]
@@ -156,6 +158,15 @@ class Store:
             self.last_active_at = int(now)
         self.at = now
 
+    def to_attach(self, new: Sequence[NewFile], param: str, profile: Profile) -> list[NewFile]:
+        """The files that are to be attached, if those that are there stay, or none may be there (choice)."""
+        if profile.reattach == "replace":
+            return list(new)
+        for file_id, _, _ in new:
+            if profile.reattach == "refuse" and self.find(file_id) is not None:
+                raise errors.AlreadyAttached(param, file_id, self.id)
+        return [file for file in new if self.find(file[0]) is None]
+
     def attach(self, new: Sequence[NewFile], now: float) -> list[Attachment]:
         """Attach files; each replaces the attachment of the same file that is there (choice)."""
         files = []
@@ -192,37 +203,62 @@ class Store:
         )
 
 
+def in_order(files: Sequence[Attachment], order: str, ties: str) -> list[Attachment]:
+    """Files, which are given oldest first, in the order of a list.  sorted() leaves ties as they were."""
+    if ties == "by_id":
+        files = sorted(files, key=lambda file: (file.created_at, file.file_id))
+    if order == "asc":
+        return list(files)
+    if ties == "same_both_ways":
+        return sorted(files, key=lambda file: -file.created_at)
+    return list(reversed(files))
+
+
 def page_of(
-    rows: Sequence[T],
-    shown: Callable[[T], bool],
-    order: str,
-    limit: int,
-    after: int | None,
-    before: int | None,
+    line: Sequence[T], shown: Callable[[T], bool], limit: int, after: T | None, before: T | None
 ) -> tuple[list[T], bool]:
-    """One page of the rows, which are oldest first, and ``has_more``; the cursors are places in them."""
-    line = list(range(len(rows)))
-    if order == "desc":
-        line.reverse()
-    start = 0 if after is None else line.index(after) + 1
-    stop = len(line) if before is None else line.index(before)
-    found = [rows[place] for place in line[start:stop] if shown(rows[place])]
+    """One page of things in the order of their list, and ``has_more``; the cursors are two of them."""
+    places = [id(thing) for thing in line]
+    start = 0 if after is None else places.index(id(after)) + 1
+    stop = len(line) if before is None else places.index(id(before))
+    found = [thing for thing in line[start:stop] if shown(thing)]
     more = len(found) > limit
     if before is not None and after is None:
         return found[-limit:], more
     return found[:limit], more
 
 
-def place_of(param: str, cursor: str | None, ids: Sequence[str], where: str) -> int | None:
-    """The place of a cursor in a list of ids: the latest, where an id stands in it again (choice)."""
-    if cursor is None:
-        return None
-    places = [place for place, id in enumerate(ids) if id == cursor]
-    if not places:
-        raise errors.UnknownCursor(param, cursor, where)
-    return places[-1]
+def places_of(
+    profile: Profile, after: str | None, before: str | None, things: Sequence[tuple[str, T, bool]], where: str
+) -> tuple[T | None, T | None]:
+    """What two cursors name among things, each given with its id and whether it is here.
+
+    Where an id is there again, the cursor names the latest (choice).  ``None`` stands for a cursor that was not
+    given, or that the profile has not count.
+    """
+    if after is not None and before is not None:
+        if profile.both_cursors == "refuse":
+            raise errors.MutuallyExclusive("before", "after")
+        if profile.both_cursors == "after":
+            before = None
+    named: list[T | None] = []
+    for param, cursor in (("after", after), ("before", before)):
+        meant = [(thing, here) for id, thing, here in things if id == cursor]
+        if meant:
+            thing, here = meant[-1]
+            if profile.deleted_cursor == "refuse" and not here:
+                raise errors.DeletedCursor(param, str(cursor), where)
+            named.append(thing)
+        elif cursor is None or profile.unknown_cursor == "first_page":
+            named.append(None)
+        else:
+            raise errors.UnknownCursor(param, cursor, where)
+    return named[0], named[1]
 
 
-def first_of_each(new: Sequence[NewFile]) -> list[NewFile]:
-    """Of files with the same id, the first (choice)."""
+def first_of_each(new: Sequence[NewFile], param: str, profile: Profile) -> list[NewFile]:
+    """Of files with the same id, the first; or a refusal (choice)."""
+    for i, (file_id, _, _) in enumerate(new):
+        if profile.duplicates == "refuse" and any(file_id == earlier[0] for earlier in new[:i]):
+            raise errors.DuplicateFile(param, i, file_id)
     return [file for i, file in enumerate(new) if all(file[0] != earlier[0] for earlier in new[:i])]

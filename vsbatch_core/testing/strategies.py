@@ -50,6 +50,14 @@ profiles = st.builds(
     all_failed=st.sampled_from(("failed", "completed")),
     cancel_finished=st.sampled_from(("ignore", "refuse")),
     cancel=st.sampled_from(("immediate", "drain")),
+    cancel_answer=st.sampled_from(("final", "in_progress")),
+    duplicates=st.sampled_from(("first", "first", "refuse")),
+    reattach=st.sampled_from(("replace", "replace", "reuse", "refuse")),
+    unknown_cursor=st.sampled_from(("refuse", "first_page")),
+    deleted_cursor=st.sampled_from(("keeps_its_place", "refuse")),
+    both_cursors=st.sampled_from(("between", "between", "after", "refuse")),
+    ties=st.sampled_from(("request_order", "same_both_ways", "by_id")),
+    unnamed_store=st.sampled_from(("empty", "null")),
     limits=st.sampled_from((SMALL, Limits())),
 )
 

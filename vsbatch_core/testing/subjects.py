@@ -18,7 +18,7 @@ from vsbatch_core.clock import SequentialIds
 from vsbatch_core.engine import Engine
 from vsbatch_core.errors import Inconsistent, VsbatchError
 from vsbatch_core.events import Event
-from vsbatch_core.model import Page, Profile
+from vsbatch_core.model import Page, Profile, names_of
 from vsbatch_core.testing.calls import Call, Refusal, UnsteadyClock, answer
 
 
@@ -54,6 +54,8 @@ class Subject:
     world: World
     engine: Engine
 
+    follows: ClassVar[tuple[str, ...]] = names_of(Profile)
+    """The keys of a profile that it follows.  No profile is drawn in which another has not its default."""
     renews: ClassVar[bool] = False
     """Whether ``renew`` does anything."""
     reads_one_in: ClassVar[int] = 1

@@ -18,6 +18,7 @@ from vsbatch_core.testing.conformance.tracing import (
     joined,
     length,
     one_of,
+    refused,
     same_items,
     traced,
     value_of,
@@ -273,7 +274,7 @@ def files_parameter(see: Trace, n: int, shared: bool) -> None:
     """With files each file has the attributes that were given for it, and the request's own are ignored."""
     files, store = see.probe.files(n), see.store()
     each = [{"number": i} for i in range(n)]
-    more = {"attributes": {"number": 99}} if shared else {}
+    more: dict[str, Any] = {"attributes": {"number": 99}} if shared else {}
     items = [{"file_id": file, "attributes": own} for file, own in zip(files, each, strict=True)]
     batch = see.create(store, files=items, **more)
     _attributes(see, Scene(store, batch, files, batch, see), each)
@@ -332,7 +333,10 @@ def chunking(see: Trace, sizes: tuple[int, int] | None) -> None:
 def duplicates_walk(see: Trace, n: int, limit: int) -> None:
     """The list of a batch that was asked for with duplicates comes to an end, and shows no file twice."""
     files, store = see.probe.files(n), see.store()
-    batch = see.create(store, file_ids=[*files, files[0]])
+    batch = see.create(store, refusable=True, file_ids=[*files, files[0]])
+    if value_of(refused(batch)) and value_of(batch.status_code) == 400:
+        raise NotReached("a request with duplicates was refused")
+    see.require(refused(batch) == Traced(False, "False"), "duplicates are to be taken, or refused with 400")
     see.settle(store, batch)
     scene = Scene(store, batch, files, batch, see)
     pages = [see.page(scene, "batch", limit=limit)]

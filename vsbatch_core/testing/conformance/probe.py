@@ -275,9 +275,10 @@ class Trace:
         name = Traced(self.probe.token, repr("vsbatch check"))
         return self.call("vector_stores.create", name=name, writes=True, **kwargs)
 
-    def create(self, store: Traced, **kwargs: Any) -> Traced:
+    def create(self, store: Traced, *, refusable: bool = False, **kwargs: Any) -> Traced:
         """A new batch."""
-        return self.call("vector_stores.file_batches.create", store.id, writes=True, **kwargs)
+        path = "vector_stores.file_batches.create"
+        return self.call(path, store.id, writes=True, refusable=refusable, **kwargs)
 
     def retrieve(self, store: Traced, batch: Traced, *, writes: bool = False) -> Traced:
         """The batch as it stands; ``writes`` if what follows may depend on that it was looked at."""
