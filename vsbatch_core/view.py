@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar, cast
 
-from vsbatch_core.model import FileCounts, FileStatus, VectorStoreFile
+from vsbatch_core.model import Attributes, FileCounts, FileStatus, VectorStoreFile
 from vsbatch_core.registry import Registry
 from vsbatch_core.rows import IN_PROGRESS, STATUSES
 from vsbatch_core.store import Store
@@ -34,6 +34,24 @@ class View:
     def size(self, file_id: str) -> int | None:
         """Return what ``file_size`` says of the file; raise ``InvalidSize``."""
         return self._registry.size(file_id)
+
+    @property
+    def asks_for_sizes(self) -> bool:
+        """Whether the engine was given a ``file_size``."""
+        return self._registry.file_size is not None
+
+    @property
+    def subscribers(self) -> int:
+        """How many callbacks are subscribed.  O(1)."""
+        return self._registry.subscribers
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that has happened was delivered to all subscribers, and nothing is under way.  O(1).
+
+        Does not wait for other threads: what they do at this very moment is found under way, or comes later.
+        """
+        return self._registry.settled
 
     def vector_store_ids(self) -> tuple[str, ...]:
         """Return the ids of the stores that are there, oldest first.  O(s)."""
@@ -65,12 +83,45 @@ class View:
             lambda store: tuple(store.rows.present.ascending(IN_PROGRESS, first, stop, limit)),
         )
 
-    def last_in_progress(self, vector_store_id: str, first: int, stop: int) -> int | None:
-        """Return the last attachment in progress in ``first <= attachment < stop``.  O(log n)."""
-        found: Sequence[int] = self._read(
-            vector_store_id, (), lambda store: store.rows.present.descending(IN_PROGRESS, first, stop, 1)
-        )
-        return found[0] if found else None
+    def files_in_progress(
+        self, vector_store_id: str, first: int, stop: int, limit: int, *, last: bool = False
+    ) -> list[VectorStoreFile]:
+        """Return the first attachments in progress in ``first <= attachment < stop``, as they stand.
+
+        With ``last``, the last of them, in falling order.  O(log n + limit).
+        """
+
+        def read(store: Store) -> list[VectorStoreFile]:
+            present = store.rows.present
+            find = present.descending if last else present.ascending
+            return list(map(store.rows.read, find(IN_PROGRESS, first, stop, limit)))
+
+        return self._read(vector_store_id, [], read)
+
+    def each_in_progress(self, attachments: Sequence[tuple[str, int]]) -> list[VectorStoreFile | None]:
+        """Return each of these attachments, given by store and number, as it stands; ``None`` if it has ended.
+
+        O(attachments).
+        """
+        stores = self._registry.stores
+
+        def read() -> list[VectorStoreFile | None]:
+            found: list[VectorStoreFile | None] = []
+            for vector_store_id, attachment in attachments:
+                store = stores.get(vector_store_id)
+                here = store is not None and store.rows.present[attachment] == IN_PROGRESS
+                found.append(store.rows.read(attachment) if store is not None and here else None)
+            return found
+
+        return self._registry.view(read)
+
+    def file_ids(self, vector_store_id: str, attachments: Sequence[int]) -> list[str]:
+        """Return the ids of the files of rising attachments that are not forgotten.  O(attachments)."""
+        return self._read(vector_store_id, [], lambda store: store.rows.file_ids(attachments))
+
+    def attributes(self, vector_store_id: str, attachments: Sequence[int]) -> list[Attributes]:
+        """Return the attributes of attachments that are not forgotten, in this order.  O(attachments)."""
+        return self._read(vector_store_id, [], lambda store: store.rows.attributes(attachments))
 
     def attachments(self, vector_store_id: str, file_id: str) -> tuple[int, ...]:
         """Return the attachments of a file that a list holds: those of batches, and the latest.  O(those)."""
