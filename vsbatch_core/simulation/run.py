@@ -14,8 +14,8 @@ from vsbatch_core.clock import SeededIds, VirtualClock
 from vsbatch_core.engine import Engine
 from vsbatch_core.errors import shown
 from vsbatch_core.model import Profile, VectorStoreFile, VectorStoreFileBatch
-from vsbatch_core.simulation.face import Face, as_faults
-from vsbatch_core.simulation.machine import Act, Entry
+from vsbatch_core.simulation.clients import ClientSide, as_faults
+from vsbatch_core.simulation.machine import Act, Entry, Known, Work
 from vsbatch_core.simulation.outcomes import number
 from vsbatch_core.simulation.plans import Decide, Plan
 from vsbatch_core.simulation.plans import workers as whole_workers
@@ -54,7 +54,7 @@ def _act(action: Any) -> Act:
     return action  # type: ignore[no-any-return]  # it can be called, and what it answers is dropped
 
 
-class Simulation(Face):
+class Simulation(ClientSide):
     """An engine whose files are processed as ``plan`` says, on a virtual clock that it moves.
 
     Without ``engine`` it makes one, on a new ``VirtualClock``, with ids from the seed and the plan's ``cancel``.
@@ -134,13 +134,15 @@ class Simulation(Face):
 
         What was recorded can still be read, and the clock still moves.
         """
+        self._complete_window()
         if self._timeline is not None:
             self._timeline.settle()
         self._unsubscribe()
         self._queue.clear()
         self._line.clear()
-        self._in_service.clear()
-        self._acts = self._recurring = self._stuck = 0
+        for known in self._known.values():
+            known.works.clear()
+        self._busy = self._acts = self._recurring = self._stuck = self._again = 0
 
     # Looking
 
@@ -170,17 +172,19 @@ class Simulation(Face):
     @property
     def busy(self) -> int:
         """How many workers hold a file.  O(1)."""
-        return len(self._in_service)
+        self._complete_window()
+        return self._busy
 
     @property
     def now(self) -> float:
         """The seconds for which the simulation has run, on its clock."""
+        self._complete_window()
         return self.clock.time() - self.start
 
     @property
     def idle(self) -> bool:
         """Whether nothing is going to happen but recurring acts, and what may be due at this very instant."""
-        return self._acts + len(self._in_service) == self._stuck
+        return self._acts + self.busy == self._stuck
 
     @property
     def timeline(self) -> Timeline:
@@ -191,9 +195,11 @@ class Simulation(Face):
 
     @property
     def report(self) -> Report:
-        """The figures up to now.  O(n log n)."""
-        held = [job.began for job in self._in_service.values()]
-        return self._figures.report(self.workers, self.clock.time(), held)
+        """The figures up to now.  O(n log n), n being the files that ended or are held."""
+        self._complete_window()
+        held = [work.began for work in self._held()]
+        polls = {id: n for known in self._known.values() for id, n in known.polls.items()}
+        return self._figures.report(self.workers, self.clock.time(), held, polls)
 
     # Going on
 
@@ -243,8 +249,11 @@ class Simulation(Face):
 
         Every file has then ended, but those that never end, or not of themselves, and what waits behind them.
         """
-        while self._step(self.clock.time() if self._recurring and self.idle else inf):
-            pass
+        if self._recurring:
+            while self._step(self.clock.time() if self._recurring and self.idle else inf):
+                pass
+        else:
+            self._go_on(inf)
         return self.now
 
     def at(self, seconds: float, action: Act) -> Callable[[], None]:
@@ -298,25 +307,34 @@ class Simulation(Face):
         self._advance_to(self.clock.time())
         fresh = self._fresh(looked_at)
         view, store = self._view, fresh.vector_store_id
-        what: int | str
-        if isinstance(fresh, VectorStoreFile):
-            first = cast("int", fresh.attachment)
-            attachments, what = range(first, first + 1), first
-        else:
-            attachments, what = view.batch_attachments(store, fresh.id), fresh.id
-        polls = self._figures.polls.setdefault(store, {})
-        if what not in self._seen_ended.get(store, ()):
-            polls[what] = polls.get(what, 0) + 1
-        if self._plan.polls is not None and polls[what] >= self._plan.polls:
-            for row in view.in_progress(store, attachments.start, attachments.stop, len(attachments)):
-                file = view.file(store, row)
-                outcome = None if file is None else self._asked(file, 0)
-                if file is not None and view.status(store, row) == "in_progress":
+        polls = self._counted(fresh)
+        if self._plan.polls is not None and polls >= self._plan.polls:
+            attachments = (
+                range(cast("int", fresh.attachment), cast("int", fresh.attachment) + 1)
+                if isinstance(fresh, VectorStoreFile)
+                else view.batch_attachments(store, fresh.id)
+            )
+            for file in view.files_in_progress(store, attachments.start, attachments.stop, len(attachments)):
+                outcome = self._asked(file, 0)
+                if view.status(store, cast("int", file.attachment)) == "in_progress":
                     self._end(store, file.id, outcome)
             fresh = self._fresh(looked_at)
-        if fresh.status != "in_progress":
-            self._seen_ended.setdefault(store, set()).add(what)
+        if fresh.status != "in_progress" and not isinstance(fresh, VectorStoreFile):
+            self._known[store].seen_ended.add(fresh.id)
         return fresh
+
+    def _counted(self, fresh: VectorStoreFile | VectorStoreFileBatch) -> int:
+        """Count a poll, unless an earlier one saw the batch or file ended; return how many there were."""
+        known = self._known.setdefault(fresh.vector_store_id, Known())
+        if not isinstance(fresh, VectorStoreFile):
+            known.polls[fresh.id] = known.polls.get(fresh.id, 0) + (fresh.id not in known.seen_ended)
+            return known.polls[fresh.id]
+        if fresh.status != "in_progress":
+            return 0
+        attachment = cast("int", fresh.attachment)
+        work = known.works.setdefault(attachment, Work(fresh.vector_store_id, fresh.id, attachment))
+        work.polls += 1
+        return work.polls
 
     @overload
     def _fresh(self, looked_at: VectorStoreFile) -> VectorStoreFile: ...
@@ -329,8 +347,7 @@ class Simulation(Face):
         return stores.file_batches.retrieve(looked_at.id, vector_store_id=id)
 
     def _advance_to(self, when: float) -> float:
-        while self._step(when):
-            pass
+        self._go_on(when)
         if when > self.clock.time():
             if self._timeline is not None:
                 self._timeline.settle()
