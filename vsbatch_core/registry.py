@@ -279,11 +279,6 @@ class Registry:
         """Return how many callbacks are subscribed."""
         return len(self._subscribers)
 
-    @property
-    def settled(self) -> bool:
-        """Return whether no command is under way and no event waits to be delivered.  Does not lock."""
-        return self._unfinished is None and not self._undelivered and not self._delivering
-
     # Reading
 
     def store(self, vector_store_id: Any) -> Store:

@@ -51,7 +51,8 @@ class View:
 
         Does not wait for other threads: what they do at this very moment is found under way, or comes later.
         """
-        return self._registry.settled
+        registry = self._registry
+        return registry._unfinished is None and not registry._undelivered and not registry._delivering
 
     def vector_store_ids(self) -> tuple[str, ...]:
         """Return the ids of the stores that are there, oldest first.  O(s)."""
@@ -74,49 +75,44 @@ class View:
         code = self._read(vector_store_id, 0, lambda store: store.rows.status[attachment])
         return STATUSES[code] if code else None
 
-    def in_progress(self, vector_store_id: str, first: int, stop: int, limit: int) -> tuple[int, ...]:
-        """Return the first attachments in progress in ``first <= attachment < stop``.  O(log n + limit)."""
-        none: tuple[int, ...] = ()
-        return self._read(
-            vector_store_id,
-            none,
-            lambda store: tuple(store.rows.present.ascending(IN_PROGRESS, first, stop, limit)),
-        )
-
-    def files_in_progress(
+    def in_progress(
         self, vector_store_id: str, first: int, stop: int, limit: int, *, last: bool = False
-    ) -> list[VectorStoreFile]:
-        """Return the first attachments in progress in ``first <= attachment < stop``, as they stand.
+    ) -> Sequence[int]:
+        """Return the first attachments in progress in ``first <= attachment < stop``, rising.  O(log n + limit).
 
-        With ``last``, the last of them, in falling order.  O(log n + limit).
+        With ``last``, the last of them, in falling order.
         """
 
-        def read(store: Store) -> list[VectorStoreFile]:
+        def read(store: Store) -> Sequence[int]:
             present = store.rows.present
-            find = present.descending if last else present.ascending
-            return list(map(store.rows.read, find(IN_PROGRESS, first, stop, limit)))
+            return (present.descending if last else present.ascending)(IN_PROGRESS, first, stop, limit)
 
-        return self._read(vector_store_id, [], read)
+        return self._read(vector_store_id, (), read)
 
-    def each_in_progress(self, attachments: Sequence[tuple[str, int]]) -> list[VectorStoreFile | None]:
-        """Return each of these attachments, given by store and number, as it stands; ``None`` if it has ended.
+    def files(self, vector_store_id: str, attachments: Sequence[int]) -> list[VectorStoreFile]:
+        """Return attachments that are not forgotten as they stand, in this order.  O(attachments)."""
+        return self._read(vector_store_id, [], lambda store: list(map(store.rows.read, attachments)))
+
+    def each_in_progress(self, attachments: Sequence[tuple[str, int]]) -> list[str | None]:
+        """Return the ids of the files of attachments, given by store and number; ``None`` for one that has ended.
 
         O(attachments).
         """
         stores = self._registry.stores
 
-        def read() -> list[VectorStoreFile | None]:
-            found: list[VectorStoreFile | None] = []
+        def read() -> list[str | None]:
+            found: list[str | None] = []
             for vector_store_id, attachment in attachments:
                 store = stores.get(vector_store_id)
-                here = store is not None and store.rows.present[attachment] == IN_PROGRESS
-                found.append(store.rows.read(attachment) if store is not None and here else None)
+                rows = None if store is None else store.rows
+                here = rows is not None and rows.present[attachment] == IN_PROGRESS
+                found.append(rows.id(attachment) if rows is not None and here else None)
             return found
 
         return self._registry.view(read)
 
     def file_ids(self, vector_store_id: str, attachments: Sequence[int]) -> list[str]:
-        """Return the ids of the files of rising attachments that are not forgotten.  O(attachments)."""
+        """Return the ids of the files of attachments that are not forgotten, in this order.  O(attachments)."""
         return self._read(vector_store_id, [], lambda store: store.rows.file_ids(attachments))
 
     def attributes(self, vector_store_id: str, attachments: Sequence[int]) -> list[Attributes]:

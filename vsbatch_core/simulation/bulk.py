@@ -394,20 +394,19 @@ class Bulk(Machine):
         """Tell the engine that files have ended; ``again`` if some of them may have ended already."""
         store, attachments, sizes = group.vector_store_id, group.attachments, group.sizes
         if again:
-            files = self._view.each_in_progress([(store, attachment) for attachment in attachments])
-            here = [file is not None for file in files]
+            ids = self._view.each_in_progress([(store, attachment) for attachment in attachments])
+            here = [file_id is not None for file_id in ids]
             attachments = list(compress(attachments, here))
             sizes = sizes and list(compress(sizes, here))
-        processing = self.engine.processing
         for chosen in _runs(attachments):
             numbers = attachments[chosen]
-            ids = self._view.file_ids(store, numbers)
+            file_ids = self._view.file_ids(store, numbers)
             if group.failed is not None:
                 code, message = group.failed.code, group.failed.message
-                processing.fail_many(store, ids, attachments=numbers, code=code, message=message)
+                self._processing.fail_many(store, file_ids, attachments=numbers, code=code, message=message)
             else:
                 usage_bytes = sizes[chosen] if sizes else 0
-                processing.complete_many(store, ids, attachments=numbers, usage_bytes=usage_bytes)
+                self._processing.complete_many(store, file_ids, attachments=numbers, usage_bytes=usage_bytes)
 
 
 def _runs(numbers: list[int]) -> list[slice]:

@@ -50,41 +50,28 @@ class Work:
     has said when that ends; ``dead`` if the file has ended otherwise meanwhile.
     """
 
-    __slots__ = (
-        "attachment",
-        "began",
-        "dead",
-        "entry",
-        "file_id",
-        "held",
-        "outcome",
-        "picked_up",
-        "polls",
-        "stuck",
-        "tried",
-        "vector_store_id",
-    )
+    # Most works are made when a worker picks them up, and need no more than a few of these.
+    picked_up = False
+    """Whether a worker has it or had it."""
+    held = False
+    """Whether a worker has it now."""
+    began = 0.0
+    """When that worker picked it up."""
+    outcome: Outcome | None = None
+    """What becomes of it then."""
+    stuck = False
+    """Whether that never ends of itself."""
+    tried = 0
+    """How many times it has failed and is tried again."""
+    entry: Entry | None = None
+    """Its return to the line."""
+    polls = 0
+    dead = False
 
     def __init__(self, vector_store_id: str, file_id: str, attachment: int) -> None:
         self.vector_store_id = vector_store_id
         self.file_id = file_id
         self.attachment = attachment
-        self.picked_up = False
-        """Whether a worker has it or had it."""
-        self.held = False
-        """Whether a worker has it now."""
-        self.began = 0.0
-        """When that worker picked it up."""
-        self.outcome: Outcome | None = None
-        """What becomes of it then."""
-        self.stuck = False
-        """Whether that never ends of itself."""
-        self.tried = 0
-        """How many times it has failed and is tried again."""
-        self.entry: Entry | None = None
-        """Its return to the line."""
-        self.polls = 0
-        self.dead = False
 
 
 class Known:
@@ -111,6 +98,7 @@ class Machine(ABC):
         self.clock = clock
         self.start = clock.time()
         self._view = engine.view
+        self._processing = engine.processing
         self._drains = engine.profile.cancel == "drain"
         self._queue: list[tuple[float, int, int, Any]] = []
         self._sequence = 0
@@ -137,6 +125,7 @@ class Machine(ABC):
         self._random = Random(f"{seed} plan")
         self._use(plan)
         self._line = self._new_line(Random(f"{seed} order"))
+        self._line.want(whole=plan.names_files)
         self._take_on()
         self._unsubscribe = engine.subscribe(self._hear)
 
@@ -163,7 +152,7 @@ class Machine(ABC):
         view = self._view
         self._known = {id: Known(view.next_attachment(id)) for id in view.vector_store_ids()}
         waiting: list[tuple[str, int, int]] = []
-        for file in self.engine.processing.pending(limit=2**62):
+        for file in self._processing.pending(limit=2**62):
             store, row = file.vector_store_id, cast("int", file.attachment)
             if waiting and waiting[-1][0] == store and waiting[-1][2] == row:
                 waiting[-1] = (store, waiting[-1][1], row + 1)
@@ -244,12 +233,11 @@ class Machine(ABC):
         taken = self._line.take()
         if taken is None:
             return False
-        ticket, file = taken
-        store, attachment, at = ticket
+        store, attachment, at, file_id, file = taken
         works = self._known[store].works
         work = works.get(attachment)
         if work is None:
-            work = works[attachment] = Work(store, file.id, attachment)
+            work = works[attachment] = Work(store, file_id, attachment)
         tried, before = work.tried, work.picked_up
         # In a worker's hands before the plan is asked: a plan may give commands, and what they do to this very
         # file is then heard of like anything else.
@@ -258,7 +246,7 @@ class Machine(ABC):
         self._busy += 1
         try:
             if self._drains and not tried:
-                self._lease(store, file.id)
+                self._lease(store, file_id)
             outcome = self._asked(file, tried)
             after = outcome.after
             if after is None and not isinstance(outcome, Never):
@@ -267,7 +255,7 @@ class Machine(ABC):
             if work.held:
                 work.held, work.picked_up = False, before
                 self._busy -= 1
-                self._line.put_back(ticket)
+                self._line.put_back(taken[:3])
             raise
         if not tried:
             self._figures.waits.append(now - at)
@@ -287,7 +275,7 @@ class Machine(ABC):
             self._busy -= 1
         return True
 
-    def _sized(self, decide: Decider, file: VectorStoreFile, tried: int) -> Outcome:
+    def _sized(self, decide: Decider, file: Any, tried: int) -> Outcome:
         outcome = decide(file, tried)
         if not isinstance(outcome, Completed) or outcome.usage_bytes is not None:
             return outcome
@@ -296,7 +284,7 @@ class Machine(ABC):
     def _lease(self, vector_store_id: str, file_id: str) -> None:
         # Leased by the worker of another host or simulation: this one takes the file over.
         with suppress(AlreadyLeased):
-            self.engine.processing.lease(vector_store_id, file_id)
+            self._processing.lease(vector_store_id, file_id)
 
     def _finish(self, work: Work, now: float) -> None:
         """A worker is done with a file, and free whatever comes of telling so."""
@@ -334,9 +322,9 @@ class Machine(ABC):
 
     def _end(self, vector_store_id: str, file_id: str, outcome: Outcome | None) -> None:
         if isinstance(outcome, Completed):
-            self.engine.processing.complete(vector_store_id, file_id, usage_bytes=outcome.usage_bytes)
+            self._processing.complete(vector_store_id, file_id, usage_bytes=outcome.usage_bytes)
         elif isinstance(outcome, Failed):
-            self.engine.processing.fail(vector_store_id, file_id, code=outcome.code, message=outcome.message)
+            self._processing.fail(vector_store_id, file_id, code=outcome.code, message=outcome.message)
 
     # What is remembered
 
@@ -362,6 +350,8 @@ class Machine(ABC):
             self._complete_window()
         if self._timeline is not None:
             self._timeline.hear(event)
+        if self._ending is not None and self._ending == _ended_one(event):
+            return
         hear = _HEAR.get(type(event))
         if hear is not None:
             hear(self, event)
@@ -390,8 +380,8 @@ class Machine(ABC):
         if known is not None and known.works:
             works = list(known.works.values())
             now = self._view.each_in_progress([(vector_store_id, work.attachment) for work in works])
-            for work, file in zip(works, now, strict=True):
-                if file is None:
+            for work, file_id in zip(works, now, strict=True):
+                if file_id is None:
                     self._release(known, work)
 
     def _files_attached(self, event: ev.VectorStoreCreated | ev.FileBatchCreated | ev.FileAttached) -> None:
@@ -412,15 +402,13 @@ class Machine(ABC):
     def _files_ended(
         self, event: ev.FileCompleted | ev.FileFailed | ev.FileDeleted | ev.FilesCompleted | ev.FilesFailed
     ) -> None:
-        store = event.vector_store_id
-        known = self._known.get(store)
+        self._figures.last = event.at
+        self._line.look_again()
+        known = self._known.get(event.vector_store_id)
         for attachment in ev.ended_attachments(event):
-            if (store, attachment) != self._ending:
-                self._figures.last = event.at
-                self._line.look_again()
-                work = None if known is None else known.works.get(attachment)
-                if known is not None and work is not None:
-                    self._release(known, work)
+            work = None if known is None else known.works.get(attachment)
+            if known is not None and work is not None:
+                self._release(known, work)
 
     def _batch_cancelled(self, event: ev.FileBatchCancelled) -> None:
         self._figures.last = event.at
@@ -432,6 +420,13 @@ class Machine(ABC):
         self._line.look_again()
         self._release_ended(event.vector_store_id)
         self._known.pop(event.vector_store_id, None)
+
+
+def _ended_one(event: ev.Event) -> tuple[str, int] | None:
+    """Return the attachment that the event ends, if it is of one file that was completed or failed."""
+    if isinstance(event, (ev.FileCompleted, ev.FileFailed)):
+        return event.vector_store_id, event.attachment
+    return None
 
 
 _HEAR: dict[type[ev.Event], Callable[[Machine, Any], None]] = {

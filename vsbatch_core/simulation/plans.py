@@ -287,8 +287,18 @@ class Plan:
 
     @property
     def names_files(self) -> bool:
-        """Whether what becomes of a file depends on which it is."""
-        return bool(self.script or self.by_id or self.by_suffix or isinstance(self.service, PerMegabyte))
+        """Whether what becomes of a file, and what it takes up, may depend on which it is."""
+        return bool(
+            self.decide
+            or self.script
+            or self.by_id
+            or self.by_suffix
+            or self.size
+            or callable(self.order)
+            or self.order == "smallest"
+            or type(self.service) not in DURATIONS
+            or isinstance(self.service, PerMegabyte)
+        )
 
     @property
     def foreseeable(self) -> bool:

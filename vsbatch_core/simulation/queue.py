@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
-from itertools import count
+from itertools import count, repeat
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 from vsbatch_core.model import VectorStoreFile
 from vsbatch_core.view import View
@@ -30,16 +30,11 @@ _FARTHEST = 128
 """How many files are looked at together, at most."""
 
 
-class Ticket(NamedTuple):
-    """A file that waits: its store's id, its attachment, and when it began to wait."""
+Ticket = tuple[str, int, float]
+"""A file that waits: its store's id, its attachment, and when it began to wait."""
 
-    vector_store_id: str
-    attachment: int
-    at: float
-
-
-Taken = tuple[Ticket, VectorStoreFile]
-"""A file that was taken, as it stands."""
+Taken = tuple[str, int, float, str, VectorStoreFile | None]
+"""A file that was taken: the same, its id, and the file as it stands if whole files are wanted."""
 
 
 class Line(ABC):
@@ -51,6 +46,7 @@ class Line(ABC):
         """The files that were looked at and are next, the first of them last."""
         self._reach = 1
         """How many files to look at next."""
+        self._whole = True
 
     @abstractmethod
     def put(self, store: str, start: int, stop: int, at: float) -> None:
@@ -68,23 +64,33 @@ class Line(ABC):
     def clear(self) -> None:
         """Have nothing wait any more."""
 
+    def want(self, *, whole: bool) -> None:
+        """Say whether whole files are wanted, or their ids alone, which cost less."""
+        self._whole = whole
+        self.look_again()
+
     def look_again(self) -> None:
         """Forget what was looked at: files that wait may have ended, or changed."""
         if self._ahead or self._reach > 1:
             self._ahead = []
             self._reach = 1
 
-    def _current(self) -> bool:
-        """Return whether there are files that were looked at and are still as they were."""
-        if not self._view.settled:
-            self.look_again()
-        return bool(self._ahead)
-
     def _looked(self) -> int:
         """Return how many files to look at now."""
+        if not self._view.settled:
+            self.look_again()
         reach = self._reach
         self._reach = min(2 * reach, _FARTHEST)
         return reach
+
+    def _found(self, part: Part, *, last: bool) -> list[Any]:
+        """Look at the first files of a part, or the last; return them as ``_ahead`` has them."""
+        view, store = self._view, part.store
+        numbers = view.in_progress(store, part.start, part.stop, self._looked(), last=last)[::-1]
+        if not numbers:
+            return []
+        files: Iterable[Any] = view.files(store, numbers) if self._whole else repeat(None, len(numbers))
+        return list(zip(numbers, view.file_ids(store, numbers), files, strict=True))
 
 
 class Part:
@@ -126,25 +132,23 @@ class Fifo(Line):
 
     def take(self) -> Taken | None:
         """See ``Line``."""
-        if not self._current():
-            self._look_ahead()
-            if not self._ahead:
-                return None
-        part, file = self._ahead.pop()
-        attachment = file.attachment
-        self.skip_to(part, attachment + 1)
-        return Ticket(part.store, attachment, part.at), file
+        if not (self._ahead and self._view.settled) and not self._look_ahead():
+            return None
+        attachment, file_id, file = self._ahead.pop()
+        part = self._parts[0]
+        part.start = attachment + 1
+        return part.store, attachment, part.at, file_id, file
 
-    def _look_ahead(self) -> None:
-        """Look at the next files of the first part that has one in progress."""
+    def _look_ahead(self) -> bool:
+        """Look at the next files of the first part that has one in progress; return whether there is one."""
         parts = self._parts
         while parts:
-            part = parts[0]
-            found = self._view.files_in_progress(part.store, part.start, part.stop, self._looked())
+            found = self._found(parts[0], last=False)
             if found:
-                self._ahead = [(part, file) for file in reversed(found)]
-                return
+                self._ahead = found
+                return True
             parts.popleft()
+        return False
 
     def skip_to(self, part: Part, attachment: int) -> None:
         """Have nothing wait any more that comes before this attachment of the part.
@@ -176,28 +180,28 @@ class Lifo(Line):
 
     def put_back(self, ticket: Ticket) -> None:
         """See ``Line``."""
-        self.put(ticket.vector_store_id, ticket.attachment, ticket.attachment + 1, ticket.at)
+        store, attachment, at = ticket
+        self.put(store, attachment, attachment + 1, at)
 
     def take(self) -> Taken | None:
         """See ``Line``."""
-        if not self._current():
-            self._look_ahead()
-            if not self._ahead:
-                return None
-        part, file = self._parts[-1], self._ahead.pop()
-        attachment = part.stop = file.attachment
-        return Ticket(part.store, attachment, part.at), file
+        if not (self._ahead and self._view.settled) and not self._look_ahead():
+            return None
+        attachment, file_id, file = self._ahead.pop()
+        part = self._parts[-1]
+        part.stop = attachment
+        return part.store, attachment, part.at, file_id, file
 
-    def _look_ahead(self) -> None:
-        """Look at the last files of the last part that has one in progress."""
+    def _look_ahead(self) -> bool:
+        """Look at the last files of the last part that has one in progress; return whether there is one."""
         parts = self._parts
         while parts:
-            part = parts[-1]
-            found = self._view.files_in_progress(part.store, part.start, part.stop, self._looked(), last=True)
+            found = self._found(parts[-1], last=True)
             if found:
-                self._ahead = found[::-1]
-                return
+                self._ahead = found
+                return True
             parts.pop()
+        return False
 
     def clear(self) -> None:
         """See ``Line``."""
@@ -218,7 +222,7 @@ class AtRandom(Line):
     def put(self, store: str, start: int, stop: int, at: float) -> None:
         """See ``Line``."""
         self.look_again()
-        self._tickets += [Ticket(store, attachment, at) for attachment in range(start, stop)]
+        self._tickets += [(store, attachment, at) for attachment in range(start, stop)]
 
     def put_back(self, ticket: Ticket) -> None:
         """See ``Line``."""
@@ -228,25 +232,29 @@ class AtRandom(Line):
         """See ``Line``."""
         if self._next is not None:
             ticket, self._next = self._next, None
-            (file,) = self._view.each_in_progress([ticket[:2]])
-            if file is not None:
-                return ticket, file
+            (file_id,) = self._view.each_in_progress([ticket[:2]])
+            if file_id is not None:
+                return *ticket, file_id, self._file(ticket)
         tickets = self._tickets
         while tickets:
-            if not self._current():
+            if not (self._ahead and self._view.settled):
                 drawn = self._draw(min(self._looked(), len(tickets)))
                 self._ahead = self._view.each_in_progress([ticket[:2] for ticket in drawn])
-            ticket, file = tickets.pop(), self._ahead.pop()
-            if file is not None:
-                return ticket, file
+            ticket, file_id = tickets.pop(), self._ahead.pop()
+            if file_id is not None:
+                return *ticket, file_id, self._file(ticket)
         return None
+
+    def _file(self, ticket: Ticket) -> VectorStoreFile | None:
+        """Return the file as it stands if whole files are wanted."""
+        return self._view.files(ticket[0], (ticket[1],))[0] if self._whole else None
 
     def _draw(self, n: int) -> list[Ticket]:
         """Put ``n`` tickets that are drawn at random at the end, and return them, the first drawn last."""
-        tickets, draw = self._tickets, self._random.randrange
+        tickets, draw = self._tickets, self._random.random
         last = len(tickets) - 1
         for place in range(last, last - n, -1):
-            i = draw(place + 1)
+            i = int(draw() * (place + 1))
             tickets[i], tickets[place] = tickets[place], tickets[i]
         return tickets[len(tickets) - n :]
 
@@ -266,7 +274,7 @@ class Keyed(Fifo):
 
     def __init__(self, view: View, key: KeyFunction) -> None:
         super().__init__(view)
-        self._key = key
+        self._key: Callable[[Any], Any] = key
         self._heap: list[tuple[Any, int, int, Taken]] = []
         """For each file its key, when it was entered, after how many changes it was looked at, and itself."""
         self._sequence = count()
@@ -288,20 +296,19 @@ class Keyed(Fifo):
         while (taken := super().take()) is not None:
             sequence, changes = next(self._sequence), self._changes
             try:
-                heappush(self._heap, (self._key(taken[1]), sequence, changes, taken))
+                heappush(self._heap, (self._key(taken[4]), sequence, changes, taken))
             except BaseException:  # the function raised, or returned what cannot be compared
                 self._heap = [entry for entry in self._heap if entry[1] != sequence]
                 heapify(self._heap)
-                super().put_back(taken[0])
+                super().put_back(taken[:3])
                 raise
         while self._heap:
             entry = self._taken = heappop(self._heap)
-            ticket, file = entry[3]
+            known: Taken = entry[3]
             if entry[2] == self._changes and self._view.settled:
-                return ticket, file
-            (now,) = self._view.each_in_progress([ticket[:2]])
-            if now is not None:
-                return ticket, now
+                return known
+            if self._view.each_in_progress([known[:2]]) != [None]:
+                return *known[:4], self._view.files(known[0], (known[1],))[0]
         return None
 
     def clear(self) -> None:

@@ -163,6 +163,7 @@ class Simulation(ClientSide):
                 "Write evolve(simulation.plan, service=2.0), or make another simulation."
             )
         self._use(new)
+        self._line.want(whole=new.names_files)
 
     @property
     def workers(self) -> int | None:
@@ -314,7 +315,8 @@ class Simulation(ClientSide):
                 if isinstance(fresh, VectorStoreFile)
                 else view.batch_attachments(store, fresh.id)
             )
-            for file in view.files_in_progress(store, attachments.start, attachments.stop, len(attachments)):
+            numbers = view.in_progress(store, attachments.start, attachments.stop, len(attachments))
+            for file in view.files(store, numbers):
                 outcome = self._asked(file, 0)
                 if view.status(store, cast("int", file.attachment)) == "in_progress":
                     self._end(store, file.id, outcome)
