@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from vsbatch_core import Engine, SequentialIds, VirtualClock, VsbatchError, processing, registry, rows, store
 from vsbatch_core.model import DAY
+from vsbatch_core.processing import Processing
 from vsbatch_core.simulation import (
     Completed,
     Constant,
@@ -395,3 +396,87 @@ def test_what_was_interrupted_twice_is_completed_by_whoever_uses_the_simulation_
         follow(one)
         follow(other)
         assert seen(one) == seen(other)
+
+
+@contextmanager
+def interrupted(calls: list[int], *, after: bool) -> Iterator[None]:
+    """Have these calls of ``complete_many``, counted from 0, raise: before they do anything, or after."""
+    count = iter(range(10**6))
+    real = Processing.complete_many
+
+    def complete_many(self: Processing, *args: Any, **kwargs: Any) -> None:
+        raises = next(count) in calls
+        if not raises or after:
+            real(self, *args, **kwargs)
+        if raises:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Processing, "complete_many", complete_many)
+        yield
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("call", [0, 1, 5])
+def test_a_simulation_that_is_interrupted_as_it_tells_the_engine_stands_where_steps_would(
+    call: int, after: bool
+) -> None:
+    one, other = before_the_end(Simulation), before_the_end(Stepping)
+    with windows(9):
+        with interrupted([call], after=after), pytest.raises(KeyboardInterrupt):
+            one.run_until_idle()
+        other.run(until=one.now)
+        one.run(until=one.now)
+        assert seen(one) == seen(other)
+        follow(one)
+        follow(other)
+        assert seen(one) == seen(other)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("then", [cancelled(2, 2), lambda simulation: simulation.step()])
+def test_what_was_interrupted_twice_is_completed_by_the_next_command_or_step(then: Act, after: bool) -> None:
+    simulation = before_the_end(Simulation)
+    with windows(9):
+        with interrupted([0, 1], after=after), pytest.raises(KeyboardInterrupt):
+            simulation.run_until_idle()
+        then(simulation)
+        ended = simulation.report.ended
+        assert ended > 0
+        simulation.engine.check()
+        simulation.run_until_idle()
+    assert simulation.busy == 0
+    for found in simulation.engine.vector_stores.list():
+        assert found.file_counts.in_progress == 0
+
+
+def test_a_simulation_whose_driver_holds_the_engine_goes_on_after_an_interruption() -> None:
+    one, other = before_the_end(Simulation), before_the_end(Stepping)
+    with windows(9):
+        with interrupted([1], after=True), pytest.raises(KeyboardInterrupt):
+            one.advance(DAY * 9)
+        one.advance(DAY * 9)
+        other.advance(one.now)
+    assert seen(one) == seen(other)
+
+
+# How the engine is told
+
+
+@given(st.sets(st.integers(0, 60), min_size=1), st.integers(1, 30))
+def test_the_parts_in_which_files_are_told_of_are_all_of_them_in_order(numbers: set[int], size: int) -> None:
+    rising = sorted(numbers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk, "LONG", size)
+        parts = [rising[part] for part in bulk._runs(rising)]
+    assert [number for part in parts for number in part] == rising
+    assert all(parts)
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [([0, 2, 5], []), ([], [9_001, 9_003]), ([1, 4], [9_001, 9_005]), ([], [])]
+)
+def test_the_run_in_the_middle_is_told_of_by_itself(first: list[int], last: list[int]) -> None:
+    middle = list(range(10, 9_000))
+    parts = [[*first, *middle, *last][part] for part in bulk._runs([*first, *middle, *last])]
+    assert parts == [part for part in (first, middle, last) if part]

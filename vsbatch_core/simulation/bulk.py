@@ -36,7 +36,7 @@ from contextlib import suppress
 from heapq import heapreplace
 from itertools import compress, repeat
 from math import inf
-from operator import add, attrgetter, is_, sub
+from operator import add, attrgetter, is_, not_, sub
 from random import Random
 from typing import Any, NamedTuple, cast
 
@@ -117,15 +117,82 @@ class Window:
 
 
 class _Files:
-    """The files of a window, in the order of pick-up: first those that are held, then those that wait."""
+    """Files of a window, in columns."""
 
-    def __init__(self, held: list[tuple[float, int, int, Any]]) -> None:
-        works: list[Work] = [entry[3] for entry in held]
-        self.stores = [work.vector_store_id for work in works]
-        self.rows = [work.attachment for work in works]
-        self.outcomes: list[Any] = [work.outcome for work in works]
-        self.begins = [work.began for work in works]
-        self.ends = [entry[0] for entry in held]
+    def __init__(
+        self, stores: list[str], rows: list[int], outcomes: list[Any], begins: list[float], ends: list[float]
+    ) -> None:
+        self.stores = stores
+        self.rows = rows
+        self.outcomes = outcomes
+        self.begins = begins
+        self.ends = ends
+
+    @classmethod
+    def held(cls, entries: list[tuple[float, int, int, Any]]) -> _Files:
+        """Return those that workers hold, in the order of these entries of the queue."""
+        works: list[Work] = [entry[3] for entry in entries]
+        return cls(
+            [work.vector_store_id for work in works],
+            [work.attachment for work in works],
+            [work.outcome for work in works],
+            [work.began for work in works],
+            [entry[0] for entry in entries],
+        )
+
+    def cut(self, n: int) -> None:
+        """Keep the first ``n``."""
+        for column in (self.stores, self.rows, self.outcomes, self.begins, self.ends):
+            del column[n:]
+
+    def chosen(self, here: list[bool]) -> _Files:
+        """Return those for which ``here`` says so."""
+        if all(here):
+            return self
+        return _Files(
+            list(compress(self.stores, here)),
+            list(compress(self.rows, here)),
+            list(compress(self.outcomes, here)),
+            list(compress(self.begins, here)),
+            list(compress(self.ends, here)),
+        )
+
+    def at(self, places: Sequence[int]) -> _Files:
+        """Return those at these places, in this order."""
+        return _Files(
+            [self.stores[i] for i in places],
+            [self.rows[i] for i in places],
+            [self.outcomes[i] for i in places],
+            [self.begins[i] for i in places],
+            [self.ends[i] for i in places],
+        )
+
+    def groups(self) -> list[Group]:
+        """Return what is told of these, which are of one store, if all end together."""
+        store, outcomes, rows = self.stores[0], self.outcomes, self.rows
+        completed = Group(store, None)
+        if all(map(is_, outcomes, repeat(COMPLETED))):
+            completed.attachments = sorted(rows)
+            completed.time = max(self.ends)
+            return [completed]
+        groups: dict[Failed | None, Group] = {None: completed}
+        by_outcome: dict[int, Group] = {}
+        sizes: dict[int, int] = {}
+        for outcome, row, end in zip(outcomes, rows, self.ends, strict=True):
+            group = by_outcome.get(id(outcome))
+            if group is None:
+                failed = Failed(outcome.code, message=outcome.message) if isinstance(outcome, Failed) else None
+                group = by_outcome[id(outcome)] = groups.setdefault(failed, Group(store, failed))
+            if group is completed and outcome.usage_bytes:
+                sizes[row] = outcome.usage_bytes
+            group.attachments.append(row)
+            if end > group.time:
+                group.time = end
+        for group in groups.values():
+            group.attachments.sort()
+        if sizes:
+            completed.sizes = [sizes.get(row, 0) for row in completed.attachments]
+        return [group for group in groups.values() if group.attachments]
 
 
 class _Draws:
@@ -245,7 +312,7 @@ class Bulk(Machine):
         """Return the next window, up to ``limit``; ``None`` if nothing can happen in it."""
         held = sorted(entry for entry in self._queue if not entry[3].dead)
         before = len(held)
-        files = _Files(held)
+        files = _Files.held(held)
         draws = _Draws(self._plan, self._view, self._random, self._size)
         waits, more = self._picked_up(files, draws, limit)
         begins, ends = files.begins, files.ends
@@ -254,13 +321,11 @@ class Bulk(Machine):
         until = min(limit, begins[-1]) if more else limit
         stop = bisect_right(begins, until, before)
         begun = stop - before
-        order = sorted(range(stop), key=ends.__getitem__)
-        times = [ends[i] for i in order]
-        cut = bisect_right(times, until)
-        if not cut and not begun:
+        files.cut(stop)
+        here = list(map(until.__ge__, ends))
+        rest = sorted(compress(range(stop), map(not_, here)), key=ends.__getitem__)
+        if begun == 0 and len(rest) == stop:
             return None
-        done, rest = order[:cut], order[cut:]
-        del times[cut:]
         entries = [
             held[i]
             if i < before
@@ -269,17 +334,17 @@ class Bulk(Machine):
         ]
         figures = self._figures
         return Window(
-            groups=self._groups(files, done, times),
+            groups=self._groups(files.chosen(here)),
             random_state=draws.after(begun),
             place=draws.place(begun),
-            ended=[held[i][3] for i in done if i < before],
+            ended=[entry[3] for entry, ends_now in zip(held, here, strict=False) if ends_now],
             works=[entry[3] for i, entry in zip(rest, entries, strict=True) if i >= before],
             queue=entries,
             sequence=self._sequence + begun,
-            busy=self._busy + begun - cut,
+            busy=self._busy + begun - here.count(True),
             known=(figures.ended, len(figures.waits), len(figures.services)),
             waits=array("d", waits[:begun]),
-            services=array("d", map(sub, times, map(begins.__getitem__, done))),
+            services=array("d", map(sub, compress(ends, here), compress(begins, here))),
         )
 
     def _picked_up(self, files: _Files, draws: _Draws, limit: float) -> tuple[list[float], bool]:
@@ -330,38 +395,33 @@ class Bulk(Machine):
         work.outcome = files.outcomes[i]
         return work
 
-    def _groups(self, files: _Files, done: list[int], times: list[float]) -> list[Group]:
-        """Return the files that end at these times, by what is told of them, in the order of the last of each."""
-        by_store: dict[str, tuple[list[int], list[float]]] = {}
-        if len(set(map(files.stores.__getitem__, done))) == 1:
-            by_store[files.stores[done[0]]] = done, times
-        else:
-            for i, time in zip(done, times, strict=True):
-                indices, of = by_store.setdefault(files.stores[i], ([], []))
-                indices.append(i)
-                of.append(time)
-        groups: list[Group] = []
-        for store, (indices, of) in by_store.items():
-            start = 0
-            for stop in self._segments(store, of):
-                groups += _ends(files, store, indices[start:stop], of[start:stop])
-                start = stop
+    def _groups(self, files: _Files) -> list[Group]:
+        """Return what is told of files that end, in the order of the last of each."""
+        parts = [files]
+        if len(set(files.stores)) != 1:
+            places: dict[str, list[int]] = {}
+            for i, store in enumerate(files.stores):
+                places.setdefault(store, []).append(i)
+            parts = [files.at(of) for of in places.values()]
+        groups = [group for part in parts for segment in self._segments(part) for group in segment.groups()]
         return sorted(groups, key=attrgetter("time"))
 
-    def _segments(self, vector_store_id: str, times: list[float]) -> list[int]:
-        """Return where events must be apart for the store to be active last when it is by steps."""
-        store = self.engine.vector_stores.retrieve(vector_store_id)
+    def _segments(self, files: _Files) -> list[_Files]:
+        """Return files of one store in parts: events must tell them apart for it to be active last as by steps."""
+        store = self.engine.vector_stores.retrieve(files.stores[0])
         if store.expires_after is None:
-            return [len(times)]
-        stops: list[int] = []
+            return [files]
+        order = sorted(range(len(files.ends)), key=files.ends.__getitem__)
+        times = [files.ends[i] for i in order]
+        found: list[_Files] = []
         active, start = store.last_active_at, 0
         while start < len(times):
             stop = bisect_left(times, active + store.expires_after.days * DAY, start)
             if stop == start:  # it has expired, and is not active again
                 stop = len(times)
+            found.append(files.at(order[start:stop]))
             active, start = max(active, int(times[stop - 1])), stop
-            stops.append(stop)
-        return stops
+        return found
 
     # Putting: all of this can be done again
 
@@ -424,32 +484,4 @@ def _runs(numbers: list[int]) -> list[slice]:
     stop = bisect_right(places, missing, key=lambda i: numbers[i] - i)
     if stop - start < n // 2:
         return [slice(n)]
-    return [part for part in (slice(start), slice(start, stop), slice(stop, n)) if part.start != part.stop]
-
-
-def _ends(files: _Files, store: str, indices: list[int], times: list[float]) -> list[Group]:
-    """Return the files of one store that end at these times, by how they end."""
-    outcomes, rows = files.outcomes, files.rows
-    completed = Group(store, None)
-    if all(map(is_, map(outcomes.__getitem__, indices), repeat(COMPLETED))):
-        completed.attachments = sorted(map(rows.__getitem__, indices))
-        completed.time = times[-1]
-        return [completed]
-    groups: dict[Failed | None, Group] = {None: completed}
-    by_outcome: dict[int, Group] = {}
-    sizes: dict[int, int] = {}
-    for i, time in zip(indices, times, strict=True):
-        outcome, row = outcomes[i], rows[i]
-        group = by_outcome.get(id(outcome))
-        if group is None:
-            failed = Failed(outcome.code, message=outcome.message) if isinstance(outcome, Failed) else None
-            group = by_outcome[id(outcome)] = groups.setdefault(failed, Group(store, failed))
-        if group is completed and outcome.usage_bytes:
-            sizes[row] = outcome.usage_bytes
-        group.attachments.append(row)
-        group.time = time
-    for group in groups.values():
-        group.attachments.sort()
-    if sizes:
-        completed.sizes = [sizes.get(row, 0) for row in completed.attachments]
-    return [group for group in groups.values() if group.attachments]
+    return [part for part in (slice(0, start), slice(start, stop), slice(stop, n)) if part.start != part.stop]

@@ -294,7 +294,7 @@ class Machine(ABC):
         figures.services.append(now - work.began)
         figures.last = now
         outcome = work.outcome
-        if self._retries is not None and self._tried_again(work, outcome, now):
+        if self._retries is not None and isinstance(outcome, Failed) and self._tried_again(work, outcome, now):
             return
         figures.ended += 1
         store = work.vector_store_id
@@ -305,10 +305,10 @@ class Machine(ABC):
         finally:
             self._ending = None
 
-    def _tried_again(self, work: Work, outcome: Outcome | None, now: float) -> bool:
+    def _tried_again(self, work: Work, failed: Failed, now: float) -> bool:
         """Return whether the plan tries a file again, having scheduled its return to the line."""
         retries = cast("Retries", self._retries)
-        if not isinstance(outcome, Failed) or outcome.code != "server_error" or work.tried >= retries.times:
+        if failed.code != "server_error" or work.tried >= retries.times:
             return False
         self._again += not work.tried
         work.tried += 1

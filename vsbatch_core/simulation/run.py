@@ -249,6 +249,8 @@ class Simulation(ClientSide):
         """Go on until nothing is due any more but recurring acts; answer ``now``.
 
         Every file has then ended, but those that never end, or not of themselves, and what waits behind them.
+        What only the plan decides is done in bulk, as by ``advance`` and ``run(until=seconds)``: one event for
+        many files, O(log w) for each, w workers having files.  After an interruption it can be called again.
         """
         if self._recurring:
             while self._step(self.clock.time() if self._recurring and self.idle else inf):
