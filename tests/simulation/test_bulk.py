@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -11,7 +12,18 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsbatch_core import Engine, SequentialIds, VirtualClock, VsbatchError, processing, registry, rows, store
+from vsbatch_core import (
+    Engine,
+    SequentialIds,
+    VectorStoreFile,
+    VirtualClock,
+    VsbatchError,
+    events,
+    processing,
+    registry,
+    rows,
+    store,
+)
 from vsbatch_core.model import DAY
 from vsbatch_core.processing import Processing
 from vsbatch_core.simulation import (
@@ -28,6 +40,7 @@ from vsbatch_core.simulation import (
     Uniform,
     bulk,
 )
+from vsbatch_core.view import View
 
 from ..helpers.brief import EFFORT
 from ..helpers.cut_short import cut_short
@@ -480,3 +493,83 @@ def test_the_run_in_the_middle_is_told_of_by_itself(first: list[int], last: list
     middle = list(range(10, 9_000))
     parts = [[*first, *middle, *last][part] for part in bulk._runs([*first, *middle, *last])]
     assert parts == [part for part in (first, middle, last) if part]
+
+
+def test_a_window_that_another_thread_has_put_meanwhile_is_not_put_again() -> None:
+    one, other = before_the_end(Simulation), before_the_end(Stepping)
+    real = View.vector_store_ids
+    looks = iter(range(10**6))
+
+    def overtaken(self: View) -> tuple[str, ...]:
+        if next(looks) == 0:
+            thread = Thread(target=lambda: one.busy)
+            thread.start()
+            thread.join()
+        return real(self)
+
+    with windows(9), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(View, "vector_store_ids", overtaken)
+        with interrupted([0], after=True), pytest.raises(KeyboardInterrupt):
+            one.run_until_idle()
+        other.run(until=one.now)
+        one.run(until=one.now)
+        assert seen(one) == seen(other)
+
+
+def test_while_all_workers_hang_nothing_is_picked_up_in_bulk() -> None:
+    hangs = Plan(workers=2, script={f"file-{i}": Never(holds_worker=True) for i in (0, 1)})
+    simulation = both(hangs, advanced(5), planned(Plan(workers=2)), advanced(5), run_until_idle)
+    assert (simulation.busy, simulation.report.ended) == (2, 0)
+
+
+# What a line keeps of the next files
+
+
+def test_a_simulation_can_step_within_a_subscriber_where_events_are_still_to_come() -> None:
+    simulation = new(Simulation, Plan(workers=2), 0)
+    attached(1, [f"file-{i}" for i in range(12)], None)(simulation)
+    within: list[bool] = []
+
+    def step(event: events.Event) -> None:
+        if isinstance(event, events.FileCompleted):
+            within.append(simulation.step())
+
+    simulation.engine.subscribe(step)
+    simulation.run_until_idle()
+    assert simulation.report.ended == 12
+    assert True in within
+
+
+@pytest.mark.parametrize("order", ["fifo", "lifo", "random", "smallest"])
+def test_a_file_that_ends_after_its_plan_raised_is_not_picked_up_again(order: Any) -> None:
+    raises = [True]
+
+    def decide(_file: VectorStoreFile) -> Completed:
+        if raises:
+            raises.pop()
+            raise LookupError
+        return Completed(after=1.0)
+
+    simulation = new(Simulation, Plan(workers=1, decide=decide, order=order, size=lambda _: 1), 0)
+    attached(1, ["file-a", "file-b"], None)(simulation)
+    with pytest.raises(LookupError):
+        simulation.step()
+    cancelled(1, 1)(simulation)
+    attached(2, ["file-c"], None)(simulation)
+    assert simulation.run_until_idle() == 1.0
+    assert simulation.report.ended == 1
+
+
+def test_files_of_a_store_that_an_earlier_subscriber_deletes_at_once_are_not_waited_for() -> None:
+    engine = Engine(clock=VirtualClock(), ids=SequentialIds())
+
+    def delete(event: events.Event) -> None:
+        if isinstance(event, events.FileBatchCreated):
+            engine.vector_stores.delete(event.vector_store_id)
+
+    engine.subscribe(delete)
+    simulation = Simulation(engine)
+    engine.vector_stores.create()
+    attached(1, ["file-a"], None)(simulation)
+    assert simulation.run_until_idle() == 0.0
+    assert simulation.report.wait.count == 0

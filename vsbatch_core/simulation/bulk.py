@@ -407,7 +407,7 @@ class Bulk(Machine):
         return sorted(groups, key=attrgetter("time"))
 
     def _segments(self, files: _Files) -> list[_Files]:
-        """Return files of one store in parts: events must tell them apart for it to be active last as by steps."""
+        """Return files of one store in the parts that events must name for it to be active last as by steps."""
         store = self.engine.vector_stores.retrieve(files.stores[0])
         if store.expires_after is None:
             return [files]

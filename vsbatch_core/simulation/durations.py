@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from math import exp, log, sqrt
+from math import exp, inf, log, sqrt
 from random import Random
 from typing import Any
 
@@ -197,7 +197,9 @@ def sampler(of: Duration | DurationFunction, random: Random, size: Sizer) -> Sam
     function = of
 
     def checked(file: VectorStoreFile) -> float:
-        what = f"The service of file {shown(file.id)} (…)"
-        return seconds(what, function(file, random), _TIME)
+        found = function(file, random)
+        if type(found) is float and 0.0 <= found < inf:
+            return found
+        return seconds(f"The service of file {shown(file.id)} (…)", found, _TIME)
 
     return checked

@@ -327,7 +327,14 @@ class Plan:
             self.failures,
         )
         if decide is not None:
-            return lambda file, _tried: outcome(f"The plan answered, for file {shown(file.id)},", decide(file))
+
+            def decided(file: Any, _tried: int) -> Outcome:
+                found: Any = decide(file)
+                if isinstance(found, (Completed, Failed, Never)):
+                    return found
+                return outcome(f"The plan answered, for file {shown(file.id)},", found)
+
+            return decided
         if self.certain:
             return lambda _file, _tried: COMPLETED
         draw = random.random
