@@ -516,10 +516,10 @@ def test_a_window_that_another_thread_has_put_meanwhile_is_not_put_again() -> No
         assert seen(one) == seen(other)
 
 
-def test_while_all_workers_hang_nothing_is_picked_up_in_bulk() -> None:
-    hangs = Plan(workers=2, script={f"file-{i}": Never(holds_worker=True) for i in (0, 1)})
-    simulation = both(hangs, advanced(5), planned(Plan(workers=2)), advanced(5), run_until_idle)
-    assert (simulation.busy, simulation.report.ended) == (2, 0)
+def test_while_those_who_will_be_left_hang_nothing_is_picked_up_in_bulk() -> None:
+    hangs = Plan(workers=6, service=Uniform(5, 9), script={f"file-{i}": Never(holds_worker=True) for i in (0, 1)})
+    simulation = both(hangs, advanced(1), planned(Plan(workers=2)), run_until_idle)
+    assert (simulation.busy, simulation.report.ended) == (2, 4)
 
 
 # What a line keeps of the next files
@@ -558,6 +558,23 @@ def test_a_file_that_ends_after_its_plan_raised_is_not_picked_up_again(order: An
     attached(2, ["file-c"], None)(simulation)
     assert simulation.run_until_idle() == 1.0
     assert simulation.report.ended == 1
+
+
+def test_a_file_whose_attributes_change_while_it_waits_is_given_to_the_plan_as_it_stands_then() -> None:
+    given: dict[str, Any] = {}
+
+    def decide(file: VectorStoreFile) -> Completed:
+        given[file.id] = file.attributes["bytes"]
+        return Completed(after=1.0)
+
+    simulation = new(Simulation, Plan(workers=1, decide=decide), 0)
+    attached(1, [f"file-{i}" for i in range(20)], 1)(simulation)
+    simulation.advance(6)
+    files = simulation.engine.vector_stores.files
+    for place in (0, 8, 19):
+        files.update(f"file-{place}", vector_store_id="vs_1", attributes={"bytes": 2})
+    simulation.run_until_idle()
+    assert given == {f"file-{i}": 2 if i in (8, 19) else 1 for i in range(20)}
 
 
 def test_files_of_a_store_that_an_earlier_subscriber_deletes_at_once_are_not_waited_for() -> None:
