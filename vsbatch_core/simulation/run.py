@@ -51,7 +51,7 @@ def _delay(what: str, value: Any) -> float:
 def _act(action: Any) -> Act:
     if not callable(action):
         raise TypeError(f"An act is a function of nothing, not {shown(action)}. Write lambda: engine.….")
-    return action  # type: ignore[no-any-return]  # it can be called, and what it answers is dropped
+    return action  # type: ignore[no-any-return]  # it can be called, and what it returns is dropped
 
 
 class Simulation(ClientSide):
@@ -205,7 +205,7 @@ class Simulation(ClientSide):
     # Going on
 
     def step(self) -> bool:
-        """Do the next thing that is due, having moved the clock to it; answer whether there was one.
+        """Do the next thing that is due, having moved the clock to it; return whether there was one.
 
         It is either that a worker picks up a file, for which the plan is asked, or that a file ends, or an act of
         the user's.  O(log w + log n), w workers having files.
@@ -215,7 +215,7 @@ class Simulation(ClientSide):
         return self._step(inf)
 
     def advance(self, seconds: float) -> float:
-        """Do all that is due in the next ``seconds``, and stop exactly there; answer ``now``.
+        """Do all that is due in the next ``seconds``, and stop exactly there; return ``now``.
 
         Any thread may call it.  Raise ``ValueError`` if ``seconds`` is negative or not finite: time does not go
         back.
@@ -226,7 +226,7 @@ class Simulation(ClientSide):
             return self._advance_to(self.clock.time() + _delay("advance", seconds))
 
     def run(self, until: float | Callable[[], bool] | None = None) -> float:
-        """Go on until ``now`` is ``until``, or until that function answers true; answer ``now``.
+        """Go on until ``now`` is ``until``, or until that function returns true; return ``now``.
 
         Without ``until``, and at the latest for a function when nothing at all is due any more, it stops when
         there is nothing to do: see ``run_until_idle``.  Raise ``ValueError`` for a time in the past.
@@ -246,7 +246,7 @@ class Simulation(ClientSide):
         return self._advance_to(when)
 
     def run_until_idle(self) -> float:
-        """Go on until nothing is due any more but recurring acts; answer ``now``.
+        """Go on until nothing is due any more but recurring acts; return ``now``.
 
         Every file has then ended, but those that never end, or not of themselves, and what waits behind them.
         What only the plan decides is done in bulk, as by ``advance`` and ``run(until=seconds)``: one event for
@@ -260,7 +260,7 @@ class Simulation(ClientSide):
         return self.now
 
     def at(self, seconds: float, action: Act) -> Callable[[], None]:
-        """Have ``action`` called ``seconds`` from now; answer a way to cancel it.
+        """Have ``action`` called ``seconds`` from now; return a function that cancels it.
 
         At its instant it comes after the files that end and before those that are picked up.  Raise
         ``ValueError`` if ``seconds`` is negative or not finite.
@@ -270,7 +270,7 @@ class Simulation(ClientSide):
         return lambda: self._cancel(entry)
 
     def every(self, seconds: float, action: Act) -> Callable[[], None]:
-        """Have ``action`` called every ``seconds``, first ``seconds`` from now; answer a way to cancel it.
+        """Have ``action`` called every ``seconds``, first ``seconds`` from now; return a function that cancels it.
 
         It goes on if it raises; turns that were missed while others let time pass are left out.
         ``run_until_idle`` does not wait for it.  Raise ``ValueError`` if ``seconds`` is not finite, not above 0,
@@ -297,7 +297,7 @@ class Simulation(ClientSide):
         return lambda: self._cancel(entry)
 
     def polled(self, looked_at: Polled) -> Polled:
-        """Somebody looks at this batch or file; answer it as it is to be shown to them.
+        """Somebody looks at this batch or file; return it as it is to be shown to them.
 
         Does what is due at this instant.  It is what an HTTP face calls for each retrieval, and how a plan that
         ends files after a number of polls hears of them.  Any thread may call it.  Raise ``NotFound`` if it is
