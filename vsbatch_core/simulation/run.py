@@ -270,7 +270,7 @@ class Simulation(ClientSide):
         return lambda: self._cancel(entry)
 
     def every(self, seconds: float, action: Act) -> Callable[[], None]:
-        """Have ``action`` called every ``seconds``, first ``seconds`` from now; return a function that cancels it.
+        """Have ``action`` called every ``seconds``, first ``seconds`` from now; return what cancels it.
 
         It goes on if it raises; turns that were missed while others let time pass are left out.
         ``run_until_idle`` does not wait for it.  Raise ``ValueError`` if ``seconds`` is not finite, not above 0,
