@@ -41,7 +41,16 @@ BESIDE = {
     "bare SQLite": ("sqlite-bare",),
     "islice": ("islice",),
     "sorted": ("sorted",),
-    "others": ("redis", "openai-responses", "ogx", "json-dumps", "simpy-file", "simpy-worker", *OURS_BESIDE),
+    "others": (
+        "redis",
+        "openai-responses",
+        "ogx",
+        "json-dumps",
+        "steps",
+        "simpy-file",
+        "simpy-worker",
+        *OURS_BESIDE,
+    ),
 }
 """The table's columns beside ours, and the contenders in each."""
 
@@ -49,6 +58,7 @@ NAMES = {
     "redis": "Redis",
     "ogx": "OGX",
     "json-dumps": "`json.dumps`",
+    "steps": "ours, step by step",
     "simpy-file": "SimPy, a process a file",
     "simpy-worker": "SimPy, a process a worker",
 }

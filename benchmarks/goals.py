@@ -108,6 +108,8 @@ GOALS = (
     Goal("SQLite's create of 2,000 over ours, at least 5", "create.2000", "sqlite", OURS, 5, True),
     Goal("SQLite's cancel of 2,000 over ours, at least 40", "cancel.2000", "sqlite", OURS, 40, True),
     Goal("retrieve, in us, at most 2", "retrieve.*", OURS, "", 2, scale=1e6),
+    Goal("steps over bulk, 100,000 files, at least 5", "simulate.*", "steps", OURS, 5, True, at=100_000),
+    Goal("a simulated file at 10^6, in us, at most 1.5", "simulate.*", OURS, "", 1.5, scale=1e6, at=1_000_000),
     Goal("SimPy over ours, 100,000 files, at least 2", "simulate.run", "simpy-file", OURS, 2, True, at=100_000),
     Goal(
         "simulated file at 10^6 over 10^4, at most 2", "simulate.run", OURS, OURS, 2, growth=(10_000, 1_000_000)

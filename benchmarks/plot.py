@@ -54,6 +54,7 @@ STYLES = {
     "collector": Style("#E69F00", "<", "--"),
     "json-loads": Style("#E69F00", "H", "--"),
     "resident": Style("#E69F00", "8", "--"),
+    "steps": Style("#0072B2", "v", "--"),
     "simpy-file": Style("#E69F00", "p"),
     "simpy-worker": Style("#E69F00", "d", "--"),
 }

@@ -1,6 +1,7 @@
-"""The simulator beside SimPy: files queue and are served.
+"""The simulator, in bulk and step by step, beside SimPy: files queue and are served.
 
 Ours keeps an engine with its counts and indexes; SimPy runs the bare workload: no engine, no counts, no indexes.
+All draw the same times from the same random source.  Ours steps where somebody listens to its events.
 ``python -m benchmarks.simulation N`` prints the bytes for each of N files, in a process of its own.
 """
 
@@ -9,7 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
+from heapq import heapreplace
 from importlib.util import find_spec
+from random import Random
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -22,21 +25,31 @@ from benchmarks.memory import ids_of, peak, printed
 from benchmarks.results import Result
 from benchmarks.work import Pace, Ready, Work
 from vsbatch_core import Engine, SequentialIds, VirtualClock
-from vsbatch_core.simulation import Plan, Simulation
+from vsbatch_core.simulation import Constant, Duration, Exponential, Plan, Simulation
 
 WORKERS = 8
-SERVICE = 1.5
-"""How long each file takes, in simulated seconds: no contender draws anything."""
-
+SECONDS = 1.5
+"""How long a file takes, in simulated seconds, on average."""
+CONSTANT = Constant(SECONDS)
 
 MOST = 100_000
 """The largest run of the peers: a larger one takes minutes, and says no more."""
 
+Draw = Callable[[], float]
+"""Returns how long the next file takes."""
 
-def served(n: int) -> Simulation:
-    """Return a simulation that has served ``n`` files."""
+
+def draws(service: Duration) -> Draw:
+    """Return what a simulation with the seed 0 draws of this duration."""
+    return partial(service.sampler(Random("0 plan"), len), None)
+
+
+def served(n: int, service: Duration = CONSTANT, *, listened: bool = False) -> Simulation:
+    """Return a simulation that has served ``n`` files, with somebody who listens or nobody."""
     engine = Engine(clock=VirtualClock(), ids=SequentialIds())
-    simulation = Simulation(engine, plan=Plan(workers=WORKERS, service=SERVICE))
+    simulation = Simulation(engine, plan=Plan(workers=WORKERS, service=service))
+    if listened:
+        engine.subscribe(lambda _event: None)
     store_id = engine.vector_stores.create(name="bench").id
     for ids in ids_of(n):
         engine.vector_stores.file_batches.create(store_id, file_ids=ids)
@@ -44,13 +57,19 @@ def served(n: int) -> Simulation:
     return simulation
 
 
-def ours(n: int) -> tuple[int, float]:
+def in_bulk(n: int, service: Duration) -> tuple[int, float]:
     """Return how many files were served, and the makespan in simulated seconds."""
-    simulation = served(n)
+    simulation = served(n, service)
     return simulation.report.ended, simulation.now
 
 
-def process_per_worker(n: int) -> tuple[int, float]:
+def by_steps(n: int, service: Duration) -> tuple[int, float]:
+    """Serve them one step after the other."""
+    simulation = served(n, service, listened=True)
+    return simulation.report.ended, simulation.now
+
+
+def process_per_worker(n: int, service: Duration) -> tuple[int, float]:
     """Serve files that wait in a ``Store``; each worker is a process that takes one after the other.
 
     The least that SimPy can do for this.
@@ -59,14 +78,15 @@ def process_per_worker(n: int) -> tuple[int, float]:
 
     env = simpy.Environment()
     waiting: Any = simpy.Store(env)
-    waiting.items.extend([SERVICE] * n)
+    waiting.items.extend(range(n))
+    draw = draws(service)
     done = 0
 
     def worker() -> Generator[Any, Any, None]:
         nonlocal done
         while waiting.items:
-            seconds = yield waiting.get()
-            yield env.timeout(seconds)
+            yield waiting.get()
+            yield env.timeout(draw())
             done += 1
 
     for _ in range(WORKERS):
@@ -75,19 +95,20 @@ def process_per_worker(n: int) -> tuple[int, float]:
     return done, float(env.now)
 
 
-def process_per_file(n: int) -> tuple[int, float]:
+def process_per_file(n: int, service: Duration) -> tuple[int, float]:
     """Serve files as SimPy's own documentation does: a process for each file, a ``Resource`` of workers."""
     import simpy  # noqa: PLC0415 - a peer, that is installed for tests alone
 
     env = simpy.Environment()
     resource = simpy.Resource(env, capacity=WORKERS)
+    draw = draws(service)
     done = 0
 
     def file() -> Generator[Any, Any, None]:
         nonlocal done
         with resource.request() as turn:
             yield turn
-            yield env.timeout(SERVICE)
+            yield env.timeout(draw())
         done += 1
 
     for _ in range(n):
@@ -96,21 +117,31 @@ def process_per_file(n: int) -> tuple[int, float]:
     return done, float(env.now)
 
 
-CONTENDERS: dict[str, Callable[[int], tuple[int, float]]] = {
-    Ours.key: ours,
+CONTENDERS: dict[str, Callable[[int, Duration], tuple[int, float]]] = {
+    Ours.key: in_bulk,
+    "steps": by_steps,
     "simpy-file": process_per_file,
     "simpy-worker": process_per_worker,
 }
 
 
-def right(n: int) -> tuple[int, float]:
-    """Return the right result: all files, in rounds of as many as there are workers."""
-    return n, -(-n // WORKERS) * SERVICE
+def right(n: int, service: Duration) -> tuple[int, float]:
+    """Return the right result: all files, each taken by the worker that is free first."""
+    draw = draws(service)
+    free = [0.0] * WORKERS
+    last = 0.0
+    for _ in range(n):
+        end = free[0] + draw()
+        heapreplace(free, end)
+        last = max(last, end)
+    return n, last
 
 
 @frozen
 class Simulated(Work):
     """Cost a file of a whole run, the creation of its batches included."""
+
+    service: Duration = CONSTANT
 
     patience: ClassVar[float] = 60.0
 
@@ -122,24 +153,27 @@ class Simulated(Work):
         """See ``Work``."""
         if find_spec("simpy") is None:
             fixtures.missing["simpy"] = "pip install simpy"
+        expected = right(n, self.service)
         for contender, run in CONTENDERS.items():
-            if contender != Ours.key and "simpy" in fixtures.missing:
+            peer = contender.startswith("simpy")
+            if peer and "simpy" in fixtures.missing:
                 continue
-            if contender != Ours.key and n > MOST:
+            if peer and n > MOST:
                 yield self.left_out(contender, n, f"not tried beyond {MOST:,}")
                 continue
             start = perf_counter()
-            found = run(n)
+            found = run(n, self.service)
             one = perf_counter() - start
-            if found[0] != n or abs(found[1] - right(n)[1]) > 1e-3:
-                yield self.wrong(contender, n, f"{found}; right: {right(n)}")
+            if found[0] != n or abs(found[1] - expected[1]) > 1e-3:
+                yield self.wrong(contender, n, f"{found}; right: {expected}")
             else:
-                yield Entry(contender, n, prepare=partial(runs, run, n), operations=n, most=1_000, one=one)
+                task = partial(run, n, self.service)
+                yield Entry(contender, n, prepare=partial(runs, task), operations=n, most=1_000, one=one)
 
 
-def runs(run: Callable[[int], tuple[int, float]], n: int, number: int) -> list[Task]:
+def runs(task: Task, number: int) -> list[Task]:
     """Return so many runs."""
-    return [partial(run, n)] * number
+    return [task] * number
 
 
 @frozen
@@ -157,6 +191,11 @@ class SimulatedMemory(Work):
 
 WORKS: list[Work] = [
     Simulated("simulate.run", f"simulate, {WORKERS} workers: a file"),
+    Simulated(
+        "simulate.exponential",
+        f"simulate, {WORKERS} workers, times are drawn: a file",
+        service=Exponential(mean=SECONDS),
+    ),
     SimulatedMemory("simulate.memory", "peak resident set for each simulated file"),
 ]
 

@@ -331,6 +331,11 @@ class Registry:
 
         return unsubscribe
 
+    @property
+    def subscribers(self) -> int:
+        """Return how many callbacks are subscribed."""
+        return len(self._subscribers)
+
     # Reading
 
     def store(self, vector_store_id: Any) -> Store:

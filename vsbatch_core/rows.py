@@ -115,6 +115,24 @@ class Rows:
         """Return what the file takes up."""
         return self._blocks[row >> SHIFT].usage[row & MASK]
 
+    def file_ids(self, rows: Sequence[int]) -> list[str]:
+        """Return the ids of the files.  O(rows), and O(1) each in C if they are a rising run."""
+        blocks = self._blocks
+        if rows and rows[-1] - rows[0] + 1 == len(rows):
+            found: list[str] = []
+            for key, start, end in spans(rows[0], rows[-1] + 1):
+                found += blocks[key].ids[start:end]
+            return found
+        return [blocks[row >> SHIFT].ids[row & MASK] for row in rows]
+
+    def attributes(self, rows: Sequence[int]) -> list[Attributes]:
+        """Return the attributes of the files.  O(rows)."""
+        blocks = self._blocks
+        return [
+            NO_ATTRIBUTES if (attributes := blocks[row >> SHIFT].attributes) is None else attributes[row & MASK]
+            for row in rows
+        ]
+
     def created_at(self, row: int) -> int:
         """Return when the file was attached."""
         return int(self._blocks[row >> SHIFT].created_at[row & MASK])

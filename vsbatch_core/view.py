@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar, cast
 
 from vsbatch_core.claims import Claim
-from vsbatch_core.model import FileCounts, FileStatus, VectorStoreFile
+from vsbatch_core.model import Attributes, FileCounts, FileStatus, VectorStoreFile
 from vsbatch_core.registry import Registry
 from vsbatch_core.rows import IN_PROGRESS, STATUSES
 from vsbatch_core.store import Store
@@ -36,6 +36,25 @@ class View:
         """Return what ``file_size`` says of the file; raise ``InvalidSize``."""
         return self._registry.size(file_id)
 
+    @property
+    def asks_for_sizes(self) -> bool:
+        """Whether the engine was given a ``file_size``."""
+        return self._registry.file_size is not None
+
+    @property
+    def subscribers(self) -> int:
+        """How many callbacks are subscribed.  O(1)."""
+        return self._registry.subscribers
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that has happened was delivered to all subscribers, and nothing is under way.  O(1).
+
+        Does not wait for other threads: what they do at this very moment is found under way, or comes later.
+        """
+        registry = self._registry
+        return registry._unfinished is None and not registry._undelivered and not registry._delivering
+
     def vector_store_ids(self) -> tuple[str, ...]:
         """Return the ids of the stores that are there, oldest first.  O(s)."""
         return self._registry.view(lambda: tuple(self._registry.stores))
@@ -57,21 +76,49 @@ class View:
         code = self._read(vector_store_id, 0, lambda store: store.rows.status[attachment])
         return STATUSES[code] if code else None
 
-    def in_progress(self, vector_store_id: str, first: int, stop: int, limit: int) -> tuple[int, ...]:
-        """Return the first attachments in progress in ``first <= attachment < stop``.  O(log n + limit)."""
-        none: tuple[int, ...] = ()
-        return self._read(
-            vector_store_id,
-            none,
-            lambda store: tuple(store.rows.present.ascending(IN_PROGRESS, first, stop, limit)),
-        )
+    def in_progress(
+        self, vector_store_id: str, first: int, stop: int, limit: int, *, last: bool = False
+    ) -> Sequence[int]:
+        """Return the first attachments in progress in ``first <= attachment < stop``, rising.  O(log n + limit).
 
-    def last_in_progress(self, vector_store_id: str, first: int, stop: int) -> int | None:
-        """Return the last attachment in progress in ``first <= attachment < stop``.  O(log n)."""
-        found: Sequence[int] = self._read(
-            vector_store_id, (), lambda store: store.rows.present.descending(IN_PROGRESS, first, stop, 1)
-        )
-        return found[0] if found else None
+        With ``last``, the last of them, in falling order.
+        """
+
+        def read(store: Store) -> Sequence[int]:
+            present = store.rows.present
+            return (present.descending if last else present.ascending)(IN_PROGRESS, first, stop, limit)
+
+        return self._read(vector_store_id, (), read)
+
+    def files(self, vector_store_id: str, attachments: Sequence[int]) -> list[VectorStoreFile]:
+        """Return attachments that are not forgotten as they stand, in this order.  O(attachments)."""
+        return self._read(vector_store_id, [], lambda store: list(map(store.rows.read, attachments)))
+
+    def each_in_progress(self, attachments: Sequence[tuple[str, int]]) -> list[str | None]:
+        """Return the ids of the files of attachments, given by store and number; ``None`` for one that has ended.
+
+        O(attachments).
+        """
+        stores = self._registry.stores
+
+        def read() -> list[str | None]:
+            found: list[str | None] = []
+            for vector_store_id, attachment in attachments:
+                store = stores.get(vector_store_id)
+                rows = None if store is None else store.rows
+                here = rows is not None and rows.present[attachment] == IN_PROGRESS
+                found.append(rows.id(attachment) if rows is not None and here else None)
+            return found
+
+        return self._registry.view(read)
+
+    def file_ids(self, vector_store_id: str, attachments: Sequence[int]) -> list[str]:
+        """Return the ids of the files of attachments that are not forgotten, in this order.  O(attachments)."""
+        return self._read(vector_store_id, [], lambda store: store.rows.file_ids(attachments))
+
+    def attributes(self, vector_store_id: str, attachments: Sequence[int]) -> list[Attributes]:
+        """Return the attributes of attachments that are not forgotten, in this order.  O(attachments)."""
+        return self._read(vector_store_id, [], lambda store: store.rows.attributes(attachments))
 
     def attachments(self, vector_store_id: str, file_id: str) -> tuple[int, ...]:
         """Return the attachments of a file that a list holds: those of batches, and the latest.  O(those)."""

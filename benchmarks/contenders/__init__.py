@@ -31,6 +31,7 @@ OTHERS = {
     "collector": "the longest wait for the collector",
     "json-loads": "json.loads of snapshot format 2",
     "resident": "ours, resident set",
+    "steps": "ours, step by step",
     "simpy-file": "SimPy, a process for each file",
     "simpy-worker": "SimPy, a process for each worker",
 }

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,11 +55,18 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
 
 
 def test_the_least_scenario_is_one_batch(run: Any) -> None:
-    status, out, err = run(SMALL)
-    assert (status, err) == (0, "")
+    status, out, _ = run(SMALL)
+    assert status == 0
     assert out.startswith("s\nseed 0, 1 store, 1 batch, 8 workers, 1.0 simulated seconds\n")
     assert "batch  vsfb_1  completed            0          3       0          0      3  1.0 s\n" in out
     assert "faults" not in out
+
+
+def test_how_fast_it_was_is_printed_apart_from_the_report_which_is_the_same_in_every_run(run: Any) -> None:
+    (_, out, err), (_, again, _) = run(SMALL), run(SMALL)
+    assert out == again
+    assert re.fullmatch(r"simulated 3 files in \d+\.\d{3} s: [\d,]+ a second\n", err)
+    assert simulate.speed(12_345, 0.5) == "simulated 12,345 files in 0.500 s: 24,690 a second"
 
 
 def test_everything_that_can_be_said_is_understood(tmp_path: Path) -> None:

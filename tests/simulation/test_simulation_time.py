@@ -26,7 +26,7 @@ from vsbatch_core.simulation import (
     Simulation,
     Spread,
 )
-from vsbatch_core.simulation.report import Figures
+from vsbatch_core.simulation.machine import Known, Work
 
 
 def simulation_of(plan: Plan | None = None, files: int = 3, **more: Any) -> Simulation:
@@ -386,8 +386,10 @@ def test_a_deleted_store_leaves_nothing_behind_in_a_simulation() -> None:
         if isinstance(value, (dict, set, list, tuple, deque)):
             items = [*value, *value.values()] if isinstance(value, dict) else value
             return any(map(mentions, items))
-        if isinstance(value, Figures):
-            return mentions(value.polls)
+        if isinstance(value, Known):
+            return mentions([getattr(value, name) for name in value.__slots__])
+        if isinstance(value, Work):
+            return mentions(vars(value))
         return bool(value == file.vector_store_id)
 
     assert mentions(vars(simulation))

@@ -9,6 +9,7 @@ import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from time import perf_counter
 from typing import TextIO
 
 from vsbatch_core import events, wire
@@ -28,7 +29,8 @@ BATCHES = 12
 DESCRIPTION = """\
 Run a scenario: batches that are created, processed, cancelled and polled, with
 what goes wrong meanwhile, on a virtual clock. The same scenario gives the same
-output, byte for byte, in every run. Nothing is sent anywhere."""
+output, byte for byte, in every run; how many files a second were simulated is
+printed on stderr. Nothing is sent anywhere."""
 
 POLICIES = textwrap.fill(", ".join(policies()), width=56).replace("\n", "\n" + " " * 22)
 
@@ -96,7 +98,9 @@ def command(arguments: argparse.Namespace) -> None:
         with progress(sys.stderr) as show:
             scenario = load(arguments.scenario, show)
             record = arguments.timeline is not None or arguments.plot is not None
+            start = perf_counter()
             played = play(scenario, show, record=record, hear=hear)
+            seconds = perf_counter() - start
     timeline = played.simulation.timeline if record else None
     if timeline is not None and arguments.timeline is not None:
         with opened(arguments.timeline) as stream:
@@ -107,6 +111,13 @@ def command(arguments: argparse.Namespace) -> None:
         except OSError as error:
             raise unwritable(arguments.plot, error) from None
     say(sys.stdout, *lines(played))
+    # Apart from the report, which is the same in every run.
+    say(sys.stderr, speed(played.simulation.report.ended, seconds))
+
+
+def speed(files: int, seconds: float) -> str:
+    """Return how fast so many files were simulated, in ``seconds`` of real time, for people."""
+    return f"simulated {plural(files, 'file')} in {seconds:,.3f} s: {files / seconds:,.0f} a second"
 
 
 def _show(name: str) -> None:

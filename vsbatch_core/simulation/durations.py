@@ -1,14 +1,15 @@
 """How long a worker needs for a file: a number of seconds, or where one is drawn from.
 
 A duration is made once, checked where it is written, and asked for a ``sampler`` when a simulation begins: a
-function of the file, bound to the simulation's random source.
+function of the file, bound to a random source.  Only that of ``PerMegabyte`` looks at the file; the samplers of
+the others may be given ``None``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from math import log
+from math import exp, inf, log, sqrt
 from random import Random
 from typing import Any
 
@@ -18,14 +19,16 @@ from vsbatch_core.errors import shown
 from vsbatch_core.model import VectorStoreFile
 from vsbatch_core.simulation.outcomes import seconds
 
-Sampler = Callable[[VectorStoreFile], float]
-"""Called with a file, answers seconds."""
+Sampler = Callable[[Any], float]
+"""Called with a file, returns seconds."""
 
-Sizer = Callable[[VectorStoreFile], int]
-"""Called with a file, answers its size in bytes."""
+Sizer = Callable[[Any], int]
+"""Called with a file, returns its size in bytes."""
 
 MEGABYTE = 1_000_000
 _TIME = "no file takes less than no time."
+_NORMAL = 4 * exp(-0.5) / sqrt(2.0)
+"""The constant of the method of Kinderman and Monahan for normal draws, which ``random`` uses too."""
 _WIDEST = 50.0
 """Past this sigma a lognormal draw may be larger than any float."""
 
@@ -76,8 +79,8 @@ class Uniform(Duration):
 
     def sampler(self, random: Random, size: Sizer) -> Sampler:  # noqa: ARG002 - see Duration
         """See ``Duration``."""
-        low, high, uniform = self.low, self.high, random.uniform
-        return lambda _file: uniform(low, high)
+        low, width, draw = self.low, self.high - self.low, random.random
+        return lambda _file: low + width * draw()
 
 
 @frozen
@@ -88,8 +91,9 @@ class Exponential(Duration):
 
     def sampler(self, random: Random, size: Sizer) -> Sampler:  # noqa: ARG002 - see Duration
         """See ``Duration``."""
-        rate, draw = 1 / self.mean, random.expovariate
-        return lambda _file: draw(rate)
+        # As ``random.expovariate``, without a call for each draw.
+        rate, draw = 1 / self.mean, random.random
+        return lambda _file: -log(1.0 - draw()) / rate
 
 
 @frozen
@@ -107,8 +111,18 @@ class Lognormal(Duration):
 
     def sampler(self, random: Random, size: Sizer) -> Sampler:  # noqa: ARG002 - see Duration
         """See ``Duration``."""
-        mu, sigma, draw = log(self.median), self.sigma, random.lognormvariate
-        return lambda _file: draw(mu, sigma)
+        # As ``random.lognormvariate``, without two calls for each draw.
+        mu, sigma, draw = log(self.median), self.sigma, random.random
+
+        def sample(_file: object) -> float:
+            while True:
+                u = draw()
+                v = 1.0 - draw()
+                z = _NORMAL * (u - 0.5) / v
+                if z * z / 4.0 <= -log(v):
+                    return exp(mu + z * sigma)
+
+        return sample
 
 
 @frozen
@@ -144,9 +158,21 @@ class Empirical(Duration):
 
     def sampler(self, random: Random, size: Sizer) -> Sampler:  # noqa: ARG002 - see Duration
         """See ``Duration``."""
-        observed, choice = self.observed, random.choice
-        return lambda _file: choice(observed)
+        # As ``random.choice``, without two calls for each draw.
+        observed, n, draw = self.observed, len(self.observed), random.getrandbits
+        bits = n.bit_length()
 
+        def sample(_file: object) -> float:
+            i = draw(bits)
+            while i >= n:
+                i = draw(bits)
+            return observed[i]
+
+        return sample
+
+
+DURATIONS = (Constant, Uniform, Exponential, Lognormal, PerMegabyte, Empirical)
+"""The durations of this module, which ask nobody but the random source and the ``Sizer``."""
 
 DurationFunction = Callable[[VectorStoreFile, Random], float]
 """A duration of one's own: called with the file and the simulation's random source, answers seconds."""
@@ -171,7 +197,9 @@ def sampler(of: Duration | DurationFunction, random: Random, size: Sizer) -> Sam
     function = of
 
     def checked(file: VectorStoreFile) -> float:
-        what = f"The service of file {shown(file.id)} (…)"
-        return seconds(what, function(file, random), _TIME)
+        found = function(file, random)
+        if type(found) is float and 0.0 <= found < inf:
+            return found
+        return seconds(f"The service of file {shown(file.id)} (…)", found, _TIME)
 
     return checked

@@ -26,7 +26,8 @@ def seconds(what: str, value: Any, advice: str) -> float:
 
 
 def _after(outcome: object, _attribute: object, value: Any) -> None:
-    if value is not None:
+    # Plans of the user's make an outcome for each file: what to say of a wrong one is put together only then.
+    if value is not None and not (type(value) is float and 0.0 <= value <= sys.float_info.max):
         seconds(f"{type(outcome).__name__}(after=…)", value, "a file cannot be done before it is picked up.")
 
 

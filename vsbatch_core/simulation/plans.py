@@ -11,7 +11,7 @@ answers if the plan has one, else what the engine's ``file_size`` answers, else 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from posixpath import splitext
 from random import Random
 from typing import Any, Literal, cast, get_args
@@ -19,9 +19,17 @@ from typing import Any, Literal, cast, get_args
 from attrs import field, frozen
 
 from vsbatch_core.errors import shown
-from vsbatch_core.model import ERROR_CODES, ErrorCode, FrozenDict, VectorStoreFile
-from vsbatch_core.simulation.durations import Constant, Duration, DurationFunction, Sizer, duration
-from vsbatch_core.simulation.outcomes import Completed, Failed, Outcome, number, seconds
+from vsbatch_core.model import ERROR_CODES, Attributes, ErrorCode, FrozenDict, VectorStoreFile
+from vsbatch_core.simulation.durations import (
+    DURATIONS,
+    Constant,
+    Duration,
+    DurationFunction,
+    PerMegabyte,
+    Sizer,
+    duration,
+)
+from vsbatch_core.simulation.outcomes import Completed, Failed, Never, Outcome, number, seconds
 from vsbatch_core.simulation.queue import KeyFunction
 
 Order = Literal["fifo", "lifo", "random", "smallest"]
@@ -32,8 +40,9 @@ Rates = tuple[tuple[float, Failed], ...]
 Decide = Callable[[VectorStoreFile], Outcome]
 """Called with a file when a worker picks it up, answers what becomes of it."""
 
-Decider = Callable[[VectorStoreFile, int], Outcome]
-"""The same, with how often it was tried before."""
+Decider = Callable[[Any, int], Outcome]
+"""The same, with how often it was tried before.  Unless the plan has a function of the user's, it looks at ``id``
+and ``attributes`` of the file alone, and at nothing if the plan does not name files."""
 
 COMPLETED = Completed()
 _NAMES = ("path", "filename", "name")
@@ -271,6 +280,43 @@ class Plan:
         """Whether workers pick up files of themselves."""
         return self.polls is None and not self.by_hand
 
+    @property
+    def certain(self) -> bool:
+        """Whether all files are completed, after what ``service`` says."""
+        return not (self.decide or self.script or self.by_id or self.by_suffix or self.failures)
+
+    @property
+    def names_files(self) -> bool:
+        """Whether what becomes of a file, and what it takes up, may depend on which it is."""
+        return bool(
+            self.decide
+            or self.script
+            or self.by_id
+            or self.by_suffix
+            or self.size
+            or callable(self.order)
+            or self.order == "smallest"
+            or type(self.service) not in DURATIONS
+            or isinstance(self.service, PerMegabyte)
+        )
+
+    @property
+    def foreseeable(self) -> bool:
+        """Whether all that becomes of files in the order in which they came is drawn, with nobody asked.
+
+        It is not if the plan has a function of the user's, tries files again, never ends some, or has another
+        order.
+        """
+        return (
+            self.automatic
+            and self.order == "fifo"
+            and self.decide is None
+            and self.retries is None
+            and self.size is None
+            and type(self.service) in DURATIONS
+            and not any(isinstance(outcome, Never) for outcomes in self.script.values() for outcome in outcomes)
+        )
+
     def decider(self, random: Random) -> Decider:
         """What becomes of a file, as a function bound to a random source."""
         decide, script, by_id, by_suffix, failures = (
@@ -281,12 +327,30 @@ class Plan:
             self.failures,
         )
         if decide is not None:
-            return lambda file, _tried: outcome(f"The plan answered, for file {shown(file.id)},", decide(file))
-        if not (script or by_id or by_suffix or failures):
+
+            def decided(file: Any, _tried: int) -> Outcome:
+                found: Any = decide(file)
+                if isinstance(found, (Completed, Failed, Never)):
+                    return found
+                return outcome(f"The plan answered, for file {shown(file.id)},", found)
+
+            return decided
+        if self.certain:
             return lambda _file, _tried: COMPLETED
         draw = random.random
 
-        def drawn(file: VectorStoreFile, tried: int) -> Outcome:
+        if not (script or by_id or by_suffix):
+
+            def by_luck(_file: object, _tried: int) -> Outcome:
+                luck = draw()
+                for below, failed in failures:
+                    if luck < below:
+                        return cast("Failed", failed)
+                return COMPLETED
+
+            return by_luck
+
+        def drawn(file: Any, tried: int) -> Outcome:
             scripted = script.get(file.id)
             if scripted is not None:
                 return cast("Outcome", scripted[min(tried, len(scripted) - 1)])
@@ -303,9 +367,9 @@ class Plan:
         return drawn
 
 
-def suffix_of(file: VectorStoreFile) -> str:
+def suffix_of(file: Any) -> str:
     """The file's suffix with its dot, in lower case, or nothing."""
-    attributes = file.attributes
-    names = (attributes.get(name) for name in _NAMES) if attributes else iter(())
-    name = next((name for name in names if isinstance(name, str)), file.id)
+    attributes: Attributes = file.attributes
+    names: Iterator[object] = (attributes.get(name) for name in _NAMES) if attributes else iter(())
+    name: str = next((name for name in names if isinstance(name, str)), file.id)
     return splitext(name)[1].lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from math import ceil
+from math import ceil, fsum
 
 from attrs import frozen
 
@@ -70,24 +70,23 @@ class Report:
 class Figures:
     """What is kept for the report while the simulation runs."""
 
-    __slots__ = ("busy_seconds", "ended", "first", "last", "polls", "retried", "services", "waits")
+    __slots__ = ("broken_off", "ended", "first", "last", "retried", "services", "waits")
 
     def __init__(self) -> None:
         self.waits: array[float] = array("d")
         self.services: array[float] = array("d")
-        self.busy_seconds = 0.0
+        self.broken_off = 0.0
+        """How long workers had the files that were taken from them."""
         self.ended = 0
         self.retried = 0
         self.first: float | None = None
         self.last = 0.0
-        self.polls: dict[str, dict[str | int, int]] = {}
-        """By store, a batch by id and a file by attachment."""
 
-    def report(self, workers: int | None, now: float, held: Sequence[float]) -> Report:
-        """The figures up to now; what is in the workers' hands has been there since the times in ``held``."""
+    def report(self, workers: int | None, now: float, held: Sequence[float], polls: Mapping[str, int]) -> Report:
+        """Return the figures up to now; what workers hold they have held since the times in ``held``."""
         end = now if held else self.last
         makespan = 0.0 if self.first is None else max(0.0, end - self.first)
-        busy = self.busy_seconds + sum(now - since for since in held)
+        busy = fsum(self.services) + self.broken_off + sum(now - since for since in held)
         return Report(
             ended=self.ended,
             retried=self.retried,
@@ -96,7 +95,5 @@ class Figures:
             wait=Spread.of(self.waits),
             service=Spread.of(self.services),
             utilisation=None if workers is None else busy / (makespan * workers) if makespan else 0.0,
-            polls=FrozenDict(
-                {id: n for polls in self.polls.values() for id, n in polls.items() if isinstance(id, str)}
-            ),
+            polls=FrozenDict(polls),
         )

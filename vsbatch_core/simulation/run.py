@@ -14,8 +14,8 @@ from vsbatch_core.clock import SeededIds, VirtualClock
 from vsbatch_core.engine import Engine
 from vsbatch_core.errors import shown
 from vsbatch_core.model import Profile, VectorStoreFile, VectorStoreFileBatch
-from vsbatch_core.simulation.face import Face, as_faults
-from vsbatch_core.simulation.machine import Act, Entry
+from vsbatch_core.simulation.clients import ClientSide, as_faults
+from vsbatch_core.simulation.machine import Act, Entry, Known, Work
 from vsbatch_core.simulation.outcomes import number
 from vsbatch_core.simulation.plans import Decide, Plan
 from vsbatch_core.simulation.plans import workers as whole_workers
@@ -51,10 +51,10 @@ def _delay(what: str, value: Any) -> float:
 def _act(action: Any) -> Act:
     if not callable(action):
         raise TypeError(f"An act is a function of nothing, not {shown(action)}. Write lambda: engine.….")
-    return action  # type: ignore[no-any-return]  # it can be called, and what it answers is dropped
+    return action  # type: ignore[no-any-return]  # it can be called, and what it returns is dropped
 
 
-class Simulation(Face):
+class Simulation(ClientSide):
     """An engine whose files are processed as ``plan`` says, on a virtual clock that it moves.
 
     Without ``engine`` it makes one, on a new ``VirtualClock``, with ids from the seed and the plan's ``cancel``.
@@ -134,13 +134,15 @@ class Simulation(Face):
 
         What was recorded can still be read, and the clock still moves.
         """
+        self._complete_window()
         if self._timeline is not None:
             self._timeline.settle()
         self._unsubscribe()
         self._queue.clear()
         self._line.clear()
-        self._in_service.clear()
-        self._acts = self._recurring = self._stuck = 0
+        for known in self._known.values():
+            known.works.clear()
+        self._busy = self._acts = self._recurring = self._stuck = self._again = 0
 
     # Looking
 
@@ -161,6 +163,7 @@ class Simulation(Face):
                 "Write evolve(simulation.plan, service=2.0), or make another simulation."
             )
         self._use(new)
+        self._line.want(whole=new.names_files)
 
     @property
     def workers(self) -> int | None:
@@ -170,17 +173,19 @@ class Simulation(Face):
     @property
     def busy(self) -> int:
         """How many workers hold a file.  O(1)."""
-        return len(self._in_service)
+        self._complete_window()
+        return self._busy
 
     @property
     def now(self) -> float:
         """The seconds for which the simulation has run, on its clock."""
+        self._complete_window()
         return self.clock.time() - self.start
 
     @property
     def idle(self) -> bool:
         """Whether nothing is going to happen but recurring acts, and what may be due at this very instant."""
-        return self._acts + len(self._in_service) == self._stuck
+        return self._acts + self.busy == self._stuck
 
     @property
     def timeline(self) -> Timeline:
@@ -191,14 +196,16 @@ class Simulation(Face):
 
     @property
     def report(self) -> Report:
-        """The figures up to now.  O(n log n)."""
-        held = [job.began for job in self._in_service.values()]
-        return self._figures.report(self.workers, self.clock.time(), held)
+        """The figures up to now.  O(n log n), n being the files that ended or are held."""
+        self._complete_window()
+        held = [work.began for work in self._held()]
+        polls = {id: n for known in self._known.values() for id, n in known.polls.items()}
+        return self._figures.report(self.workers, self.clock.time(), held, polls)
 
     # Going on
 
     def step(self) -> bool:
-        """Do the next thing that is due, having moved the clock to it; answer whether there was one.
+        """Do the next thing that is due, having moved the clock to it; return whether there was one.
 
         It is either that a worker picks up a file, for which the plan is asked, or that a file ends, or an act of
         the user's.  O(log w + log n), w workers having files.
@@ -208,7 +215,7 @@ class Simulation(Face):
         return self._step(inf)
 
     def advance(self, seconds: float) -> float:
-        """Do all that is due in the next ``seconds``, and stop exactly there; answer ``now``.
+        """Do all that is due in the next ``seconds``, and stop exactly there; return ``now``.
 
         Any thread may call it.  Raise ``ValueError`` if ``seconds`` is negative or not finite: time does not go
         back.
@@ -219,7 +226,7 @@ class Simulation(Face):
             return self._advance_to(self.clock.time() + _delay("advance", seconds))
 
     def run(self, until: float | Callable[[], bool] | None = None) -> float:
-        """Go on until ``now`` is ``until``, or until that function answers true; answer ``now``.
+        """Go on until ``now`` is ``until``, or until that function returns true; return ``now``.
 
         Without ``until``, and at the latest for a function when nothing at all is due any more, it stops when
         there is nothing to do: see ``run_until_idle``.  Raise ``ValueError`` for a time in the past.
@@ -239,16 +246,21 @@ class Simulation(Face):
         return self._advance_to(when)
 
     def run_until_idle(self) -> float:
-        """Go on until nothing is due any more but recurring acts; answer ``now``.
+        """Go on until nothing is due any more but recurring acts; return ``now``.
 
         Every file has then ended, but those that never end, or not of themselves, and what waits behind them.
+        What only the plan decides is done in bulk, as by ``advance`` and ``run(until=seconds)``: one event for
+        many files, O(log w) for each, w workers having files.  After an interruption it can be called again.
         """
-        while self._step(self.clock.time() if self._recurring and self.idle else inf):
-            pass
+        if self._recurring:
+            while self._step(self.clock.time() if self._recurring and self.idle else inf):
+                pass
+        else:
+            self._go_on(inf)
         return self.now
 
     def at(self, seconds: float, action: Act) -> Callable[[], None]:
-        """Have ``action`` called ``seconds`` from now; answer a way to cancel it.
+        """Have ``action`` called ``seconds`` from now; return a function that cancels it.
 
         At its instant it comes after the files that end and before those that are picked up.  Raise
         ``ValueError`` if ``seconds`` is negative or not finite.
@@ -258,7 +270,7 @@ class Simulation(Face):
         return lambda: self._cancel(entry)
 
     def every(self, seconds: float, action: Act) -> Callable[[], None]:
-        """Have ``action`` called every ``seconds``, first ``seconds`` from now; answer a way to cancel it.
+        """Have ``action`` called every ``seconds``, first ``seconds`` from now; return what cancels it.
 
         It goes on if it raises; turns that were missed while others let time pass are left out.
         ``run_until_idle`` does not wait for it.  Raise ``ValueError`` if ``seconds`` is not finite, not above 0,
@@ -285,7 +297,7 @@ class Simulation(Face):
         return lambda: self._cancel(entry)
 
     def polled(self, looked_at: Polled) -> Polled:
-        """Somebody looks at this batch or file; answer it as it is to be shown to them.
+        """Somebody looks at this batch or file; return it as it is to be shown to them.
 
         Does what is due at this instant.  It is what an HTTP face calls for each retrieval, and how a plan that
         ends files after a number of polls hears of them.  Any thread may call it.  Raise ``NotFound`` if it is
@@ -298,25 +310,35 @@ class Simulation(Face):
         self._advance_to(self.clock.time())
         fresh = self._fresh(looked_at)
         view, store = self._view, fresh.vector_store_id
-        what: int | str
-        if isinstance(fresh, VectorStoreFile):
-            first = cast("int", fresh.attachment)
-            attachments, what = range(first, first + 1), first
-        else:
-            attachments, what = view.batch_attachments(store, fresh.id), fresh.id
-        polls = self._figures.polls.setdefault(store, {})
-        if what not in self._seen_ended.get(store, ()):
-            polls[what] = polls.get(what, 0) + 1
-        if self._plan.polls is not None and polls[what] >= self._plan.polls:
-            for row in view.in_progress(store, attachments.start, attachments.stop, len(attachments)):
-                file = view.file(store, row)
-                outcome = None if file is None else self._asked(file, 0)
-                if file is not None and view.status(store, row) == "in_progress":
+        polls = self._counted(fresh)
+        if self._plan.polls is not None and polls >= self._plan.polls:
+            attachments = (
+                range(cast("int", fresh.attachment), cast("int", fresh.attachment) + 1)
+                if isinstance(fresh, VectorStoreFile)
+                else view.batch_attachments(store, fresh.id)
+            )
+            numbers = view.in_progress(store, attachments.start, attachments.stop, len(attachments))
+            for file in view.files(store, numbers):
+                outcome = self._asked(file, 0)
+                if view.status(store, cast("int", file.attachment)) == "in_progress":
                     self._end(store, file.id, outcome)
             fresh = self._fresh(looked_at)
-        if fresh.status != "in_progress":
-            self._seen_ended.setdefault(store, set()).add(what)
+        if fresh.status != "in_progress" and not isinstance(fresh, VectorStoreFile):
+            self._known[store].seen_ended.add(fresh.id)
         return fresh
+
+    def _counted(self, fresh: VectorStoreFile | VectorStoreFileBatch) -> int:
+        """Count a poll, unless an earlier one saw the batch or file ended; return how many there were."""
+        known = self._known.setdefault(fresh.vector_store_id, Known())
+        if not isinstance(fresh, VectorStoreFile):
+            known.polls[fresh.id] = known.polls.get(fresh.id, 0) + (fresh.id not in known.seen_ended)
+            return known.polls[fresh.id]
+        if fresh.status != "in_progress":
+            return 0
+        attachment = cast("int", fresh.attachment)
+        work = known.works.setdefault(attachment, Work(fresh.vector_store_id, fresh.id, attachment))
+        work.polls += 1
+        return work.polls
 
     @overload
     def _fresh(self, looked_at: VectorStoreFile) -> VectorStoreFile: ...
@@ -329,8 +351,7 @@ class Simulation(Face):
         return stores.file_batches.retrieve(looked_at.id, vector_store_id=id)
 
     def _advance_to(self, when: float) -> float:
-        while self._step(when):
-            pass
+        self._go_on(when)
         if when > self.clock.time():
             if self._timeline is not None:
                 self._timeline.settle()

@@ -13,7 +13,7 @@ from vsbatch_core.adapters.faults import Faults
 from vsbatch_core.adapters.faulty import FaultyApi
 from vsbatch_core.adapters.http import Request
 from vsbatch_core.errors import shown
-from vsbatch_core.simulation.machine import Machine
+from vsbatch_core.simulation.bulk import Bulk
 from vsbatch_core.simulation.sleeping import patched
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def as_faults(given: Any) -> Faults:
     return given
 
 
-class Face(Machine):
+class ClientSide(Bulk):
     """What a simulation has for clients."""
 
     faults: Faults
@@ -102,15 +102,14 @@ class Face(Machine):
         >>> simulation.now
         3600.0
         """
-        return patched(self)  # type: ignore[arg-type]  # every Face is a Simulation
+        return patched(self)  # type: ignore[arg-type]  # every ClientSide is a Simulation
 
     def waits(self, vector_store_id: str, file_id: str) -> bool:
         """Whether a file in progress waits for its first worker."""
-        key = (vector_store_id, file_id)
+        self._complete_window()
         attachment = self._view.attachments(vector_store_id, file_id)[-1]
-        picked_up = (
-            key in self._in_service or key in self._retried or attachment in self._let_go.get(vector_store_id, ())
-        )
+        work = self._work(vector_store_id, attachment)
+        picked_up = work is not None and work.picked_up
         return not picked_up and self._view.claim(vector_store_id, attachment) is None
 
     @abstractmethod
