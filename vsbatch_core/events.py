@@ -246,15 +246,15 @@ def attached(event: Event) -> tuple[str, ...]:
 
 
 def ended(event: Event) -> tuple[str, ...]:
-    """Return the ids of the files that the event names as ended: completed, failed or deleted."""
-    if isinstance(event, (FilesCompleted, FilesFailed)):
+    """Return the ids of the files that the event names as ended: completed, failed, cancelled or deleted."""
+    if isinstance(event, (FilesCompleted, FilesFailed, FilesCancelled)):
         return event.file_ids
     return (event.file_id,) if isinstance(event, (FileCompleted, FileFailed, FileDeleted)) else ()
 
 
 def ended_attachments(event: Event) -> tuple[int, ...]:
     """Return the attachments that the event names as ended, parallel to ``ended``."""
-    if isinstance(event, (FilesCompleted, FilesFailed)):
+    if isinstance(event, (FilesCompleted, FilesFailed, FilesCancelled)):
         return event.attachments
     return (event.attachment,) if isinstance(event, (FileCompleted, FileFailed, FileDeleted)) else ()
 

@@ -42,6 +42,11 @@ class View:
         return self._registry.file_size is not None
 
     @property
+    def claimed(self) -> bool:
+        """Whether a worker has ever claimed a file, so that claims may lapse.  O(1)."""
+        return self._registry.due.claims_made > 0
+
+    @property
     def subscribers(self) -> int:
         """How many callbacks are subscribed.  O(1)."""
         return self._registry.subscribers

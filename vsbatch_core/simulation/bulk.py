@@ -109,7 +109,12 @@ class Window:
     services: array[float]
 
     def owns(self, event: ev.Event) -> bool:
-        """Return whether the event is one that putting this window causes."""
+        """Return whether the event is one that putting this window causes.
+
+        A store that expires meanwhile is one: nothing of the simulation follows from that.
+        """
+        if isinstance(event, ev.VectorStoreExpired):
+            return True
         if not isinstance(event, (ev.FilesCompleted, ev.FilesFailed)):
             return False
         store, first = event.vector_store_id, event.attachments[0]
@@ -293,6 +298,7 @@ class Bulk(Machine):
             and self._timeline is None
             and type(self.clock) is VirtualClock
             and not view.asks_for_sizes
+            and not view.claimed
             and view.subscribers == 1
             and view.settled
             and (not queue or queue[0][0] >= self.clock.time())

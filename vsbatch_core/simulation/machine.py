@@ -400,7 +400,13 @@ class Machine(ABC):
         self._line.look_again()
 
     def _files_ended(
-        self, event: ev.FileCompleted | ev.FileFailed | ev.FileDeleted | ev.FilesCompleted | ev.FilesFailed
+        self,
+        event: ev.FileCompleted
+        | ev.FileFailed
+        | ev.FileDeleted
+        | ev.FilesCompleted
+        | ev.FilesFailed
+        | ev.FilesCancelled,
     ) -> None:
         self._figures.last = event.at
         self._line.look_again()
@@ -439,6 +445,7 @@ _HEAR: dict[type[ev.Event], Callable[[Machine, Any], None]] = {
     ev.FileDeleted: Machine._files_ended,
     ev.FilesCompleted: Machine._files_ended,
     ev.FilesFailed: Machine._files_ended,
+    ev.FilesCancelled: Machine._files_ended,
     ev.FileBatchCancelled: Machine._batch_cancelled,
     ev.VectorStoreDeleted: Machine._store_deleted,
 }
