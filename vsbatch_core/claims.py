@@ -219,7 +219,7 @@ class ClaimsChange:
 
     ``held`` gives the claims that are made or extended, by store number and attachment, and ``frontiers`` what
     is claimed next, by store number.  ``over`` names claims, by store number and attachment, that end without
-    their attachment's end: whether that counts as an attempt, and why.  ``back`` gives the attachments that can
+    their attachment's end.  ``back`` gives the attachments that can
     be claimed again: how often they were tried, and until when they wait.  ``made`` is how many claims the
     engine has made.
     """
@@ -231,5 +231,5 @@ class ClaimsChange:
     made: int | None = None
 
 
-Over = tuple[bool, str]
-"""Whether a claim that is over counts as an attempt, and a sentence that says why it ended."""
+Over = tuple[float, bool, str]
+"""When a claim ended, ``inf`` for now; whether it counts as an attempt; and a sentence that says why it ended."""

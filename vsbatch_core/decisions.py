@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import compress, islice
+from math import inf
 
 from vsbatch_core import events as ev
 from vsbatch_core import validation
@@ -211,7 +212,7 @@ def finish_claims(
         return ev.FilesCompleted(now, store.id, file_ids, rows, tuple(sizes), version=store.version + 1)
     if retry:
         why = f"it failed: {error.message}"
-        return ClaimsChange(over={(store.number, row): (True, why) for row in rows})
+        return ClaimsChange(over={(store.number, row): (inf, True, why) for row in rows})
     return ev.FilesFailed(now, store.id, file_ids, rows, error, version=store.version + 1)
 
 

@@ -1,9 +1,9 @@
 """What time makes due: claims that lapse, attempts that may follow, batches that drain, stores that expire.
 
 A heap of timers says when to look at what, and the next command or read does so before anything else.  What has
-become due is then made to happen, by events like any other and at the time of that command or read.  An engine
-does so from its first command on.  Until then, and after ``replay``, it follows another engine, whose events say
-what was due there.
+become due is then made to happen, in the order of time and by events like any other, whose time is that at which
+it became due: who looks when makes no difference.  An engine does so from its first command on.  Until then, and
+after ``replay``, it follows another engine, whose events say what was due there.
 
 A timer is void if its store does not name it any more.  A command that is completed after an interruption may set
 a timer again: two equal timers do what one does.
@@ -109,7 +109,7 @@ class Due:
             for row in store.rows.present.ascending(IN_PROGRESS, batch.first, batch.stop, n):
                 if row not in held:
                     self.look_at = -inf
-                    self.over[store.number, row] = (False, "")
+                    self.over[store.number, row] = (inf, False, "")
 
     def _set(self, timer: Timer) -> None:
         if len(self._timers) >= self._full:
@@ -137,31 +137,38 @@ class Due:
         return claims is not None and when in (claims.timers.get(row), claims.delayed.get(row))
 
     def settle(self, now: float) -> None:
-        """Make what is due by now happen.  Called again after an exception, it goes on where it was."""
-        timers = self._timers
-        while timers and timers[0][0] <= now:
+        """Make what is due by now happen, in the order of time.
+
+        Called again after an exception, it goes on where it was.
+        """
+        latest = -inf
+        while True:
+            timers = self._timers
+            due = bool(timers) and timers[0][0] <= now
+            if self.over and not (due and timers[0][0] <= latest):
+                self._end_claims(now)  # before anything later happens
+                continue
+            if not due:
+                break
             timer = timers[0]
+            latest = timer[0]
             if self._valid(timer):
-                self._act(timer, now)
-            if self._timers is not timers:
-                timers = self._timers  # the void ones were taken out
-            elif timers[0] is timer:
+                self._act(timer)
+            if self._timers is timers and timers[0] is timer:
                 heappop(timers)
-        if self.over:
-            self._end_claims(now)
         self.look_at = timers[0][0] if timers else inf
 
-    def _act(self, timer: Timer, now: float) -> None:
+    def _act(self, timer: Timer) -> None:
         """Do what a timer is for, or set it anew if it is too early."""
-        _, number, row = timer
+        when, number, row = timer
         store = self._numbered(number)
         if row < 0:
             expires_at = store.expires_at()
-            if expires_at is not None and expires_at > now:
+            if expires_at is not None and expires_at > when:
                 self._set((expires_at, number, row))
                 store.expiry_timer = expires_at
                 return
-            event = decisions.expire_store(store, max(store.at, now))
+            event = decisions.expire_store(store, max(store.at, when))
             if event is not None:
                 self._commit(event)
             store.expiry_timer = inf
@@ -171,44 +178,45 @@ class Due:
         if claim is None:
             claims.ready(row)
             self._touch_claimable(number)
-        elif claim.deadline > now:
+        elif claim.deadline > when:
             self._set((claim.deadline, number, row))
             claims.timers[row] = claim.deadline
         else:
-            self.over[number, row] = (True, f"the claim of worker {shown(claim.worker)} lapsed")
+            self.over[number, row] = (when, True, f"the claim of worker {shown(claim.worker)} lapsed")
 
     def _end_claims(self, now: float) -> None:
-        """End, give back or fail the attachments whose claims are over."""
-        by_store: dict[int, list[tuple[int, Over]]] = {}
+        """Cancel, give back or fail the attachments whose claims are over."""
+        groups: dict[tuple[float, int], list[tuple[int, Over]]] = {}
         for (number, row), over in sorted(self.over.items()):
-            by_store.setdefault(number, []).append((row, over))
-        for number, rows in by_store.items():
+            groups.setdefault((min(over[0], now), number), []).append((row, over))
+        for (when, number), rows in sorted(groups.items()):
             store = self._stores.get(self._listing.id(number))
-            if store is None:
-                continue
-            cancelled: list[int] = []
-            failed: dict[str, list[int]] = {}
-            back: dict[int, tuple[int, float | None]] = {}
-            for row, (counts, why) in rows:
-                claim = store.held(row)
-                if store.rows.present[row] != IN_PROGRESS:
-                    continue
-                if store.draining(row):
-                    cancelled.append(row)
-                elif claim is not None and not counts:
-                    back[row] = (claim.attempt - 1, None)
-                elif claim is not None and claim.attempt < self._retry.attempts:
-                    delay = self._retry.delay(claim.attempt)
-                    back[row] = (claim.attempt, now + delay if delay else None)
-                elif claim is not None:
-                    times = "once" if claim.attempt == 1 else f"{claim.attempt} times"
-                    message = f"{MESSAGES['server_error']} The file was tried {times}; at last {why}."
-                    failed.setdefault(message, []).append(row)
-            at = max(store.at, now)
-            if cancelled:
-                self._commit(decisions.cancel_files(store, at, cancelled))
-            for message, those in failed.items():
-                self._commit(decisions.give_up(store, at, those, message))
-            if back:
-                self._commit(ClaimsChange(back={number: back}))
+            if store is not None:
+                self._end_claims_of(store, max(store.at, when), rows)
         self.over = {}
+
+    def _end_claims_of(self, store: Store, at: float, rows: list[tuple[int, Over]]) -> None:
+        cancelled: list[int] = []
+        failed: dict[str, list[int]] = {}
+        back: dict[int, tuple[int, float | None]] = {}
+        for row, (_, counts, why) in rows:
+            claim = store.held(row)
+            if store.rows.present[row] != IN_PROGRESS:
+                continue
+            if store.draining(row):
+                cancelled.append(row)
+            elif claim is not None and not counts:
+                back[row] = (claim.attempt - 1, None)
+            elif claim is not None and claim.attempt < self._retry.attempts:
+                delay = self._retry.delay(claim.attempt)
+                back[row] = (claim.attempt, at + delay if delay else None)
+            elif claim is not None:
+                times = "once" if claim.attempt == 1 else f"{claim.attempt} times"
+                message = f"{MESSAGES['server_error']} The file was tried {times}; at last {why}."
+                failed.setdefault(message, []).append(row)
+        if cancelled:
+            self._commit(decisions.cancel_files(store, at, cancelled))
+        for message, those in failed.items():
+            self._commit(decisions.give_up(store, at, those, message))
+        if back:
+            self._commit(ClaimsChange(back={store.number: back}))

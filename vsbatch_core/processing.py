@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import inf
 from operator import itemgetter
 from sys import maxsize
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -164,7 +165,9 @@ class Processing:
         """
 
         def change(held: list[tuple[Store, Claim]], _now: float) -> ClaimsChange:
-            return ClaimsChange(over={(store.number, claim.attachment): (False, "") for store, claim in held})
+            return ClaimsChange(
+                over={(store.number, claim.attachment): (inf, False, "") for store, claim in held}
+            )
 
         return self._change_held(claims, "release", change, lambda _done, store, row: store.rows.read(row))
 
