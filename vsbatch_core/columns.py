@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import compress
+from itertools import compress, islice
+from operator import lt
 
 from vsbatch_core.errors import Inconsistent
 
@@ -40,6 +41,11 @@ def spans(first: int, stop: int) -> list[tuple[int, int, int]]:
         (key, max(first - (key << SHIFT), 0), min(stop - (key << SHIFT), SIZE))
         for key in range(first >> SHIFT, (stop + MASK) >> SHIFT)
     ]
+
+
+def rising(numbers: Sequence[int]) -> bool:
+    """Return whether each number is greater than the one before.  O(numbers), in C."""
+    return all(map(lt, numbers, islice(numbers, 1, None)))
 
 
 class ByteColumn:

@@ -30,7 +30,7 @@ from vsbatch_core import events as ev
 from vsbatch_core import transitions, validation
 from vsbatch_core.batch import Batch
 from vsbatch_core.claims import Claim, Claims
-from vsbatch_core.columns import MASK, SHIFT
+from vsbatch_core.columns import MASK, SHIFT, rising
 from vsbatch_core.errors import (
     AlreadyAttached,
     AlreadyFinished,
@@ -266,13 +266,17 @@ class Store:
     ) -> tuple[int, ...]:
         """Return the attachments of files that ``tried`` can finish, together; raise ``FilesRefused``."""
         try:
+            if attachments is not None and rising(attachments):  # nothing is looked up by id
+                rows = tuple(attachments)
+                ids = self.rows.file_ids(rows)
+                if self.rows.present.all_hold(rows, IN_PROGRESS) and ids == list(file_ids):
+                    return rows
             rows = tuple(map(self.numbers.__getitem__, file_ids))
-        except KeyError:
-            rows = ()
-        if len(set(rows)) == len(file_ids) and (attachments is None or rows == tuple(attachments)):
-            present = self.rows.present
-            if present.all_hold(rows, IN_PROGRESS):
+            as_named = len(set(rows)) == len(file_ids) and (attachments is None or rows == tuple(attachments))
+            if as_named and self.rows.present.all_hold(rows, IN_PROGRESS):
                 return rows
+        except LookupError:  # a file or an attachment that is not there
+            pass
         found = list(map(self.find, file_ids))
         refused: dict[str, str] = {}
         for file_id, row, number in zip(
@@ -520,6 +524,8 @@ class Store:
 
     def _by_batch(self, rows: Sequence[int]) -> list[tuple[Batch, int]]:
         """Return the batches that list any of these attachments, each with how many it lists."""
+        if rising(rows):
+            return self._by_batch_rising(rows)
         batch = self.batch_of(min(rows))
         if batch is not None and max(rows) < batch.stop:
             return [(batch, len(rows))]
@@ -529,6 +535,21 @@ class Store:
         if all(self.ordered[i - 1].stop == following[i] for i in found):
             return [(self.ordered[i - 1], n) for i, n in found.items()]
         return [(batch, n) for batch, n in Counter(map(self.batch_of, rows)).items() if batch is not None]
+
+    def _by_batch_rising(self, rows: Sequence[int]) -> list[tuple[Batch, int]]:
+        """Do the same for attachments in rising order.  O(batches · log files)."""
+        found: list[tuple[Batch, int]] = []
+        following = [*self.firsts, self.rows.next]
+        start = 0
+        while start < len(rows):
+            row = rows[start]
+            batch = self.batch_of(row)
+            end = batch.stop if batch is not None else following[bisect_right(self.firsts, row)]
+            stop = bisect_left(rows, end, start)
+            if batch is not None:
+                found.append((batch, stop - start))
+            start = stop
+        return found
 
     def _plan_cancel(self, event: ev.FileBatchCancelled) -> Put:
         batch = self.batches[event.batch_id]

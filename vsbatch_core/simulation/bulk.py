@@ -46,7 +46,7 @@ from vsbatch_core import events as ev
 from vsbatch_core.clock import VirtualClock
 from vsbatch_core.errors import NestedCommand
 from vsbatch_core.model import DAY, Attributes
-from vsbatch_core.simulation.durations import Sizer, sampler
+from vsbatch_core.simulation.durations import Duration, Many, Sizer, sampler
 from vsbatch_core.simulation.machine import FINISH, Machine, Work
 from vsbatch_core.simulation.outcomes import Failed, Outcome
 from vsbatch_core.simulation.plans import COMPLETED, Plan
@@ -210,7 +210,9 @@ class _Draws:
         self._random.setstate(self._start)
         self._decide = plan.decider(self._random)
         self._service = sampler(plan.service, self._random, size)
-        self._certain = plan.certain
+        self._many: Many | None = None
+        if plan.certain and not plan.names_files and isinstance(plan.service, Duration):
+            self._many = plan.service.many(self._random, size)
         self._names_files = plan.names_files
         self.taken: list[tuple[Part, Sequence[int]]] = []
         """What was drawn for: attachments of parts of the line."""
@@ -224,13 +226,13 @@ class _Draws:
         return outcomes, seconds
 
     def _drawn(self, store: str, rows: Sequence[int]) -> tuple[list[Outcome], list[float]]:
+        if self._many is not None:
+            return [COMPLETED] * len(rows), self._many(len(rows))
         decide, service = self._decide, self._service
         subjects: Iterable[Any] = repeat(None, len(rows))
         if self._names_files:
             ids, attributes = self._view.file_ids(store, rows), self._view.attributes(store, rows)
             subjects = map(Subject, ids, attributes)
-        elif self._certain:
-            return [COMPLETED] * len(rows), [service(None) for _ in subjects]
         outcomes: list[Outcome] = []
         seconds: list[float] = []
         try:
@@ -332,19 +334,17 @@ class Bulk(Machine):
         rest = sorted(compress(range(stop), map(not_, here)), key=ends.__getitem__)
         if begun == 0 and len(rest) == stop:
             return None
-        entries = [
-            held[i]
-            if i < before
-            else (ends[i], FINISH, self._sequence + 1 + i - before, self._new_work(files, i))
-            for i in rest
-        ]
+        begun_now = [i for i in rest if i >= before]
+        works = dict(zip(begun_now, self._new_works(files, begun_now), strict=True))
+        first = self._sequence + 1 - before
+        entries = [held[i] if i < before else (ends[i], FINISH, first + i, works[i]) for i in rest]
         figures = self._figures
         return Window(
             groups=self._groups(files.chosen(here)),
             random_state=draws.after(begun),
             place=draws.place(begun),
             ended=[entry[3] for entry, ends_now in zip(held, here, strict=False) if ends_now],
-            works=[entry[3] for i, entry in zip(rest, entries, strict=True) if i >= before],
+            works=list(works.values()),
             queue=entries,
             sequence=self._sequence + begun,
             busy=self._busy + begun - here.count(True),
@@ -393,13 +393,20 @@ class Bulk(Machine):
             return ends[int(-idle) :]
         return [now] * int(idle) + ends
 
-    def _new_work(self, files: _Files, i: int) -> Work:
-        store, row = files.stores[i], files.rows[i]
-        work = Work(store, self._view.file_ids(store, (row,))[0], row)
-        work.picked_up = work.held = True
-        work.began = files.begins[i]
-        work.outcome = files.outcomes[i]
-        return work
+    def _new_works(self, files: _Files, places: list[int]) -> list[Work]:
+        """Return what is known of files that are picked up and do not end, in the same order."""
+        by_store: dict[str, list[int]] = {}
+        for i in places:
+            by_store.setdefault(files.stores[i], []).append(i)
+        found: dict[int, Work] = {}
+        for store, those in by_store.items():
+            file_ids = self._view.file_ids(store, [files.rows[i] for i in those])
+            for i, file_id in zip(those, file_ids, strict=True):
+                work = found[i] = Work(store, file_id, files.rows[i])
+                work.picked_up = work.held = True
+                work.began = files.begins[i]
+                work.outcome = files.outcomes[i]
+        return [found[i] for i in places]
 
     def _groups(self, files: _Files) -> list[Group]:
         """Return what is told of files that end, in the order of the last of each."""

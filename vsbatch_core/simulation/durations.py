@@ -22,6 +22,9 @@ from vsbatch_core.simulation.outcomes import seconds
 Sampler = Callable[[Any], float]
 """Called with a file, returns seconds."""
 
+Many = Callable[[int], list[float]]
+"""Called with a number of files, returns the seconds of each."""
+
 Sizer = Callable[[Any], int]
 """Called with a file, returns its size in bytes."""
 
@@ -53,6 +56,11 @@ class Duration(ABC):
     def sampler(self, random: Random, size: Sizer) -> Sampler:
         """The function that is asked for each file."""
 
+    def many(self, random: Random, size: Sizer) -> Many:
+        """Return a function that draws for many files what ``sampler`` draws for each, whichever they are."""
+        sample = self.sampler(random, size)
+        return lambda n: [sample(None) for _ in range(n)]
+
 
 @frozen
 class Constant(Duration):
@@ -64,6 +72,11 @@ class Constant(Duration):
         """See ``Duration``."""
         value = float(self.seconds)
         return lambda _file: value
+
+    def many(self, random: Random, size: Sizer) -> Many:  # noqa: ARG002 - see Duration
+        """See ``Duration``."""
+        value = float(self.seconds)
+        return lambda n: [value] * n
 
 
 @frozen
@@ -82,6 +95,11 @@ class Uniform(Duration):
         low, width, draw = self.low, self.high - self.low, random.random
         return lambda _file: low + width * draw()
 
+    def many(self, random: Random, size: Sizer) -> Many:  # noqa: ARG002 - see Duration
+        """See ``Duration``."""
+        low, width, draw = self.low, self.high - self.low, random.random
+        return lambda n: [low + width * draw() for _ in range(n)]
+
 
 @frozen
 class Exponential(Duration):
@@ -94,6 +112,11 @@ class Exponential(Duration):
         # As ``random.expovariate``, without a call for each draw.
         rate, draw = 1 / self.mean, random.random
         return lambda _file: -log(1.0 - draw()) / rate
+
+    def many(self, random: Random, size: Sizer) -> Many:  # noqa: ARG002 - see Duration
+        """See ``Duration``."""
+        rate, draw = 1 / self.mean, random.random
+        return lambda n: [-log(1.0 - draw()) / rate for _ in range(n)]
 
 
 @frozen
