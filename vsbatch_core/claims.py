@@ -186,8 +186,8 @@ class Claims:
     def forget_between(self, first: int, stop: int) -> None:
         """Forget attachments that have ended.  O(those, or those that are known)."""
         known: Any = range(first, stop)
-        if stop - first > len(self.held) + len(self.attempts) + len(self.delayed):
-            known = {*self.held, *self.attempts, *self.delayed}
+        if stop - first > len(self.held) + len(self.attempts) + len(self.delayed) + len(self._returned):
+            known = {*self.held, *self.attempts, *self.delayed, *self._returned.names()}
         for row in known:
             if first <= row < stop:
                 self.forget(row)
