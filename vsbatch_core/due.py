@@ -175,6 +175,7 @@ class Due:
             self._set((claim.deadline, number, row))
             claims.timers[row] = claim.deadline
         else:
+            self.look_at = -inf  # until it is dealt with, though the clock be set back meanwhile
             self.over[number, row] = (True, f"the claim of worker {shown(claim.worker)} lapsed")
 
     def _end_claims(self, now: float) -> None:

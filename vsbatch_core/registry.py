@@ -172,19 +172,18 @@ class Registry:
             self._busy = True
             subject: Any = self if vector_store_id is ALL else self.store(vector_store_id)
             if replaying:
-                self._leads, now = False, 0.0
+                self._leads, time = False, 0.0
             else:
-                now = self._time()
+                time = self._time()
                 self._leads = True
-                if now >= self.due.look_at:
-                    self.due.settle(now)
-                if now < subject.at:
-                    now = subject.at
+                if time >= self.due.look_at:
+                    self.due.settle(time)
+            now = time if time > subject.at else subject.at
             event = decide(subject, now)
             if event is not None:
                 self._commit(event)
                 if self.due.over and not replaying:
-                    self.due.settle(now)
+                    self.due.settle(time)
             value = result(subject, event)
         except Exception:
             self._busy = False
