@@ -130,7 +130,7 @@ def _is_well_formed(path: str, error: VsbatchError) -> bool:
     assert error.to_wire()["error"]["message"] == str(error)
     if not isinstance(error, RequestError):
         host = (
-            *(errors.NotAttached, errors.AlreadyFinished, errors.AlreadyLeased),
+            *(errors.NotAttached, errors.AlreadyFinished, errors.ClaimLost),
             *(errors.StaleAttachment, errors.FilesRefused),
         )
         return path.startswith("processing.") and isinstance(error, host)

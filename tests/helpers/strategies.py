@@ -147,10 +147,16 @@ batch_creations = st.one_of(
 )
 completions = _calls("processing.complete", stores, file_ids, usage_bytes=st.integers(0, 9))
 failures = _calls("processing.fail", stores, file_ids, code=st.sampled_from(ERROR_CODES))
-leases = _calls("processing.lease", stores, file_ids)
+claims = _calls(
+    "processing.claim",
+    st.integers(1, 3),
+    worker=st.just("worker-1"),
+    lease_seconds=st.sampled_from((0.5, 60.0)),
+    vector_store_id=st.none() | stores,
+)
 commands = st.one_of(
     creations,
-    leases,
+    claims,
     _calls("vector_stores.update", stores, name=st.just("m"), metadata=metadata, expires_after=expiries),
     _calls("vector_stores.delete", stores),
     batch_creations,
