@@ -205,7 +205,7 @@ class Claims:
             found = [row for row in rows if present[row] == IN_PROGRESS]
             if found != list(rows):
                 raise Inconsistent(f"{what} of {where}", list(rows), found)
-        late = [row for row, when in self.timers.items() if not when <= self.held[row].deadline]
+        late = [row for row, when in self.timers.items() if row not in self.held or when > self.held[row].deadline]
         if late or self.held.keys() & self.delayed.keys():
             raise Inconsistent(f"the deadlines of {where}", late, [])
         claimable = [row for row in self._rows.each_in_progress(0) if self.claimable(row)]

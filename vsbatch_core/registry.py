@@ -541,6 +541,7 @@ class Registry:
             oldest = store.oldest_in_progress()
             if oldest is not None:
                 waiting[store.number] = oldest
+        self.due.check()
         self._waiting.check("the stores with files in progress", waiting)
         if self._claimable is not None:
             times = {store.number: self._oldest_claimable(store.number) for store in self.stores.values()}

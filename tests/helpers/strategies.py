@@ -20,6 +20,7 @@ from vsbatch_core import (
     FileCounts,
     Page,
     Profile,
+    Retry,
     SequentialIds,
     VirtualClock,
     VsbatchError,
@@ -76,9 +77,11 @@ def run(engine: Engine, command: Command) -> Any:
         return type(error), error.message, error.to_wire()
 
 
-def new_engine(profile: Profile | None = None, ids: CountingIds | None = None) -> Engine:
+def new_engine(
+    profile: Profile | None = None, ids: CountingIds | None = None, retry: Retry | None = None
+) -> Engine:
     """An engine whose clock stands still and whose ids count up."""
-    return Engine(clock=VirtualClock(START), ids=ids or CountingIds(), profile=profile)
+    return Engine(clock=VirtualClock(START), ids=ids or CountingIds(), profile=profile, retry=retry)
 
 
 def filled(history: list[Command], profile: Profile | None = None) -> tuple[Engine, list[Any], CountingIds]:
