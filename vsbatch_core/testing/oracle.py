@@ -567,7 +567,10 @@ class Processing:
         return [held if isinstance(held, errors.VsbatchError) else held[1].value(held[0]) for held in found]
 
     def finish(self, outcomes: Any) -> list[VectorStoreFile | errors.VsbatchError]:
-        """Claims end with their files, or with a wish for another attempt; one after the other."""
+        """Claims end with their files, or with a wish for another attempt.
+
+        All that end in the same way are judged, and then end, together; a claim's second outcome comes later.
+        """
         each_of("outcomes", outcomes, (Completed, Failed), "a Completed or a Failed")
         ends: list[tuple[Claim, int, LastError | None, bool]] = []
         for i, outcome in enumerate(outcomes):
@@ -585,25 +588,33 @@ class Processing:
                 if size is None:
                     size = self._size(claim.file.id)
                 ends.append((claim, whole(f"{place}usage_bytes", size, 0, MAX_BYTES), None, False))
-        results: list[VectorStoreFile | errors.VsbatchError] = []
-        for claim, size, error, retry in ends:
-            tried = "complete" if error is None else "fail"
-            if any(store.id == claim.vector_store_id and store.here for store in self.oracle.stores):
+        numbers = [claim.number for claim, *_ in ends]
+        turns = [numbers[:i].count(number) for i, number in enumerate(numbers)]
+        ways = [
+            (turn, claim.vector_store_id, error, retry)
+            for turn, (claim, _, error, retry) in zip(turns, ends, strict=True)
+        ]
+        results: dict[int, VectorStoreFile | errors.VsbatchError] = {}
+        for way in sorted(dict.fromkeys(ways), key=lambda way: way[0]):
+            _, id, error, retry = way
+            if any(store.id == id and store.here for store in self.oracle.stores):
                 self.oracle.lead()
-            held = self._held(claim, tried)
-            if isinstance(held, errors.VsbatchError):
-                results.append(held)
-                continue
-            store, file, _ = held
-            if error is not None and retry:
-                why = f"it failed: {error.message.removesuffix('.')}"
-                self.oracle.end(store, file, self.oracle.clock.time(), why)
-            else:
-                status: FileStatus = "completed" if error is None else "failed"
-                file.status, file.usage_bytes, file.last_error = status, size, error
-                store.touch(self.oracle.now(store))
-            results.append(file.value(store))
-        return results
+            tried = "complete" if error is None else "fail"
+            found = {i: self._held(ends[i][0], tried) for i in range(len(ends)) if ways[i] == way}
+            for i, held in found.items():
+                if isinstance(held, errors.VsbatchError):
+                    results[i] = held
+                    continue
+                store, file, _ = held
+                if error is not None and retry:
+                    why = f"it failed: {error.message.removesuffix('.')}"
+                    self.oracle.end(store, file, self.oracle.clock.time(), why)
+                else:
+                    status: FileStatus = "completed" if error is None else "failed"
+                    file.status, file.usage_bytes, file.last_error = status, ends[i][1], error
+                    store.touch(self.oracle.now(store))
+                results[i] = file.value(store)
+        return [results[i] for i in range(len(ends))]
 
     def _held(self, claim: Claim, tried: str) -> tuple[Store, Attachment, Claim] | errors.VsbatchError:
         """The store, the file and the claim as it stands, if it is held; else why it is not."""
