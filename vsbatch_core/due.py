@@ -193,8 +193,8 @@ class Due:
         claims = self._claims_of(store)
         claim = claims.held.get(row)
         if claim is None:
-            claims.ready(row)
             self._touch_claimable(number)
+            claims.ready(row)
         elif claim.deadline > now:
             self._set((claim.deadline, number, row))
             claims.timers[row] = claim.deadline

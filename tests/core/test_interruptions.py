@@ -80,10 +80,10 @@ class World:
         self.claims: list[Claim] = []
         if drain:
             held = {"vector_store_id": "vs_1", "lease_seconds": 60.0}
-            self.claims = processing.claim(9, worker="worker-1", attachments=[3, 5, 7, 8, 10], **held)
-            again = processing.claim(2, worker="worker-2", attachments=[11, 6], **held)
-            processing.finish([Failed(again[0], retry=True)])
-            processing.release(again[1:])
+            a, released, b, c, d, again = processing.claim(9, worker="worker-1", **held)
+            self.claims = [a, b, c, d]
+            processing.finish([Failed(again, retry=True)])
+            processing.release([released])
         stores.delete("vs_3")
         self.engine.view.file("vs_1", 0)
         files.list("vs_1")  # values are kept from here on
@@ -106,6 +106,12 @@ class World:
         """Let a batch drain until the claims on its files have lapsed."""
         self.drain()
         self.later()
+
+    def waited(self) -> None:
+        """Let files wait long enough for another attempt."""
+        self.engine.processing.finish([Failed(claim, retry=True) for claim in self.claims])
+        self.engine.check()  # which reads what can be claimed: they cannot be
+        self.clock.advance(2.0)
 
     def state(self) -> Any:
         """Return all that is to be seen of the engine, its claims among it."""
@@ -213,6 +219,8 @@ def acts() -> Iterator[Act]:
         "complete, when much is due", lambda w: processing(w).complete("vs_2", "file-b"), True, World.drain_later
     )
     yield Act("claim, when claims have lapsed", lambda w: processing(w).claim(9, **worker), True, World.later)
+    yield Act("claim what has waited", lambda w: processing(w).claim(9, **worker), True, World.waited)
+    yield Act("pending, when files have waited", lambda w: processing(w).pending(), True, World.waited)
     yield Act("a view, when claims have lapsed", lambda w: w.engine.view.file("vs_1", 0), True, World.later)
     yield Act("replay", lambda w: w.engine.replay(followed()))
     yield Act("refused", lambda w: processing(w).complete("vs_1", "file-1"))

@@ -35,7 +35,16 @@ from vsbatch_core import (
 from vsbatch_core.model import ERROR_CODES, FILE_STATUSES, BatchObject, BatchStatus, StoreStatus
 from vsbatch_core.wire import from_wire, to_wire
 
-from ..helpers.strategies import OTHER_VALUES, any_text, filled, histories, in_json, json_values, numbered, populated
+from ..helpers.strategies import (
+    OTHER_VALUES,
+    any_text,
+    filled,
+    histories,
+    in_json,
+    json_values,
+    numbered,
+    populated,
+)
 
 SDK: dict[type, type[BaseModel]] = {
     VectorStore: SdkVectorStore,

@@ -15,12 +15,22 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from vsbatch_core import Claim, Completed, Engine, Failed, Profile, Retry, SequentialIds, VsbatchError, errors, events
+from vsbatch_core import (
+    Claim,
+    Completed,
+    Engine,
+    Failed,
+    Profile,
+    Retry,
+    SequentialIds,
+    VsbatchError,
+    errors,
+    events,
+)
 
 from ..helpers.brief import examples
 from ..helpers.strategies import START, WanderingClock
@@ -28,6 +38,41 @@ from ..helpers.strategies import START, WanderingClock
 WORKERS = ("worker-1", "worker-2", "worker-3")
 FILES = tuple(f"file-{i}" for i in range(6))
 MOST_STORES = 3
+
+picks = st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True)
+TURNS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
+    "create_store": (1, {}),
+    "create_batch": (
+        2,
+        {"store": st.integers(0, 2), "file_ids": st.lists(st.sampled_from(FILES), min_size=1, max_size=4)},
+    ),
+    "take_away": (1, {"which": st.integers(0, 20), "again": st.booleans()}),
+    "cancel": (1, {"which": st.integers(0, 20)}),
+    "delete_store": (1, {"which": st.integers(0, 2)}),
+    "wait": (5, {"seconds": st.sampled_from((0.25, 1.0, 2.0, 3.0, 5.0, 10.0))}),
+    "claim": (
+        8,
+        {
+            "worker": st.sampled_from(WORKERS),
+            "limit": st.integers(1, 5),
+            "seconds": st.sampled_from((2.0, 5.0, 8.0)),
+            "store": st.none() | st.integers(0, 2),
+        },
+    ),
+    "heartbeat": (2, {"picks": picks, "seconds": st.sampled_from((1.0, 5.0, 20.0))}),
+    "release": (2, {"picks": picks}),
+    "finish": (
+        4,
+        {
+            "picks": picks,
+            "kinds": st.lists(st.sampled_from(("complete", "fail", "retry")), min_size=4, max_size=4),
+        },
+    ),
+}
+"""By name, how often each thing is done beside the others, and what it is given."""
+turns = st.sampled_from([name for name, (often, _) in TURNS.items() for _ in range(often)]).flatmap(
+    lambda name: st.tuples(st.just(name), st.fixed_dictionaries(TURNS[name][1]))
+)
 
 Key = tuple[str, int]
 """An attachment: its store and its number."""
@@ -139,8 +184,12 @@ class Workers(RuleBasedStateMachine):
         cancel=st.sampled_from(("immediate", "drain")),
         attempts=st.integers(1, 3),
         backoff=st.sampled_from((0.0, 0.0, 3.0)),
+        opening=st.lists(turns, min_size=25, max_size=40),
     )
-    def begin(self, cancel: Any, attempts: int, backoff: float) -> None:
+    def begin(
+        self, cancel: Any, attempts: int, backoff: float, opening: list[tuple[str, dict[str, Any]]]
+    ) -> None:
+        """Begin with a batch, and so much to do that some of it meets: left alone, Hypothesis draws less."""
         self.retry = Retry(attempts=attempts, backoff=backoff)
         self.profile = Profile(cancel=cancel)
         self.clock = WanderingClock()
@@ -151,25 +200,31 @@ class Workers(RuleBasedStateMachine):
         """Every claim that was ever returned: what a worker may come with."""
         self.create_store()
         self.create_batch(0, list(FILES[:3]))
+        for turn in opening:
+            self.take(turn)
+            self.all_counts_and_pages_are_those_of_the_record()
+
+    @rule(turn=turns)
+    def take(self, turn: tuple[str, dict[str, Any]]) -> None:
+        """Somebody does something."""
+        name, given = turn
+        getattr(self, name)(**given)
 
     # What clients do
 
-    @precondition(lambda self: len(self.record.stores) < MOST_STORES)
-    @rule()
     def create_store(self) -> None:
-        self.engine.vector_stores.create()
+        if len(self.record.stores) < MOST_STORES:
+            self.engine.vector_stores.create()
 
-    @precondition(lambda self: self.record.stores)
-    @rule(store=st.integers(0, 2), file_ids=st.lists(st.sampled_from(FILES), min_size=1, max_size=4))
     def create_batch(self, store: int, file_ids: list[str]) -> None:
         stores = self.record.stores
         self.engine.vector_stores.file_batches.create(stores[store % len(stores)], file_ids=file_ids)
 
-    @precondition(lambda self: self.record.running())
-    @rule(which=st.integers(0, 20), again=st.booleans())
     def take_away(self, which: int, again: bool) -> None:
         """Delete a file in progress, or attach it again."""
         running = self.record.running()
+        if not running:
+            return
         key = running[which % len(running)]
         file_id = self.record.attachments[key].file_id
         if again:
@@ -177,8 +232,6 @@ class Workers(RuleBasedStateMachine):
         else:
             self.engine.vector_stores.files.delete(file_id, vector_store_id=key[0])
 
-    @precondition(lambda self: self.record.running())
-    @rule(which=st.integers(0, 20))
     def cancel(self, which: int) -> None:
         self.engine.version()  # what is due happens
         batches = [self.record.attachments[key].batch for key in self.record.running()]
@@ -196,12 +249,10 @@ class Workers(RuleBasedStateMachine):
         left = tuple(held) if self.profile.cancel == "drain" else ()
         assert self.record.left_running[n:] == ([] if drains else [(batch, left)])
 
-    @precondition(lambda self: len(self.record.stores) > 1)
-    @rule(which=st.integers(0, 2))
     def delete_store(self, which: int) -> None:
-        self.engine.vector_stores.delete(self.record.stores[which % len(self.record.stores)])
+        if len(self.record.stores) > 1:
+            self.engine.vector_stores.delete(self.record.stores[which % len(self.record.stores)])
 
-    @rule(seconds=st.sampled_from((0.25, 1.0, 2.0, 3.0, 5.0, 10.0)))
     def wait(self, seconds: float) -> None:
         """Time passes: whoever does not send a heartbeat has stalled or died."""
         self.clock.wait(seconds)
@@ -211,16 +262,8 @@ class Workers(RuleBasedStateMachine):
     def held(self, each: Attachment) -> bool:
         return each.claim is not None and self.clock.time() < each.claim.deadline
 
-    @rule(
-        worker=st.sampled_from(WORKERS),
-        limit=st.integers(1, 5),
-        seconds=st.sampled_from((2.0, 5.0, 8.0)),
-        store=st.none() | st.integers(0, 2),
-    )
     def claim(self, worker: str, limit: int, seconds: float, store: int | None) -> None:
         stores = self.record.stores
-        if not stores:
-            return
         of = None if store is None else stores[store % len(stores)]
         claims = self.engine.processing.claim(limit, worker=worker, lease_seconds=seconds, vector_store_id=of)
         self.said += claims
@@ -244,17 +287,13 @@ class Workers(RuleBasedStateMachine):
                 assert each.attempt > 1 or each.claim is not None
 
     def _picked(self, picks: list[int]) -> list[Claim]:
-        return [self.said[-1 - pick % len(self.said)] for pick in picks]
+        return [self.said[-1 - pick % len(self.said)] for pick in picks if self.said]
 
     def _is_held(self, claim: Claim) -> bool:
         each = self.record.attachments[claim.vector_store_id, claim.attachment]
         there = claim.vector_store_id in self.record.stores and each.status == "in_progress"
         return there and self.held(each) and each.claim is not None and each.claim.number == claim.number
 
-    picks = st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True)
-
-    @precondition(lambda self: self.said)
-    @rule(picks=picks, seconds=st.sampled_from((1.0, 5.0, 20.0)))
     def heartbeat(self, picks: list[int], seconds: float) -> None:
         self.engine.version()
         claims = self._picked(picks)
@@ -270,8 +309,6 @@ class Workers(RuleBasedStateMachine):
             else:
                 assert isinstance(result, errors.HostError)
 
-    @precondition(lambda self: self.said)
-    @rule(picks=picks)
     def release(self, picks: list[int]) -> None:
         self.engine.version()
         claims = self._picked(picks)
@@ -282,7 +319,6 @@ class Workers(RuleBasedStateMachine):
             if is_held:
                 self.record.attachments[claim.vector_store_id, claim.attachment].claim = None
 
-    @precondition(lambda self: self.said)
     @rule(picks=picks, kinds=st.lists(st.sampled_from(("complete", "fail", "retry")), min_size=4, max_size=4))
     def finish(self, picks: list[int], kinds: list[str]) -> None:
         """Say what became of some claims, be they held, lost long ago, or finished before."""
@@ -334,12 +370,16 @@ class Workers(RuleBasedStateMachine):
             counts = found.file_counts
             assert {name: getattr(counts, name) for name in set(of)} == Counter(of)
             assert counts.total == len(of)
-            page = engine.vector_stores.file_batches.list_files(batch, vector_store_id=store, order="asc", limit=100)
+            page = engine.vector_stores.file_batches.list_files(
+                batch, vector_store_id=store, order="asc", limit=100
+            )
             assert [file.status for file in page] == of
             assert (found.status == "in_progress") is ("in_progress" in of)
             for number, each in record.of(store).items():
                 held = engine.view.claim(store, number)
                 assert held == (each.claim if self.held(each) else None)
+                if each.batch in record.cancelled and each.status == "in_progress":
+                    assert held is not None  # else it would be cancelled
 
     def teardown(self) -> None:
         if not hasattr(self, "engine"):
@@ -368,13 +408,13 @@ class Workers(RuleBasedStateMachine):
 
 def test_workers_that_die_stall_and_say_things_twice_lose_no_file_and_end_none_twice() -> None:
     run_state_machine_as_test(
-        Workers, settings=settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
+        Workers, settings=settings(max_examples=examples(150), stateful_step_count=20, deadline=None)
     )
 
 
 def test_the_machine_begins_with_files_that_can_be_claimed() -> None:
     machine = Workers()
-    machine.begin("drain", 2, 0.0)
+    machine.begin("drain", 2, 0.0, [])
     machine.claim("worker-1", 2, 5.0, None)
     assert [claim.deadline for claim in machine.said] == [START + 5.0] * 2
     machine.wait(5.0)
