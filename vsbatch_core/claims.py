@@ -172,8 +172,8 @@ class Claims:
 
     def ready(self, row: int) -> None:
         """Note that the attachment has waited long enough."""
+        self._returned.touch(row)  # first: once it waits no more, its timer is void, and this is not repeated
         self.delayed.pop(row, None)
-        self._returned.touch(row)
 
     def forget(self, row: int) -> None:
         """Forget an attachment that has ended.  O(1)."""
@@ -186,8 +186,8 @@ class Claims:
     def forget_between(self, first: int, stop: int) -> None:
         """Forget attachments that have ended.  O(those, or those that are known)."""
         known: Any = range(first, stop)
-        if stop - first > len(self.held) + len(self.attempts) + len(self.delayed):
-            known = {*self.held, *self.attempts, *self.delayed}
+        if stop - first > len(self.held) + len(self.attempts) + len(self.delayed) + len(self._returned):
+            known = {*self.held, *self.attempts, *self.delayed, *self._returned.names()}
         for row in known:
             if first <= row < stop:
                 self.forget(row)
@@ -205,7 +205,9 @@ class Claims:
             found = [row for row in rows if present[row] == IN_PROGRESS]
             if found != list(rows):
                 raise Inconsistent(f"{what} of {where}", list(rows), found)
-        late = [row for row, when in self.timers.items() if not when <= self.held[row].deadline]
+        late = [
+            row for row, when in self.timers.items() if row not in self.held or when > self.held[row].deadline
+        ]
         if late or self.held.keys() & self.delayed.keys():
             raise Inconsistent(f"the deadlines of {where}", late, [])
         claimable = [row for row in self._rows.each_in_progress(0) if self.claimable(row)]

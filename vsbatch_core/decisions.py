@@ -192,7 +192,7 @@ def require_held(store: Store | None, claim: Claim, tried: str) -> Store:
     if store is None:
         raise NotAttached(file_id, claim.vector_store_id, "not there: there is no such store", tried)
     held = store.held(row)
-    if held is not None and held.number == claim.number:
+    if held is not None and (held.number, held.worker, held.file.id) == (claim.number, claim.worker, file_id):
         return store
     store.require_attachment(file_id, row, tried)
     store.require_in_progress(file_id, tried)
@@ -211,7 +211,7 @@ def finish_claims(
     if error is None:
         return ev.FilesCompleted(now, store.id, file_ids, rows, tuple(sizes), version=store.version + 1)
     if retry:
-        why = f"it failed: {error.message}"
+        why = f"it failed: {error.message.removesuffix('.')}"
         return ClaimsChange(over={(store.number, row): (inf, True, why) for row in rows})
     return ev.FilesFailed(now, store.id, file_ids, rows, error, version=store.version + 1)
 

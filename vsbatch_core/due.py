@@ -19,7 +19,7 @@ from vsbatch_core import decisions
 from vsbatch_core import events as ev
 from vsbatch_core.batch import Batch
 from vsbatch_core.claims import Claims, ClaimsChange, Over, Retry
-from vsbatch_core.errors import shown
+from vsbatch_core.errors import Inconsistent, shown
 from vsbatch_core.listing import Listing
 from vsbatch_core.model import MESSAGES
 from vsbatch_core.rows import IN_PROGRESS
@@ -120,6 +120,30 @@ class Due:
         self.look_at = min(self.look_at, timer[0])
         heappush(self._timers, timer)
 
+    # Proving
+
+    def check(self) -> None:
+        """Raise ``Inconsistent`` unless whatever becomes due will be looked at in time.  O(timers + claims)."""
+        timers = set(filter(self._valid, self._timers))
+        first = min(timers, default=(inf, 0, 0))[0]
+        if self.look_at > first or (self.over and self.look_at > -inf):
+            raise Inconsistent("when to look for what is due", self.look_at, first)
+        for id, store in self._stores.items():
+            needed: list[tuple[float, int, float]] = []
+            """When there must be a timer, for what, and until when it may be."""
+            claims, expires_at = store.claims, store.expires_at()
+            if claims is not None:
+                held = ((row, claim.deadline) for row, claim in claims.held.items() if claim.deadline < inf)
+                needed += [(claims.timers.get(row, inf), row, deadline) for row, deadline in held]
+                needed += [(ready_at, row, ready_at) for row, ready_at in claims.delayed.items()]
+            if expires_at is not None and not store.expiry_noted:
+                needed.append((store.expiry_timer, -1, expires_at))
+            missing = [
+                each for each in needed if each[0] > each[2] or (each[0], store.number, each[1]) not in timers
+            ]
+            if missing:
+                raise Inconsistent(f"the timers of vector store '{id}'", missing, [])
+
     # Looking
 
     def _numbered(self, number: int) -> Store:
@@ -176,12 +200,13 @@ class Due:
         claims = self._claims_of(store)
         claim = claims.held.get(row)
         if claim is None:
-            claims.ready(row)
             self._touch_claimable(number)
+            claims.ready(row)
         elif claim.deadline > when:
             self._set((claim.deadline, number, row))
             claims.timers[row] = claim.deadline
         else:
+            self.look_at = -inf  # until it is dealt with, though the clock be set back meanwhile
             self.over[number, row] = (when, True, f"the claim of worker {shown(claim.worker)} lapsed")
 
     def _end_claims(self, now: float) -> None:

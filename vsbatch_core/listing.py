@@ -148,6 +148,14 @@ class Waiting:
         else:
             self._touched.pop(name, None)
 
+    def __len__(self) -> int:
+        """Return a bound on how many ``names`` returns.  O(1)."""
+        return len(self._keys) + len(self._touched)
+
+    def names(self) -> set[int]:
+        """Return what has a place in the order, or may have one once it is read."""
+        return {*self._keys, *self._touched}
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Return the pairs of key and name, the smallest first."""
         if not self._sound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from math import inf
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from sys import maxsize
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +16,7 @@ from vsbatch_core import events as ev
 from vsbatch_core.claims import Claim, ClaimsChange, Completed, Failed
 from vsbatch_core.errors import (
     ArrayTooShort,
+    InvalidId,
     InvalidType,
     MissingParameter,
     NotAttached,
@@ -50,7 +51,8 @@ def _require_each(param: str, value: Any, kind: type | tuple[type, ...], name: s
 
 
 def _claims(_subject: Any, change: ClaimsChange | None) -> list[Claim]:
-    return [] if change is None else [claim for held in change.held.values() for claim in held.values()]
+    made = [] if change is None else [claim for held in change.held.values() for claim in held.values()]
+    return sorted(made, key=attrgetter("number"))  # across stores too, the oldest file first
 
 
 def _file_ids(value: Any) -> tuple[str, ...]:
@@ -105,8 +107,8 @@ class Processing:
         at a time.  A claim ends when its file does, however it does; when it is released; or at its deadline,
         ``lease_seconds`` from now by the engine's clock, unless a heartbeat moves that.  A file whose claim has
         lapsed is claimed again, ``attempt`` one higher, as often as the engine's ``Retry`` says; then it fails.
-        With ``attachments``, of one store, only these are claimed, and those among them that cannot be are left
-        out.  ``lease_seconds`` may be ``math.inf``.  O(limit · log n) for one store.
+        With ``attachments``, of one store, only these are claimed, in this order, and those among them that
+        cannot be are left out.  ``lease_seconds`` may be ``math.inf``.  O(limit · log n) for one store.
 
         It is not an event, and a snapshot does not contain it: see ``claims``.  A claim is not needed to finish a
         file, but a cancel with ``cancel="drain"`` leaves those files running that are held (choice).
@@ -150,8 +152,9 @@ class Processing:
         def change(held: list[tuple[Store, Claim]], now: float) -> ClaimsChange:
             extended: dict[int, dict[int, Claim]] = {}
             for store, claim in held:
-                longer = evolve(claim, deadline=now + seconds)
-                extended.setdefault(store.number, {})[claim.attachment] = longer
+                row = claim.attachment
+                longer = evolve(store.held(row), deadline=now + seconds)
+                extended.setdefault(store.number, {})[row] = longer
             return ClaimsChange(held=extended)
 
         return self._change_held(claims, "extend", change, lambda done, store, row: done.held[store.number][row])
@@ -271,7 +274,7 @@ class Processing:
 
         try:
             self._registry.execute(vector_store_id, decide, result)
-        except VectorStoreNotFound:
+        except (VectorStoreNotFound, InvalidId, InvalidType):  # the claim was not made here
             for i, claim, _ in group:
                 results[i] = _no_store(tried, vector_store_id, claim.file.id)
 

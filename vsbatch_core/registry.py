@@ -37,6 +37,7 @@ from heapq import heappop, heappush, heapreplace
 from itertools import islice, repeat, starmap
 from math import inf
 from operator import call
+from sys import maxsize
 from threading import RLock
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -173,19 +174,18 @@ class Registry:
             self._busy = True
             subject: Any = self if vector_store_id is ALL else self.store(vector_store_id)
             if replaying:
-                self._leads, now = False, 0.0
+                self._leads, time = False, 0.0
             else:
-                now = self._time()
+                time = self._time()
                 self._leads = True
-                if now >= self.due.look_at:
-                    self.due.settle(now)
-                if now < subject.at:
-                    now = subject.at
+                if time >= self.due.look_at:
+                    self.due.settle(time)
+            now = max(subject.at, time)
             event = decide(subject, now)
             if event is not None:
                 self._commit(event)
                 if self.due.over and not replaying:
-                    self.due.settle(now)
+                    self.due.settle(time)
             value = result(subject, event)
         except Exception:
             self._busy = False
@@ -375,7 +375,7 @@ class Registry:
         if store is not None:
             return store.rows.values(store.rows.present.ascending(IN_PROGRESS, 0, store.rows.next, limit))
         oldest = self._oldest_first(self._waiting, lambda store: store.rows.each_in_progress(0))
-        return [store.rows.value(row) for store, row in islice(oldest, limit)]
+        return [store.rows.value(row) for store, row in islice(oldest, min(limit, maxsize))]
 
     def claimable(self, store: Store | None) -> Iterator[tuple[Store, int]]:
         """Return the attachments that can be claimed, the oldest first, in the order of ``pending``."""
@@ -550,6 +550,7 @@ class Registry:
             oldest = store.oldest_in_progress()
             if oldest is not None:
                 waiting[store.number] = oldest
+        self.due.check()
         self._waiting.check("the stores with files in progress", waiting)
         if self._claimable is not None:
             times = {store.number: self._oldest_claimable(store.number) for store in self.stores.values()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from hypothesis import given, settings
 
 from vsbatch_core import (
     Engine,
+    Failed,
     FileCounts,
     FrozenDict,
     Limits,
     Profile,
+    Retry,
     SequentialIds,
     VirtualClock,
     events,
@@ -236,7 +239,7 @@ def test_reading_changes_and_tells_nothing(history: list[Any]) -> None:
 
 def rich_engine(profile: Profile | None = None) -> Engine:
     """Two stores, one deleted between them, with everything that can be in a store."""
-    engine = engine_with("file-a", "file-b", "file-c", "file-d", profile=profile)
+    engine = engine_with("file-a", "file-b", "file-c", "file-d", profile=profile, retry=Retry(backoff=60))
     stores, processing = engine.vector_stores, engine.processing
     stores.create()
     stores.delete("vs_2")
@@ -251,7 +254,9 @@ def rich_engine(profile: Profile | None = None) -> Engine:
     stores.files.delete("file-g", vector_store_id="vs_1")
     chunking = {"type": "static", "static": {"max_chunk_size_tokens": 200, "chunk_overlap_tokens": 0}}
     stores.files.create("vs_1", file_id="file-h", attributes={"k": 1}, chunking_strategy=chunking)
-    processing.lease("vs_1", "file-d")
+    _, again, waits = processing.claim(3, worker="worker-1")
+    processing.release([again])
+    processing.finish([Failed(waits, retry=True)])
     # What is read is kept as it was made.
     stores.retrieve("vs_1")
     list(stores.files.list("vs_1"))
@@ -273,6 +278,11 @@ def _rows(damage: Damage) -> Damage:
 def _block(damage: Damage) -> Damage:
     """Damage the block of them."""
     return _rows(lambda rows: damage(rows._blocks[0]))
+
+
+def _claims(damage: Damage) -> Damage:
+    """Damage the claims of vs_1."""
+    return lambda registry: damage(registry.stores["vs_1"].claims)
 
 
 def _store(damage: Damage) -> Damage:
@@ -342,8 +352,8 @@ def _reaching(batch: Any, registry: Any, stop: int) -> None:
     batch.forget_value()
 
 
-# The attachments of vs_1: in vsfb_1 0 a completed, 1 b failed and gone, 2 c cancelled and gone, 3 d leased; in
-# vsfb_2 4 c, 5 e completed, 6 f; alone 7 g cancelled and gone, 8 h with attributes and a chunking strategy.
+# The attachments of vs_1: in vsfb_1 0 a completed, 1 b failed and gone, 2 c cancelled and gone, 3 d held; in
+# vsfb_2 4 c, which was released, 5 e completed, 6 f, which waits for its second attempt; alone 7 g cancelled and gone, 8 h with attributes and a chunking strategy.
 SABOTAGE: dict[str, tuple[Damage, str]] = {
     # The columns of bytes
     "an index of the statuses that lost a block": (
@@ -503,13 +513,53 @@ SABOTAGE: dict[str, tuple[Damage, str]] = {
         _store(lambda store: store.counts.__setitem__(0, 9)),
         "file_counts of vector store 'vs_1'",
     ),
-    "a lease of a file that has ended": (
-        _store(lambda store: store.leased.update({0: None})),
-        "the leases of vector store 'vs_1'",
+    "a claim on a file that has ended": (
+        _claims(lambda claims: claims.held.update({0: claims.held[3]})),
+        "the claims of vector store 'vs_1'",
     ),
-    "a lease of no attachment": (
-        _store(lambda store: store.leased.update({99: None})),
-        "the leases of vector store 'vs_1'",
+    "a claim on no attachment": (
+        _claims(lambda claims: claims.held.update({99: claims.held[3]})),
+        "the claims of vector store 'vs_1'",
+    ),
+    "attempts at a file that has ended": (
+        _claims(lambda claims: claims.attempts.update({0: 1})),
+        "the attempts of vector store 'vs_1'",
+    ),
+    "a file that has ended and waits for another attempt": (
+        _claims(lambda claims: claims.delayed.update({5: START})),
+        "the attachments that wait for another attempt of vector store 'vs_1'",
+    ),
+    "a file that is held and waits for another attempt": (
+        _claims(lambda claims: claims.delayed.update({3: START})),
+        "the deadlines of vector store 'vs_1'",
+    ),
+    "a timer later than the deadline": (
+        _claims(lambda claims: claims.timers.update({3: inf})),
+        "the deadlines of vector store 'vs_1'",
+    ),
+    "a timer of what nobody holds": (
+        _claims(lambda claims: claims.timers.update({6: START})),
+        "the deadlines of vector store 'vs_1'",
+    ),
+    "a frontier past what can be claimed": (
+        _claims(lambda claims: setattr(claims, "frontier", 9)),
+        "what can be claimed of vector store 'vs_1'",
+    ),
+    "an index of what came back that has not heard of it": (
+        _claims(lambda claims: claims.delayed.clear()),
+        "what can be claimed of vector store 'vs_1'",
+    ),
+    "a store of which it is not known that it can be claimed from": (
+        lambda registry: registry._claimable._order.clear(),
+        "the stores with files to claim",
+    ),
+    "a claim without a timer": (
+        lambda registry: registry.due._timers.clear(),
+        "the timers of vector store 'vs_1'",
+    ),
+    "a claim that nobody will look at in time": (
+        lambda registry: setattr(registry.due, "look_at", inf),
+        "when to look for what is due",
     ),
     "a cursor whose file is here": (
         _store(lambda store: store.departed.update({"file-a": None})),
@@ -697,7 +747,6 @@ EVENTFUL: dict[str, Callable[[Engine], object]] = {
     "a file has other attributes": lambda e: e.vector_stores.files.update(
         "file-h", vector_store_id="vs_1", attributes={"k": 3}
     ),
-    "a file is leased": lambda e: e.processing.lease("vs_1", "file-f"),
     "a file completes": lambda e: e.processing.complete("vs_1", "file-d", usage_bytes=5),
     "a file fails": lambda e: e.processing.fail("vs_1", "file-h"),
     "files complete": lambda e: e.processing.complete_many("vs_1", ["file-h", "file-d"], usage_bytes=[1, 2]),

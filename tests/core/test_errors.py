@@ -1,6 +1,7 @@
 import copy
 import json
 import pickle
+from collections import deque
 from collections.abc import Callable, Iterator
 from math import nan
 from typing import Any
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsbatch_core import (
+    Claim,
+    Completed,
     Engine,
     HostError,
     LastError,
@@ -121,10 +124,22 @@ def _attached_again() -> Engine:
     return made
 
 
-def _leasing() -> Engine:
+def _lapsed() -> Engine:
     made = populated()
-    made.processing.lease("vs_1", "file-a")
+    _lost.append(*made.processing.claim(worker="worker-1", lease_seconds=60, vector_store_id="vs_1"))
+    made.clock.advance(60)  # type: ignore[attr-defined]
+    made.processing.claim(worker="worker-2", vector_store_id="vs_1")
     return made
+
+
+_lost: deque[Claim] = deque(maxlen=1)
+"""The claim that was lost in the engine that was made last."""
+
+
+def _refused(results: list[Any]) -> None:
+    """Raise the error that stands for the one claim."""
+    (error,) = results
+    raise error
 
 
 def _refusing() -> Engine:
@@ -381,16 +396,17 @@ CASES = [
         lambda e: e.processing.complete("vs_1", "file-c"),
     ),
     Case(
-        errors.AlreadyLeased,
+        errors.ClaimLost,
         409,
         "conflict_error",
-        "already_leased",
-        "file_id",
-        "Cannot lease file 'file-a' in vector store 'vs_1': it is already leased. "
-        "A lease ends when the file does; take another.",
-        ("lease", "'file-a'", "'vs_1'"),
-        lambda e: e.processing.lease("vs_1", "file-a"),
-        engine=_leasing,
+        "claim_lost",
+        "claim",
+        "Cannot complete claim 1 on file 'file-a' in vector store 'vs_1': it is over; its deadline was "
+        "1700172860.25, and worker 'worker-2' holds the file now. Drop this result and claim again; a worker that "
+        "needs longer sends heartbeats before the deadline.",
+        ("complete", "1", "'file-a'", "'vs_1'", "'worker-2'", "1700172860.25"),
+        lambda e: _refused(e.processing.finish([Completed(*_lost)])),
+        engine=_lapsed,
     ),
     Case(
         errors.NotAttached,
@@ -491,9 +507,9 @@ CASES = [
         "server_error",
         "snapshot_error",
         "format",
-        "Cannot read the snapshot: its 'format' must be 'vsbatch-core snapshot 3', and 'another' is given. "
+        "Cannot read the snapshot: its 'format' must be 'vsbatch-core snapshot 4', and 'another' is given. "
         "Give what Engine.snapshot() returned, or restore it with the version of vsbatch-core that wrote it.",
-        ("'format'", "'vsbatch-core snapshot 3'", "'another'"),
+        ("'format'", "'vsbatch-core snapshot 4'", "'another'"),
         lambda e: e.restore({**e.snapshot(), "format": "another"}),
     ),
     Case(

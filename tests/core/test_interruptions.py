@@ -1,9 +1,10 @@
 """A command happens wholly or not at all, whatever is raised and wherever.
 
 Each command, read, snapshot and subscription is run in small worlds with batches, deletions, attachments made
-again, expiry and forgotten cursors, and is interrupted at each place where CPython can raise.  The next use
+again, expiry, claims and forgotten cursors, and is interrupted at each place where CPython can raise.  The next use
 of the engine, from another thread, must then find it equal to what it was before, or to what it would be
-after; each event that happened is delivered once and in order; nothing stays locked."""
+after; each event that happened is delivered once and in order; nothing stays locked.  The same holds for
+claims: each is made, extended or ended, or it is not, and an attachment that nobody holds can be claimed."""
 
 from __future__ import annotations
 
@@ -20,7 +21,18 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from vsbatch_core import Engine, Limits, Profile, SequentialIds, VirtualClock, VsbatchError
+from vsbatch_core import (
+    Claim,
+    Completed,
+    Engine,
+    Failed,
+    Limits,
+    Profile,
+    Retry,
+    SequentialIds,
+    VirtualClock,
+    VsbatchError,
+)
 from vsbatch_core.errors import NestedCommand, SubscriberError
 from vsbatch_core.registry import Registry
 from vsbatch_core.store import PLANS
@@ -45,7 +57,8 @@ class World:
         self.clock = VirtualClock(start=1_000.0)
         limits = Limits(batch_files=5_000, departed=2)
         profile = Profile(limits=limits, **policies)
-        self.engine = Engine(clock=self.clock, ids=SequentialIds(), profile=profile)
+        retry = Retry(attempts=2, backoff=1.0)
+        self.engine = Engine(clock=self.clock, ids=SequentialIds(), profile=profile, retry=retry)
         self.events: list[Any] = []
         self.others: list[Any] = []
         stores, batches, files = self.parts()
@@ -64,16 +77,51 @@ class World:
         files.delete("file-a", vector_store_id="vs_2")
         files.delete("file-x", vector_store_id="vs_2")  # vs_2 is full of departed files
         files.create("vs_1", file_id="file-0")
+        self.claims: list[Claim] = []
         if profile.cancel == "drain":
-            processing.lease("vs_1", "file-3")
-            processing.lease("vs_1", "file-5")
+            held = {"vector_store_id": "vs_1", "lease_seconds": 60.0}
+            a, released, b, c, d, again = processing.claim(9, worker="worker-1", **held)
+            self.claims = [a, b, c, d]
+            processing.finish([Failed(again, retry=True)])
+            processing.release([released])
         stores.delete("vs_3")
         self.engine.view.file("vs_1", 0)
         files.list("vs_1")  # values are kept from here on
         stores.list()
         self.clock.advance(5.0)
+        if profile.cancel == "drain":
+            self.claims += processing.claim(1, worker="worker-2", attachments=[11], **held)
         self.engine.subscribe(self.events.append)
         self.engine.subscribe(self.others.append)
+
+    def later(self) -> None:
+        """Let time pass in which claims lapse, one of them on a last attempt, and a store expires."""
+        self.clock.advance(100_000.0)
+
+    def drain(self) -> None:
+        """Cancel a batch of which workers hold files."""
+        self.engine.vector_stores.file_batches.cancel("vsfb_2", vector_store_id="vs_1")
+
+    def drain_later(self) -> None:
+        """Let a batch drain until the claims on its files have lapsed."""
+        self.drain()
+        self.later()
+
+    def waited(self) -> None:
+        """Let files wait long enough for another attempt."""
+        self.engine.processing.finish([Failed(claim, retry=True) for claim in self.claims])
+        self.engine.check()  # which reads what can be claimed: they cannot be
+        self.clock.advance(2.0)
+
+    def state(self) -> Any:
+        """Return all that is to be seen of the engine, its claims among it."""
+        saved = self.engine.snapshot()
+        claims = {
+            store.number: (dict(store.claims.held), dict(store.claims.attempts), dict(store.claims.delayed))
+            for store in self.engine._registry.stores.values()
+            if store.claims is not None and (store.claims.held or store.claims.attempts)
+        }
+        return saved, claims
 
     def parts(self) -> tuple[Any, Any, Any]:
         stores = self.engine.vector_stores
@@ -85,11 +133,25 @@ DRAIN, REUSE = {"cancel": "drain"}, {"reattach": "reuse"}
 
 @frozen
 class Act:
-    """Something done with a world."""
+    """Something done with a world, after it was prepared.
+
+    It is one step or more, each of which is done wholly or not at all.
+    """
 
     name: str
     do: Callable[[World], object]
     policies: Mapping[str, str] = {}
+    prepare: Callable[[World], object] = lambda _: None
+    steps: tuple[Callable[[World], object], ...] = ()
+    """What its steps do, where it is more than one."""
+
+    def world(self) -> World:
+        """Return a world that is prepared for it."""
+        world = World(self.policies)
+        self.prepare(world)
+        world.events.clear()
+        world.others.clear()
+        return world
 
 
 def acts() -> Iterator[Act]:
@@ -129,7 +191,7 @@ def acts() -> Iterator[Act]:
     )
     yield Act("cancel and drain", lambda w: stores(w).file_batches.cancel("vsfb_1", **one), DRAIN)
     yield Act("complete", lambda w: processing(w).complete("vs_1", "file-3", usage_bytes=7))
-    yield Act("complete a leased file", lambda w: processing(w).complete("vs_1", "file-3"), DRAIN)
+    yield Act("complete a held file", lambda w: processing(w).complete("vs_1", "file-3"), policies=DRAIN)
     yield Act("fail", lambda w: processing(w).fail("vs_1", "file-single", code="invalid_file"))
     many = ["file-7", "file-3", "file-single", "file-0"]
     yield Act("complete many", lambda w: processing(w).complete_many("vs_1", many, usage_bytes=[1, 2, 3, 4]))
@@ -137,7 +199,43 @@ def acts() -> Iterator[Act]:
         "complete a run", lambda w: processing(w).complete_many("vs_1", ["file-4", "file-5"], usage_bytes=9)
     )
     yield Act("fail many", lambda w: processing(w).fail_many("vs_1", many))
-    yield Act("lease", lambda w: processing(w).lease("vs_1", "file-7"))
+    worker = {"worker": "worker-3", "lease_seconds": 5.0}
+    yield Act("claim", lambda w: processing(w).claim(3, vector_store_id="vs_1", **worker), policies=DRAIN)
+    yield Act("claim from all stores", lambda w: processing(w).claim(9, **worker))
+    yield Act("claim by number", lambda w: processing(w).claim(9, **one, **worker, attachments=[11, 9, 4, 6]))
+    yield Act("heartbeat", lambda w: processing(w).heartbeat(w.claims[1:], lease_seconds=1.0), policies=DRAIN)
+    yield Act("release", lambda w: processing(w).release(w.claims[1:4]), policies=DRAIN)
+    yield Act(
+        "finish", lambda w: processing(w).finish([Completed(claim, 5) for claim in w.claims]), policies=DRAIN
+    )
+    yield Act(
+        "ask for another attempt",
+        lambda w: processing(w).finish([Failed(claim, retry=True) for claim in w.claims]),
+        policies=DRAIN,
+    )
+    each = (
+        lambda w: processing(w).finish([Completed(w.claims[0], 5), Completed(w.claims[3])]),
+        lambda w: processing(w).finish([Failed(w.claims[1], "invalid_file")]),
+        lambda w: processing(w).finish([Failed(w.claims[4], retry=True), Failed(w.claims[2], retry=True)]),
+    )
+
+    def mixed(w: World) -> object:
+        a, b, c, d, e = w.claims
+        outcomes = [Completed(a, 5), Failed(b, "invalid_file"), Failed(e, retry=True), Completed(d)]
+        return processing(w).finish([*outcomes, Failed(c, retry=True)])
+
+    yield Act("finish in several ways", mixed, policies=DRAIN, steps=each)
+    yield Act(
+        "release as it drains", lambda w: processing(w).release(w.claims), policies=DRAIN, prepare=World.drain
+    )
+    yield Act("pending, when much is due", lambda w: processing(w).pending(), True, World.drain_later)
+    yield Act(
+        "complete, when much is due", lambda w: processing(w).complete("vs_2", "file-b"), True, World.drain_later
+    )
+    yield Act("claim, when claims have lapsed", lambda w: processing(w).claim(9, **worker), True, World.later)
+    yield Act("claim what has waited", lambda w: processing(w).claim(9, **worker), True, World.waited)
+    yield Act("pending, when files have waited", lambda w: processing(w).pending(), True, World.waited)
+    yield Act("a view, when claims have lapsed", lambda w: w.engine.view.file("vs_1", 0), True, World.later)
     yield Act("replay", lambda w: w.engine.replay(followed()))
     yield Act("refused", lambda w: processing(w).complete("vs_1", "file-1"))
     yield Act("retrieve", lambda w: (stores(w).retrieve("vs_1"), stores(w).files.retrieve("file-1", **one)))
@@ -178,18 +276,29 @@ def quietly(act: Act, world: World) -> None:
 
 @frozen
 class Outcomes:
-    """How a world is before an act and after it, and the events in between."""
+    """How a world may be found after an act was interrupted, and the events that were then delivered.
 
-    before: Any
-    after: Any
-    events: list[Any]
+    There is one for each number of steps that were done.  Looking makes what is due happen.
+    """
+
+    states: list[Any]
+    events: list[list[Any]]
 
     @classmethod
     def of(cls, act: Act) -> Outcomes:
-        world = World(act.policies)
-        before = world.engine.snapshot()
+        found = cls([], [])
+        steps = act.steps or (act.do,)
+        for n in range(len(steps) + 1):
+            world = act.world()
+            for step in steps[:n]:
+                with suppress(VsbatchError):
+                    step(world)
+            found.states.append(world.state())
+            found.events.append(list(world.events))
+        world = act.world()
         quietly(act, world)
-        return cls(before, world.engine.snapshot(), list(world.events))
+        assert (world.state(), world.events) == (found.states[-1], found.events[-1])
+        return found
 
 
 def verdict(world: World, outcomes: Outcomes, *, unstarted: bool = False) -> str | None:
@@ -202,16 +311,11 @@ def verdict(world: World, outcomes: Outcomes, *, unstarted: bool = False) -> str
     def look() -> None:
         try:
             world.engine.check()
-            snapshot = world.engine.snapshot()
-            if snapshot == outcomes.after:
-                events = outcomes.events
-            elif snapshot == outcomes.before:
-                events = []
-            else:
+            state = world.state()
+            if state not in outcomes.states:
                 found[0] = "it is half done"
                 return
-            if snapshot == outcomes.before == outcomes.after:
-                events = []
+            events = outcomes.events[outcomes.states.index(state)]
             heard = [each for each in (world.events, world.others) if each or not unstarted]
             if any(each != events for each in heard):
                 found[0] = f"delivered {len(world.events)} and {len(world.others)} of {len(events)} events"
@@ -233,12 +337,12 @@ def verdict(world: World, outcomes: Outcomes, *, unstarted: bool = False) -> str
 def interrupted(act: Act, places: int, most: int = 10) -> dict[int, str]:
     """Interrupt an act at so many places; return what is wrong, by place, up to ``most``."""
     outcomes = Outcomes.of(act)
-    world = World(act.policies)
+    world = act.world()
     n = count(lambda: quietly(act, world))
     assert n > 10
     wrong = {}
     for at in spread(n, places):
-        world = World(act.policies)
+        world = act.world()
         raised = Injector(at).run(lambda world=world: quietly(act, world))  # type: ignore[misc]
         assert raised is None or isinstance(raised, (Injected, SubscriberError)), (at, raised)
         problem = verdict(world, outcomes)
@@ -264,11 +368,11 @@ REDONE = [name for name in COMMANDS if name not in ("refused", "subscribe", *REA
 def test_an_exception_while_an_earlier_one_is_repaired_leaves_it_done_wholly_or_not_at_all(name: str) -> None:
     act = ACTS[name]
     outcomes = Outcomes.of(act)
-    world = World(act.policies)
+    world = act.world()
     n = count(lambda: quietly(act, world))
     wrong, unfinished = {}, 0
     for at in spread(n, 6 * PAIRS[0]):
-        world = World(act.policies)
+        world = act.world()
         Injector(at).run(lambda world=world: quietly(act, world))  # type: ignore[misc]
         if world.engine._registry._unfinished is None:
             continue
@@ -277,7 +381,7 @@ def test_an_exception_while_an_earlier_one_is_repaired_leaves_it_done_wholly_or_
             break
         repairs = count(world.engine.version)
         for again in spread(repairs, PAIRS[1]):
-            world = World(act.policies)
+            world = act.world()
             Injector(at).run(lambda world=world: quietly(act, world))  # type: ignore[misc]
             Injector(again).run(lambda world=world: world.engine.version())  # type: ignore[misc]
             problem = verdict(world, outcomes)
@@ -294,7 +398,7 @@ def test_near_the_recursion_limit_it_is_done_wholly_or_not_at_all(name: str) -> 
     wrong: dict[int, str] = {}
     raised = 0
     for left in range(2, 40, 3 if BRIEF else 1):
-        world = World(act.policies)
+        world = act.world()
 
         def dive(depth: int, world: World = world) -> None:
             if depth:
@@ -329,9 +433,9 @@ def test_real_timer_signals_leave_every_command_done_wholly_or_not_at_all() -> N
         for turn in range(3 if BRIEF else 12):
             for name in REDONE:
                 act = ACTS[name]
-                outcomes, world = Outcomes.of(act), World(act.policies)
+                outcomes, world = Outcomes.of(act), act.world()
                 started = time.perf_counter()
-                quietly(act, World(act.policies))
+                quietly(act, act.world())
                 took = time.perf_counter() - started
                 try:
                     signal.setitimer(signal.ITIMER_REAL, max(took * (turn + 0.5) / 12, 1e-6))
@@ -361,7 +465,7 @@ def test_a_failing_allocation_leaves_it_done_wholly_or_not_at_all(name: str) -> 
     outcomes = Outcomes.of(act)
 
     def child(at: int) -> str:
-        world = World(act.policies)
+        world = act.world()
         failed = ""
         try:
             testcapi.set_nomemory(at, at + 1)

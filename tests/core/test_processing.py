@@ -61,7 +61,7 @@ def test_pending_goes_to_and_fro_between_stores_by_age_and_ties_go_to_the_older_
     assert engine.processing.pending(limit=limit) == [entry[3] for entry in waiting[:limit]]
 
 
-def test_pending_leases_nothing_and_answers_a_hundred_if_not_told() -> None:
+def test_pending_claims_nothing_and_answers_a_hundred_if_not_told() -> None:
     engine = engine_with(*(f"file-{i}" for i in range(150)))
     assert [file.id for file in engine.processing.pending()] == [f"file-{i}" for i in range(100)]
     assert engine.processing.pending() == engine.processing.pending("vs_1")

@@ -35,7 +35,16 @@ from vsbatch_core import (
 from vsbatch_core.model import ERROR_CODES, FILE_STATUSES, BatchObject, BatchStatus, StoreStatus
 from vsbatch_core.wire import from_wire, to_wire
 
-from ..helpers.strategies import OTHER_VALUES, any_text, filled, histories, in_json, json_values, populated
+from ..helpers.strategies import (
+    OTHER_VALUES,
+    any_text,
+    filled,
+    histories,
+    in_json,
+    json_values,
+    numbered,
+    populated,
+)
 
 SDK: dict[type, type[BaseModel]] = {
     VectorStore: SdkVectorStore,
@@ -205,13 +214,19 @@ def _examples(profile: Profile | None = None) -> tuple[list[Any], list[Any]]:
     engine.vector_stores.files.create("vs_1", file_id="file-n", attributes={"n": 1})
     engine.vector_stores.files.update("file-n", vector_store_id="vs_1", attributes={"n": 2.5})
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-o", "file-p"])
-    engine.processing.lease("vs_1", "file-o")
+    engine.processing.claim(worker="worker-1", vector_store_id="vs_1")
     engine.processing.complete("vs_1", "file-o", usage_bytes=1)
     engine.processing.fail("vs_1", "file-n", code="invalid_file")
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-r", "file-s", "file-t"])
     engine.processing.complete_many("vs_1", ["file-r", "file-s"], usage_bytes=[1, 2])
     engine.processing.fail_many("vs_1", ["file-t"], code="invalid_file")
     engine.vector_stores.file_batches.cancel("vsfb_5", vector_store_id="vs_1")
+    engine.vector_stores.file_batches.create("vs_1", file_ids=["file-u", "file-v"])
+    last = engine.view.attachments("vs_1", "file-v")
+    at = engine.clock.time()
+    engine.replay([numbered(engine, events.FileBatchCancelled, at, "vs_1", "vsfb_7", left_running=last)])
+    engine.vector_stores.update("vs_3", expires_after={"anchor": "last_active_at", "days": 1})  # the drain ends
+    engine.clock.advance(86_400)  # type: ignore[attr-defined]
     # Pages and lists answer many values more than once.
     return list({repr(value): value for value in _values(engine)}.values()), told
 

@@ -73,7 +73,21 @@ MANY_LAW = "core/test_attachments.py::test_many_in_one_step_leave_what_one_by_on
 STALE_LAW = "core/test_attachments.py::test_a_number_of_another_file_or_of_none_is_refused"
 VERSION_LAW = "core/test_attachments.py::test_versions_count_the_events_of_each_store_and_of_the_list"
 DELIVERED_LAW = "core/test_engine.py::test_commands_from_a_callback_are_delivered_to_all_after_the_event_at_hand"
-DRAIN_LAW = "core/test_leases.py::test_cancelling_again_while_a_batch_drains_changes_nothing_and_is_no_event"
+DRAIN_LAW = "core/test_claims.py::test_cancelling_again_while_a_batch_drains_changes_nothing_and_is_no_event"
+RELEASED_LAW = "core/test_claims.py::test_a_file_that_was_released_and_cancelled_is_claimed_no_more"
+OLDEST_LAW = "core/test_claims.py::test_across_stores_the_oldest_are_claimed_first_and_ties_go_to_the_older_store"
+CLOCK_LAW = "core/test_claims.py::test_the_time_of_one_store_makes_no_claim_of_another_lapse"
+RESTORED_LAW = (
+    "core/test_claims.py::"
+    "test_an_engine_that_was_restored_or_follows_makes_nothing_due_until_its_first_command[0]"
+)
+FOLLOWER_LAW = RESTORED_LAW.replace("[0]", "[1]")
+BACKOFF_LAW = "core/test_claims.py::test_a_file_waits_for_its_next_attempt_to_the_second_and_the_others_do_not"
+TIMERS_LAW = "core/test_claims.py::test_timers_that_are_void_are_taken_out_and_none_that_is_not"
+EXPIRES_LAW = "core/test_claims.py::test_a_store_expires_by_one_event_and_an_update_lets_it_expire_again"
+WORKERS_LAW = (
+    "core/test_workers.py::test_workers_that_die_stall_and_say_things_twice_lose_no_file_and_end_none_twice"
+)
 EXPIRED_LAW = (
     "core/test_counts.py::"
     "test_in_an_expired_store_work_may_end_and_files_may_leave_and_none_of_it_extends_its_life"
@@ -311,8 +325,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a batch forgets with the store",
         "store.py",
-        "if listed:\n            rows = ",
-        "if listed and row < 0:\n            rows = ",
+        "if listed:\n            if self.listed is NONE_LISTED:",
+        "if listed and row < 0:\n            if self.listed is NONE_LISTED:",
         FORGETTING_LAW,
     ),
     Mutant(
@@ -589,9 +603,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if store.profile.cancel_finished == 'refuse':",
         "if store.profile.cancel_finished:",
     ),
-    Mutant(
-        "a cancel never drains", "decisions.py", "cancelled.id, drain, version", "cancelled.id, False, version"
-    ),
+    Mutant("a cancel never drains", "decisions.py", "drain = store.profile.cancel == 'drain'", "drain = False"),
     Mutant(
         "a cancel that drains is an event twice",
         "decisions.py",
@@ -599,18 +611,127 @@ MUTANTS: tuple[Mutant, ...] = (
         "if drain and cancelled is None:",
         DRAIN_LAW,
     ),
-    Mutant("a drain takes what is leased", "store.py", "kept = leased if event.drain else []", "kept = []"),
+    Mutant("a drain takes what workers hold", "store.py", "kept = set(event.left_running)", "kept = set()"),
     Mutant(
-        "a drain leaves what nobody leased",
+        "a drain leaves what nobody holds",
         "store.py",
-        "[row for row in there if row not in self.leased]",
-        "[row for row in there if row in self.leased]",
+        "[row for row in there if row not in kept]",
+        "[row for row in there if row in kept]",
+    ),
+    # Claims, and what time makes due
+    Mutant(
+        "a claim outlives its file",
+        "store.py",
+        "if self.claims is not None:\n            self.claims.forget(row)\n        counts = self.counts",
+        "counts = self.counts",
     ),
     Mutant(
-        "a lease outlives its file",
+        "the frontier is one too far",
+        "decisions.py",
+        "frontiers[store.number] = max(row + 1,",
+        "frontiers[store.number] = max(row + 2,",
+    ),
+    Mutant(
+        "a claim of another number is taken",
+        "decisions.py",
+        "(held.number, held.worker, held.file.id) == (claim.number, claim.worker, file_id)",
+        "(held.worker, held.file.id) == (claim.worker, file_id)",
+        WORKERS_LAW,
+    ),
+    Mutant(
+        "claims come in no order across stores",
+        "processing.py",
+        "return sorted(made, key=attrgetter('number'))",
+        "return made",
+        OLDEST_LAW,
+    ),
+    Mutant("a lapse is no attempt", "due.py", "= (True, f'the claim of", "= (False, f'the claim of", WORKERS_LAW),
+    Mutant("a claim lapses a moment late", "due.py", "timers[0][0] <= now", "timers[0][0] < now", WORKERS_LAW),
+    Mutant(
+        "a heartbeat shortens nothing",
+        "due.py",
+        "if claim.deadline < claims.timers.get(row, inf):",
+        "if row not in claims.timers:",
+    ),
+    Mutant("a claim that is over stays over", "due.py", "self.over = {}", "pass", WORKERS_LAW),
+    Mutant(
+        "a lapse does not end a drain",
+        "due.py",
+        "if store.draining(row):",
+        "if store.draining(row) and claim is None:",
+        WORKERS_LAW,
+    ),
+    Mutant("attempts follow at once", "due.py", "now + delay if delay else None", "None", BACKOFF_LAW),
+    Mutant(
+        "a release is an attempt",
+        "due.py",
+        "back[row] = (claim.attempt - 1, None)",
+        "back[row] = (claim.attempt, None)",
+        WORKERS_LAW,
+    ),
+    Mutant(
+        "a file is tried once too often",
+        "due.py",
+        "claim.attempt < self._retry.attempts",
+        "claim.attempt <= self._retry.attempts",
+        WORKERS_LAW,
+    ),
+    Mutant(
+        "what was released is claimed though it was cancelled",
+        "claims.py",
+        "*self.delayed, *self._returned.names()}",
+        "*self.delayed}",
+        RELEASED_LAW,
+    ),
+    Mutant(
+        "what has waited is not heard of if the call is interrupted",
+        "claims.py",
+        "self._returned.touch(row)\n        self.delayed.pop(row, None)",
+        "self.delayed.pop(row, None)\n        self._returned.touch(row)",
+        "core/test_interruptions.py::test_an_exception_at_any_place_leaves_it_done_wholly_or_not_at_all"
+        "[pending, when files have waited]",
+    ),
+    Mutant(
+        "what is due is judged by the time of a store",
+        "registry.py",
+        "if self.due.over and (not replaying):\n                    self.due.settle(time)",
+        "if self.due.over and (not replaying):\n                    self.due.settle(now)",
+        CLOCK_LAW,
+    ),
+    Mutant(
+        "a follower makes things due",
+        "registry.py",
+        "if self._leads and self.due.look_at < inf and (not before):",
+        "if self.due.look_at < inf and (not before):",
+        FOLLOWER_LAW,
+    ),
+    Mutant(
+        "an engine that was restored ends no drain",
+        "registry.py",
+        "self.due.note_draining(store, batch)\n        for id",
+        "pass\n        for id",
+        RESTORED_LAW,
+    ),
+    Mutant(
+        "void timers stay",
+        "due.py",
+        "if len(self._timers) >= self._full:",
+        "if len(self._timers) < 0:",
+        TIMERS_LAW,
+    ),
+    Mutant(
+        "timers are taken out that are not void",
+        "due.py",
+        "[each for each in self._timers if self._valid(each)]",
+        "[each for each in self._timers if not self._valid(each)]",
+        TIMERS_LAW,
+    ),
+    Mutant(
+        "a store that was updated never expires again",
         "store.py",
-        "if self.leased:\n            self.leased.pop(row, None)\n        counts = self.counts",
-        "counts = self.counts",
+        "self.expiry_noted = False\n        self._seen(event)",
+        "self._seen(event)",
+        EXPIRES_LAW,
     ),
     # Time
     Mutant(
@@ -633,7 +754,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if expires_at is not None and now >= expires_at:",
         "if expires_at is None:",
     ),
-    Mutant("time goes back", "registry.py", "return max(subject.at, time)", "return time"),
+    Mutant("time goes back", "registry.py", "now = time if time > subject.at else subject.at", "now = time"),
     # Order of what is pending
     Mutant(
         "pending goes through one store after the other",
@@ -643,15 +764,15 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "pending passes over every other file",
-        "registry.py",
-        "rows.present.ascending(IN_PROGRESS, row + 1, rows.next, 1)",
-        "rows.present.ascending(IN_PROGRESS, row + 2, rows.next, 1)",
+        "rows.py",
+        "yield from found",
+        "yield from found[::2]",
     ),
     Mutant(
         "pending does not hear that the oldest ends",
         "registry.py",
-        "self._waiting.touch(number)\n        undelivered",
-        "undelivered",
+        "self._waiting.touch(number)\n            self._touch_claimable(number)",
+        "self._touch_claimable(number)",
     ),
     # Snapshots
     Mutant(
@@ -661,7 +782,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "batch.cancel_asked = False",
         RESTORED,
     ),
-    Mutant("a snapshot forgets the leases", "snapshots.py", "leased=leased", "leased=()", RESTORED),
+    Mutant(
+        "a snapshot forgets that the store has expired",
+        "snapshots.py",
+        "expiry_noted=expired",
+        "expiry_noted=False",
+        RESTORED,
+    ),
     Mutant(
         "a snapshot forgets when the store was active",
         "snapshots.py",
@@ -740,7 +867,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a replay refuses to delete what is done",
         "store.py",
         "case ev.FileDeleted():\n                self._require_present(event)",
-        "case ev.FileDeleted():\n                self.require_leasable(event.file_id)",
+        "case ev.FileDeleted():\n                self.require_in_progress(event.file_id, 'delete')",
         REPLAYED,
     ),
     Mutant(

@@ -20,6 +20,7 @@ from vsbatch_core import (
     FileCounts,
     Page,
     Profile,
+    Retry,
     SequentialIds,
     VirtualClock,
     VsbatchError,
@@ -76,9 +77,11 @@ def run(engine: Engine, command: Command) -> Any:
         return type(error), error.message, error.to_wire()
 
 
-def new_engine(profile: Profile | None = None, ids: CountingIds | None = None) -> Engine:
+def new_engine(
+    profile: Profile | None = None, ids: CountingIds | None = None, retry: Retry | None = None
+) -> Engine:
     """An engine whose clock stands still and whose ids count up."""
-    return Engine(clock=VirtualClock(START), ids=ids or CountingIds(), profile=profile)
+    return Engine(clock=VirtualClock(START), ids=ids or CountingIds(), profile=profile, retry=retry)
 
 
 def filled(history: list[Command], profile: Profile | None = None) -> tuple[Engine, list[Any], CountingIds]:
@@ -147,10 +150,16 @@ batch_creations = st.one_of(
 )
 completions = _calls("processing.complete", stores, file_ids, usage_bytes=st.integers(0, 9))
 failures = _calls("processing.fail", stores, file_ids, code=st.sampled_from(ERROR_CODES))
-leases = _calls("processing.lease", stores, file_ids)
+claims = _calls(
+    "processing.claim",
+    st.integers(1, 3),
+    worker=st.just("worker-1"),
+    lease_seconds=st.sampled_from((0.5, 60.0)),
+    vector_store_id=st.none() | stores,
+)
 commands = st.one_of(
     creations,
-    leases,
+    claims,
     _calls("vector_stores.update", stores, name=st.just("m"), metadata=metadata, expires_after=expiries),
     _calls("vector_stores.delete", stores),
     batch_creations,

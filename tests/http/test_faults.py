@@ -174,9 +174,9 @@ def test_a_file_that_a_worker_took_and_forgot_was_picked_up() -> None:
     assert not simulation.waits(store.id, "file-a")
 
 
-def test_without_a_simulation_a_file_is_picked_up_when_it_is_leased() -> None:
+def test_without_a_simulation_a_file_is_picked_up_when_a_worker_claims_it() -> None:
     api = api_of(Faults(created_at_zero=True))
-    api.engine.processing.lease("vs_1", "file-a")
+    api.engine.processing.claim(worker="worker-1", vector_store_id="vs_1")
     files = got(api.dispatch(sent("GET", f"{STORE}/files")))["data"]
     assert {file["id"]: bool(file["created_at"]) for file in files} == {"file-a": True, "file-b": False}
 

@@ -1,9 +1,10 @@
 """Every history of up to four or five commands in a small world, compared in full with the oracle.
 
 The world: two stores, three file ids, two batches.  The alphabet, of up to 57 commands in a state: make or delete
-a store; attach a batch of any one, two or three of the files in any order; attach, delete, complete, fail (and,
-where a cancel drains, lease) a file; cancel a batch, through its own store or the other; let a second pass.  A
-command that must be refused is in it as well as one that must not.
+a store; attach a batch of any one, two or three of the files in any order; attach, delete, complete or fail a
+file; cancel a batch, through its own store or the other; let a second pass.  Where a cancel drains, workers claim
+one or two files, for one second or without end, and extend, release, finish or retry the oldest or the latest
+claim that was ever made, once or twice.  A command that must be refused is in it as well as one that must not.
 
 Not every sequence is run, but every sequence is covered:
 
@@ -34,12 +35,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import permutations
+from math import inf
 from typing import Any
 
 import pytest
 from attrs import define, field
 
-from vsbatch_core import Engine, Profile
+from vsbatch_core import Completed, Engine, Failed, Profile, Retry
 from vsbatch_core.model import FILE_STATUSES, ORDERS
 from vsbatch_core.testing.calls import Call, Refusal, answer, call, pages, same
 from vsbatch_core.testing.oracle import Oracle
@@ -52,7 +54,7 @@ FILES = ("file-b", "file-c", "file-a")
 BATCHES = "vector_stores.file_batches"
 
 
-def commands(oracle: Oracle, most_stores: int, leases: bool) -> Iterator[Call]:
+def commands(oracle: Oracle, most_stores: int, claims: bool) -> Iterator[Call]:
     """The alphabet in this state."""
     stores = oracle.stores
     made = [batch for store in stores for batch in store.batches]
@@ -73,10 +75,16 @@ def commands(oracle: Oracle, most_stores: int, leases: bool) -> Iterator[Call]:
             yield call("vector_stores.files.delete", id, vector_store_id=store.id)
             yield call("processing.complete", store.id, id, usage_bytes=1)
             yield call("processing.fail", store.id, id)
-            if leases:
-                yield call("processing.lease", store.id, id)
         for batch in made:
             yield call(f"{BATCHES}.cancel", batch.id, vector_store_id=store.id)
+    if stores and claims:
+        yield call("processing.claim", worker="worker-1", lease_seconds=1.0)
+        yield call("processing.claim", 2, worker="worker-2", lease_seconds=inf)
+        for claim in {claim.number: claim for claim in oracle.claims[:1] + oracle.claims[-1:]}.values():
+            yield call("processing.heartbeat", [claim], lease_seconds=2.0)
+            yield call("processing.release", [claim, claim])
+            yield call("processing.finish", [Completed(claim, 1), Failed(claim)])
+            yield call("processing.finish", [Failed(claim, retry=True)])
     if stores:
         yield call("clock.move", 1.0)
 
@@ -94,8 +102,10 @@ class Explorer:
 
     world: World
     stores: int
-    leases: bool
+    claims: bool
     pages: bool
+    start: tuple[Call, ...] = ()
+    """What every history begins with."""
     states: set[Any] = field(factory=set)
     arrangements: set[Any] = field(factory=set)
     looks: bool = True
@@ -103,11 +113,11 @@ class Explorer:
     commands: int = 0
 
     def explore(self, depth: int, part: int = 0, parts: int = 1) -> None:
-        """Go through all histories of up to ``depth`` commands; of the longest through one of equal ``parts``.
+        """Go through all histories of up to ``depth`` commands more; of the longest through one of equal ``parts``.
 
         The shorter ones are compared in the first part alone.
         """
-        layer: list[tuple[Call, ...]] = [()]
+        layer: list[tuple[Call, ...]] = [self.start]
         for length in range(1, depth + 1):
             self.looks = part == 0 or length == depth
             if length == depth:
@@ -117,13 +127,13 @@ class Explorer:
     def expand(self, history: tuple[Call, ...]) -> Iterator[tuple[Call, ...]]:
         """Give each command in the state that the history leads to; yield what leads to a new state."""
         engine, oracle = self.after(history)
-        before = engine.snapshot()
-        for command in list(commands(oracle, self.stores, self.leases)):
+        before, noted = engine.snapshot(), oracle.noted
+        for command in list(commands(oracle, self.stores, self.claims)):
             longer = (*history, command)
             self.commands += 1
             expected = self.compare(longer, engine, oracle, command)
             after = engine.snapshot()
-            if isinstance(expected, Refusal):
+            if isinstance(expected, Refusal) and oracle.noted == noted:
                 assert after == before, f"{longer!r} changes the engine, though the last is refused"
                 continue
             if self.is_new(longer, engine, oracle, after):
@@ -141,7 +151,7 @@ class Explorer:
         """Return whether the state was never seen before; if so, compare all that can be read in it."""
         if self.looks:
             engine.check()
-        state = repr((saved, engine.clock.time(), oracle.stores, oracle.at))
+        state = repr((saved, engine.clock.time(), oracle.stores, oracle.at, oracle.claims, oracle.leads))
         if state in self.states:
             return False
         self.states.add(state)
@@ -231,7 +241,7 @@ PARTS = 2
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_no_history_of_a_few_commands_tells_the_engine_from_the_oracle(part: int) -> None:
-    explorer = Explorer(World(Profile()), 2, leases=False, pages=True)
+    explorer = Explorer(World(Profile()), 2, claims=False, pages=True)
     explorer.explore(DEPTH, part, PARTS)
     assert len(explorer.states) > {3: 40, 4: 900, 5: 12_000}[DEPTH]  # The search did go somewhere.
 
@@ -239,9 +249,20 @@ def test_no_history_of_a_few_commands_tells_the_engine_from_the_oracle(part: int
 @pytest.mark.parametrize("part", range(PARTS))
 def test_no_history_of_a_few_commands_tells_the_engine_from_the_oracle_where_a_cancel_drains(part: int) -> None:
     profile = Profile(cancel="drain", cancel_finished="refuse")
-    explorer = Explorer(World(profile), 1, leases=True, pages=False)
+    explorer = Explorer(World(profile, retry=Retry(attempts=2, backoff=1.0)), 1, claims=True, pages=False)
     explorer.explore(DEPTH, part, PARTS)
     assert len(explorer.states) > {3: 40, 4: 900, 5: 12_000}[DEPTH]
+
+
+def test_no_history_of_a_few_commands_after_a_batch_tells_the_engine_from_the_oracle_where_workers_claim() -> (
+    None
+):
+    profile = Profile(cancel="drain", cancel_finished="refuse")
+    begun = call("vector_stores.create"), call(f"{BATCHES}.create", "vs_1", file_ids=["file-b", "file-c"])
+    world = World(profile, retry=Retry(attempts=2, backoff=1.0))
+    explorer = Explorer(world, 1, claims=True, pages=False, start=begun)
+    explorer.explore(DEPTH - 2)
+    assert len(explorer.states) > {3: 20, 4: 500, 5: 8_000}[DEPTH]
 
 
 def test_the_exploration_finds_an_engine_that_differs_in_one_answer() -> None:
@@ -254,4 +275,4 @@ def test_the_exploration_finds_an_engine_that_differs_in_one_answer() -> None:
             return super().compare(history, engine, oracle, call)
 
     with pytest.raises(AssertionError, match=r"cancel\('vsfb_1'"):
-        Forgetful(World(), 1, leases=False, pages=False).explore(3)
+        Forgetful(World(), 1, claims=False, pages=False).explore(3)

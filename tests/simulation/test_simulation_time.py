@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import deque
@@ -255,8 +256,7 @@ def log(seed: str) -> str:
 def test_the_same_seed_tells_the_same_bytes_in_any_process() -> None:
     one = log("1")
     assert one == log("2")
-    assert '"kind": "vector_store.file.leased"' in one
-    assert '"drain": true' in one
+    assert re.search(r'"left_running": \[\d', one)
 
 
 def test_another_seed_tells_another_story_and_the_order_changes_no_fate() -> None:
@@ -301,7 +301,7 @@ def test_a_file_cancelled_while_it_waits_to_be_tried_again_is_not_and_time_does_
     assert simulation.report.retried == 2
 
 
-def test_a_simulation_takes_over_what_another_has_leased() -> None:
+def test_a_simulation_takes_over_what_another_holds() -> None:
     first = simulation_of(Plan(workers=2, service=9, cancel="drain"))
     first.step()
     first.close()

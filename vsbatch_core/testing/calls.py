@@ -63,15 +63,24 @@ class Refusal:
 
 
 def answer(engine: Any, call: Call) -> Any:
-    """What the engine answers to the call: the value, or the ``Refusal``."""
+    """What the engine answers to the call: the value, or the ``Refusal``; in a list, each error is one."""
     try:
-        return call.on(engine)
+        return comparable(call.on(engine))
     except VsbatchError as error:
         return Refusal.of(error)
 
 
+def comparable(value: Any) -> Any:
+    """Return the value, and a list with a ``Refusal`` for each error in it."""
+    if not isinstance(value, list):
+        return value
+    return [Refusal.of(item) if isinstance(item, VsbatchError) else item for item in value]
+
+
 def same(answer: object, expected: object) -> bool:
     """Whether two answers are the same."""
+    if isinstance(answer, list) and isinstance(expected, list):
+        return len(answer) == len(expected) and all(map(same, answer, expected))
     return answer.is_like(expected) if isinstance(answer, Refusal) else bool(answer == expected)
 
 

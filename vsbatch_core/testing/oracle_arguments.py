@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import inf, isfinite
+from sys import float_info
 from typing import Any
 
 from vsbatch_core import errors
@@ -61,6 +62,31 @@ def whole(param: str, value: Any, least: int, most: int | None = None) -> int:
     if most is not None and value > most:
         raise errors.IntegerTooLarge(param, value, most)
     return value
+
+
+def boolean(param: str, value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise errors.InvalidType(param, "a boolean", value)
+    return value
+
+
+def duration(param: str, value: Any) -> float:
+    """Seconds, more than none; infinitely many are some."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise errors.InvalidType(param, "a number", value)
+    if not value > 0:
+        raise errors.Contradiction(
+            param, f"{errors.shown(value)} seconds are no duration: give a number greater than 0"
+        )
+    return inf if value == inf else float(min(value, int(float_info.max)))
+
+
+def each_of(param: str, value: Any, kind: Any, name: str) -> None:
+    """A list of these."""
+    for i, item in enumerate(array(param, value, 0, None)):
+        if not isinstance(item, kind):
+            raise errors.InvalidType(f"{param}[{i}]", name, item)
 
 
 def one_of(param: str, value: Any, words: Sequence[str]) -> Any:
@@ -152,13 +178,13 @@ def expiry_of(value: Any, limits: Limits) -> ExpiresAfter | None:
     return ExpiresAfter(days=whole("expires_after.days", days, 1, limits.expiry_days))
 
 
-def array(param: str, value: Any, least: int, most: int) -> Sequence[Any]:
+def array(param: str, value: Any, least: int, most: int | None) -> Sequence[Any]:
     """A list of some length."""
     if not isinstance(value, (list, tuple)):
         raise errors.InvalidType(param, "an array", value)
     if len(value) < least:
         raise errors.ArrayTooShort(param, least)
-    if len(value) > most:
+    if most is not None and len(value) > most:
         raise errors.ArrayTooLong(param, len(value), most)
     return value
 

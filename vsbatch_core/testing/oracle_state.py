@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal, Protocol, TypeVar
 
 from vsbatch_core import errors
+from vsbatch_core.claims import Claim
 from vsbatch_core.model import (
     FILE_STATUSES,
     ExpiresAfter,
@@ -49,7 +51,12 @@ class Attachment:
     usage_bytes: int = 0
     last_error: LastError | None = None
     here: bool = True
-    leased: bool = False
+    claim: Claim | None = None
+    """The claim that a worker has on it, while it is in progress."""
+    attempts: int = 0
+    """How many attempts have ended."""
+    ready_at: float = -inf
+    """When it has waited long enough for another attempt."""
 
     def value(self, store: Store) -> VectorStoreFile:
         """The file as it is answered."""
@@ -128,10 +135,24 @@ class Store:
     files: list[Attachment] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     here: bool = True
+    expiry_noted: bool = False
+    """Whether it was noted that it has expired, and it was not updated since."""
 
     def attached(self) -> list[Attachment]:
         """The files that are attached now."""
         return [file for file in self.files if file.here]
+
+    def running(self) -> list[Attachment]:
+        """The files that are in progress."""
+        return [file for file in self.attached() if self.here and file.status == "in_progress"]
+
+    def number(self, file: Attachment) -> int:
+        """The number of an attachment: how many there were before it."""
+        return next(i for i, other in enumerate(self.files) if other is file)
+
+    def draining(self, file: Attachment) -> bool:
+        """Whether a batch lists the attachment that was cancelled and left files running."""
+        return any(batch.cancel_asked and any(other is file for other in batch.files) for batch in self.batches)
 
     def find(self, file_id: str) -> Attachment | None:
         """The file, if it is attached now."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
+from attrs import evolve, frozen
+
+from vsbatch_core.claims import Claim, Completed, Failed, Retry
 from vsbatch_core.extras import pip_line
 from vsbatch_core.model import (
     ERROR_CODES,
@@ -12,6 +16,7 @@ from vsbatch_core.model import (
     Limits,
     Profile,
     StaticFileChunkingStrategyObject,
+    VectorStoreFile,
 )
 from vsbatch_core.testing.calls import Call, call
 from vsbatch_core.testing.oracle import Oracle
@@ -135,7 +140,28 @@ attachments = st.builds(
 )
 file_updates = named("vector_stores.files.update", file_ids, vector_store_id=stores, attributes=attributes)
 file_deletions = named("vector_stores.files.delete", file_ids, vector_store_id=stores)
-leases = named("processing.lease", stores, file_ids)
+workers = st.sampled_from(("worker-1", "worker-2", "worker-3"))
+lease_seconds = st.sampled_from((0.5, 1.0, 60.0, 90_000.0, 10**400, inf))
+claims = st.builds(
+    lambda claim, worker: Call(claim.path, claim.args, {"worker": worker, **claim.kwargs}),
+    st.one_of(
+        calls("processing.claim", st.integers(1, 5), lease_seconds=lease_seconds, vector_store_id=stores),
+        named(
+            "processing.claim",
+            st.integers(1, 2),
+            vector_store_id=stores,
+            attachments=st.lists(st.integers(0, 9), max_size=4),
+        ),
+    ),
+    workers,
+)
+retries = st.builds(
+    Retry,
+    attempts=st.integers(1, 3),
+    backoff=st.sampled_from((0.0, 0.0, 0.5, 1.0, 1e300)),
+    factor=st.sampled_from((1.0, 2.0, 1e300)),
+    maximum=st.sampled_from((1.0, 3600.0)),
+)
 completions = calls("processing.complete", stores, file_ids, usage_bytes=st.integers(0, 9))
 failures = calls(
     "processing.fail",
@@ -144,7 +170,7 @@ failures = calls(
     code=st.sampled_from(ERROR_CODES),
     message=st.sampled_from((None, "", "too large")),
 )
-moves = named("clock.move", st.sampled_from((0.25, 1.0, 1.0, 86_399.0, 86_400.0, 90_000.0, -1.0, -90_000.0)))
+moves = named("clock.move", st.sampled_from((0.25, 0.5, 1.0, 1.0, 86_399.0, 86_400.0, 90_000.0, -1.0, -90_000.0)))
 
 aims = st.integers(0, 11)
 """Which of the things that are there a call is aimed at; the last few leave it as it was drawn."""
@@ -152,6 +178,8 @@ aims = st.integers(0, 11)
 
 def aimed(call: Call, oracle: Oracle, aim: int) -> Call:
     """The call, aimed at something that is there: a store, a running batch, an attached file, one that runs."""
+    if call.path in ("clock.move", "vector_stores.create", "processing.claim"):
+        return call
     there = [store for store in oracle.stores if store.here]
     targets: list[tuple[str, ...]]
     if call.path.endswith(".create"):
@@ -169,13 +197,76 @@ def aimed(call: Call, oracle: Oracle, aim: int) -> Call:
         targets = [(id, file.file_id) for id, file in attached if file.status == "in_progress"]
     else:
         targets = [(file.file_id, store.id) for store in there for file in store.attached()]
-    if not targets or aim > 8 or call.path in ("clock.move", "vector_stores.create"):
+    if not targets or aim > 8:
         return call
     target = targets[aim % len(targets)]
     if "vector_store_id" in call.kwargs:
         return Call(call.path, target[:1], {**call.kwargs, "vector_store_id": target[1]})
     return Call(call.path, target, call.kwargs)
 
+
+@frozen
+class Use:
+    """What a worker does with claims, once it is known which there were.
+
+    ``picks`` says which claims, by how many came after each, and what is wrong with it, if anything.
+    """
+
+    method: str
+    picks: list[tuple[int, dict[str, Any]]]
+    outcomes: list[tuple[type[Completed | Failed], dict[str, Any]]]
+    seconds: float
+
+    def of(self, oracle: Oracle) -> Call:
+        """Return the call, about claims that the oracle has made."""
+        made = oracle.claims
+        picked = [evolve(made[-1 - pick % len(made)], **wrong) for pick, wrong in self.picks if made]
+        if self.method == "finish":
+            pairs = zip(picked, self.outcomes, strict=False)
+            return call("processing.finish", [kind(claim, **given) for claim, (kind, given) in pairs])
+        given = {"lease_seconds": self.seconds} if self.method == "heartbeat" else {}
+        return call(f"processing.{self.method}", picked, **given)
+
+
+_sound: dict[str, Any] = {}
+_outcomes = st.one_of(
+    st.tuples(st.just(Completed), st.fixed_dictionaries({}, optional={"usage_bytes": st.integers(0, 9)})),
+    st.tuples(
+        st.just(Failed),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "code": st.sampled_from(ERROR_CODES),
+                "message": st.sampled_from((None, "", "too large.")),
+                "retry": st.booleans(),
+            },
+        ),
+    ),
+)
+uses = st.builds(
+    Use,
+    st.sampled_from(("finish", "finish", "heartbeat", "release")),
+    st.lists(
+        st.tuples(
+            st.integers(0, 7),
+            st.sampled_from(
+                (
+                    *(_sound,) * 9,
+                    {"number": 10**6},
+                    {"worker": "worker-4"},
+                    {"vector_store_id": "vs_3"},
+                    {"vector_store_id": "vs_9"},
+                    {"attachment": 1},
+                    {"attachment": 10**30},
+                    {"attempt": -9},
+                )
+            ),
+        ),
+        max_size=4,
+    ),
+    st.lists(_outcomes, min_size=4, max_size=4),
+    lease_seconds,
+)
 
 endings = st.one_of(completions, failures)
 _opening = st.one_of(
@@ -185,8 +276,8 @@ _opening = st.one_of(
     endings,
     endings,
     endings,
-    leases,
-    leases,
+    claims,
+    claims,
     cancellations,
     file_deletions,
     moves,
@@ -275,6 +366,18 @@ BAD_PAGES: Bad = {
 }
 BAD_FILTERS: tuple[Any, ...] = (7, "", "done")
 
+_CLAIM = Claim(
+    vector_store_id="vs_1",
+    file=VectorStoreFile("file-a", 0, "vs_1", "in_progress", 0, None, StaticFileChunkingStrategyObject(), {}),
+    attachment=0,
+    attempt=1,
+    deadline=0.0,
+    worker="worker-1",
+    number=1,
+)
+BAD_CLAIMS: tuple[Any, ...] = (None, 7, "claims", _CLAIM, {0: _CLAIM}, [None], [_CLAIM, 7])
+BAD_SECONDS: tuple[Any, ...] = (None, True, "1", [], 0, -1.0, float("nan"), -inf)
+
 _BATCHES = "vector_stores.file_batches"
 _OF_STORE: dict[str, Any] = {"vector_store_id": "vs_1"}
 _MISUSES: tuple[tuple[Call, Bad], ...] = (
@@ -333,7 +436,36 @@ _MISUSES: tuple[tuple[Call, Bad], ...] = (
         {0: BAD_BATCHES, "vector_store_id": BAD_STORES, "filter": BAD_FILTERS, **BAD_PAGES},
     ),
     (call("processing.pending", "vs_1"), {0: BAD_STORES[1:], "limit": (*NO_WHOLES, None, 0, -1)}),
-    (call("processing.lease", "vs_1", "file-a"), {0: BAD_STORES, 1: BAD_FILES}),
+    (
+        call("processing.claim", 1, worker="worker-1"),
+        {
+            0: (*NO_WHOLES, None, 0, -1),
+            "worker": NO_IDS,
+            "lease_seconds": BAD_SECONDS,
+            "vector_store_id": BAD_STORES[1:],
+            "attachments": ([],),  # of no store
+        },
+    ),
+    (
+        call("processing.claim", worker="worker-1", vector_store_id="vs_1", attachments=[0]),
+        {"vector_store_id": BAD_STORES, "attachments": (7, "0", {0: 0}, [-1], [0, None], [0.0], [True])},
+    ),
+    (call("processing.heartbeat", [_CLAIM]), {0: BAD_CLAIMS, "lease_seconds": BAD_SECONDS}),
+    (call("processing.release", [_CLAIM]), {0: BAD_CLAIMS}),
+    (
+        call("processing.finish", [Completed(_CLAIM, usage_bytes=1)]),
+        {
+            0: (
+                *BAD_CLAIMS,
+                [_CLAIM],
+                [Completed(None)],  # type: ignore[arg-type]  # on purpose, as in the following
+                *([Completed(_CLAIM, value)] for value in (*NO_WHOLES, -1, 2**63)),
+                *([Failed(_CLAIM, value)] for value in (None, 7, "other")),
+                *([Failed(_CLAIM, message=value)] for value in (7, [])),
+                *([Completed(_CLAIM, 1), Failed(_CLAIM, retry=value)] for value in (None, 1, "")),
+            )
+        },
+    ),
     (
         call("processing.complete", "vs_1", "file-a"),
         {0: BAD_STORES, 1: BAD_FILES, "usage_bytes": (*NO_WHOLES, -1, 2**63)},

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from attrs import field, frozen
 
+from vsbatch_core.claims import Retry
 from vsbatch_core.clock import SequentialIds
 from vsbatch_core.engine import Engine
 from vsbatch_core.errors import Inconsistent, VsbatchError
@@ -28,6 +29,7 @@ class World:
 
     profile: Profile = field(factory=Profile)
     sizes: dict[str, int] | None = None
+    retry: Retry = field(factory=Retry)
 
     @property
     def file_size(self) -> Callable[[str], int | None] | None:
@@ -41,6 +43,7 @@ class World:
             "ids": SequentialIds(),
             "profile": self.profile,
             "file_size": self.file_size,
+            "retry": self.retry,
         }
 
 
@@ -86,18 +89,22 @@ class Subject:
         """Give the call; return a value of ``model``, a list of them, or a ``Refusal``."""
         return answer(self.engine, call)
 
+    def read(self, call: Call) -> Any:
+        """Give a call that only reads, after ``settle``; return what ``ask`` returns."""
+        return self.ask(call)
+
     def walk(self, call: Call) -> list[Any]:
         """Return all items from this page to the end of the list.
 
         A page of an engine is iterated over, and goes on by itself.  Any other is followed as clients do it, by
         ``has_more`` and the last id; the walk ends where a cursor comes a second time.
         """
-        page: Page[Any] = self.ask(call)
+        page: Page[Any] = self.read(call)
         found = list(page)
         cursors: set[str | None] = {None}
         while page.has_more and not page.has_next_page() and page.last_id not in cursors:
             cursors.add(page.last_id)
-            page = self.ask(Call(call.path, call.args, {**call.kwargs, "after": page.last_id}))
+            page = self.read(Call(call.path, call.args, {**call.kwargs, "after": page.last_id}))
             found += page.data
         return found
 
@@ -105,7 +112,10 @@ class Subject:
         """Do whatever has to be done after each call, before everything is read."""
 
     def renew(self) -> None:
-        """Replace the subject by an equal one, where ``renews`` says that this can be done."""
+        """Replace the subject by an equal one, where ``renews`` says that this can be done.
+
+        It knows no claims and no attempts, and nothing becomes due in it before its first command.
+        """
 
     def check(self) -> None:
         """Raise any exception if the inside of the subject contradicts itself."""
@@ -140,7 +150,8 @@ class Subject:
             "",
             f"profile = {self.world.profile!r}",
             f"file_size = {known}",
-            "outside = {'clock': UnsteadyClock(), 'ids': SequentialIds(), 'file_size': file_size}",
+            f"retry = {self.world.retry!r}",
+            "outside = {'clock': UnsteadyClock(), 'ids': SequentialIds(), 'file_size': file_size, 'retry': retry}",
             "options = {**outside, 'profile': profile}",
             "engine = Engine(**options)",
         ]
@@ -155,21 +166,44 @@ class Subject:
 
 
 class Replayed(Subject):
-    """An engine that is replayed from all its events before everything is read, and goes on from there."""
+    """An engine that another follows: all that is read is read from a replay of its events.
+
+    Now and then the follower takes its place.
+    """
+
+    renews = True
+    follower: Engine
 
     def settle(self) -> None:
         """See ``Subject``."""
         kept = self.engine.snapshot()
-        events, self.told = self.told, []
+        self.follower = Engine(**self.options)
+        self.follower.replay(self.told)
+        if self.follower.snapshot() != kept:
+            raise Inconsistent("the snapshot of the replayed engine", self.follower.snapshot(), kept)
+
+    def read(self, call: Call) -> Any:
+        """See ``Subject``."""
+        return answer(self.follower, call)
+
+    def check(self) -> None:
+        """See ``Subject``."""
+        super().check()
+        self.follower.check()
+
+    def renew(self) -> None:
+        """See ``Subject``."""
         self.engine = Engine(**self.options)
+        self.engine.replay(self.told)
         self.engine.subscribe(self.told.append)
-        self.engine.replay(events)
-        if self.engine.snapshot() != kept:
-            raise Inconsistent("the snapshot of the replayed engine", self.engine.snapshot(), kept)
 
     def prologue(self) -> list[str]:
         """See ``Subject``."""
         return [*super().prologue(), "events = []", "engine.subscribe(events.append)"]
+
+    def renewal(self) -> list[str]:
+        """See ``Subject``."""
+        return [*self.epilogue(), "engine.subscribe(events.append)"]
 
     def epilogue(self) -> list[str]:
         """See ``Subject``."""
