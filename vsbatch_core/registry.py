@@ -37,6 +37,7 @@ from heapq import heappop, heappush, heapreplace
 from itertools import islice, repeat, starmap
 from math import inf
 from operator import call
+from sys import maxsize
 from threading import RLock
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -178,7 +179,7 @@ class Registry:
                 self._leads = True
                 if time >= self.due.look_at:
                     self.due.settle(time)
-            now = time if time > subject.at else subject.at
+            now = max(subject.at, time)
             event = decide(subject, now)
             if event is not None:
                 self._commit(event)
@@ -366,7 +367,7 @@ class Registry:
         if store is not None:
             return store.rows.values(store.rows.present.ascending(IN_PROGRESS, 0, store.rows.next, limit))
         oldest = self._oldest_first(self._waiting, lambda store: store.rows.each_in_progress(0))
-        return [store.rows.value(row) for store, row in islice(oldest, limit)]
+        return [store.rows.value(row) for store, row in islice(oldest, min(limit, maxsize))]
 
     def claimable(self, store: Store | None) -> Iterator[tuple[Store, int]]:
         """Return the attachments that can be claimed, the oldest first, in the order of ``pending``."""

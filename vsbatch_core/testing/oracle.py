@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
-from attrs import evolve
-
 from vsbatch_core import errors
 from vsbatch_core.claims import Claim, Completed, Failed, Retry
 from vsbatch_core.model import (
@@ -140,15 +138,13 @@ class Oracle:
                     file.ready_at = -inf
                 claim = file.claim
                 if claim is not None and claim.deadline <= now:
-                    self.end(store, file, now, f"the claim of worker {errors.shown(claim.worker)} lapsed")
+                    self.end(store, file, claim, now, f"the claim of worker {errors.shown(claim.worker)} lapsed")
                 elif claim is None and store.draining(file):
                     file.status = "cancelled"
                     self._happens(store, at)
 
-    def end(self, store: Store, file: Attachment, now: float, why: str | None) -> None:
+    def end(self, store: Store, file: Attachment, claim: Claim, now: float, why: str | None) -> None:
         """End the claim on a file in progress, as an attempt that ended because of ``why``, or as none."""
-        claim = file.claim
-        assert claim is not None
         file.claim = None
         at = max(store.at, now)
         if store.draining(file):
@@ -549,11 +545,21 @@ class Processing:
         found = [self._held(claim, "extend") for claim in claims]
         results: list[Claim | errors.VsbatchError] = []
         for held in found:
-            if not isinstance(held, errors.VsbatchError):
-                _, file, claim = held
-                file.claim = evolve(claim, deadline=oracle.now() + seconds)
-                oracle.claims.append(file.claim)
-            results.append(held if isinstance(held, errors.VsbatchError) else file.claim)
+            if isinstance(held, errors.VsbatchError):
+                results.append(held)
+                continue
+            _, file, claim = held
+            file.claim = Claim(
+                vector_store_id=claim.vector_store_id,
+                file=claim.file,
+                attachment=claim.attachment,
+                attempt=claim.attempt,
+                deadline=oracle.now() + seconds,
+                worker=claim.worker,
+                number=claim.number,
+            )
+            oracle.claims.append(file.claim)
+            results.append(file.claim)
         return results
 
     def release(self, claims: Any) -> list[VectorStoreFile | errors.VsbatchError]:
@@ -563,7 +569,7 @@ class Processing:
         found = [self._held(claim, "release") for claim in claims]
         for held in found:
             if not isinstance(held, errors.VsbatchError) and held[1].claim is not None:
-                self.oracle.end(held[0], held[1], self.oracle.clock.time(), None)
+                self.oracle.end(*held, self.oracle.clock.time(), None)
         return [held if isinstance(held, errors.VsbatchError) else held[1].value(held[0]) for held in found]
 
     def finish(self, outcomes: Any) -> list[VectorStoreFile | errors.VsbatchError]:
@@ -605,10 +611,10 @@ class Processing:
                 if isinstance(held, errors.VsbatchError):
                     results[i] = held
                     continue
-                store, file, _ = held
+                store, file, claim = held
                 if error is not None and retry:
                     why = f"it failed: {error.message.removesuffix('.')}"
-                    self.oracle.end(store, file, self.oracle.clock.time(), why)
+                    self.oracle.end(store, file, claim, self.oracle.clock.time(), why)
                 else:
                     status: FileStatus = "completed" if error is None else "failed"
                     file.status, file.usage_bytes, file.last_error = status, ends[i][1], error
