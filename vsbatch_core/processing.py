@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from operator import attrgetter, itemgetter
 from sys import maxsize
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from attrs import evolve
 
@@ -153,7 +153,7 @@ class Processing:
             extended: dict[int, dict[int, Claim]] = {}
             for store, claim in held:
                 row = claim.attachment
-                longer = evolve(store.held(row), deadline=now + seconds)
+                longer = evolve(cast("Claim", store.held(row)), deadline=now + seconds)
                 extended.setdefault(store.number, {})[row] = longer
             return ClaimsChange(held=extended)
 

@@ -37,6 +37,7 @@ VALID: dict[Any, Any] = {
     "batch_id": "vsfb_1",
     "before": "file-e",
     "chunking_strategy": STATIC,
+    "claims": [],
     "code": "invalid_file",
     "description": "words",
     "expires_after": {"anchor": "last_active_at", "days": 7},
@@ -47,13 +48,16 @@ VALID: dict[Any, Any] = {
         {"file_id": "file-x"},
     ],
     "filter": "completed",
+    "lease_seconds": 30.0,
     "limit": 2,
     "message": "It is torn.",
     "metadata": {"k": "v"},
     "name": "new",
     "order": "asc",
+    "outcomes": [],
     "usage_bytes": 7,
     "vector_store_id": "vs_1",
+    "worker": "worker-1",
     ("processing.complete_many", "file_ids"): ["file-a", "file-e"],
     ("processing.complete_many", "usage_bytes"): [7, 8],
     ("processing.fail_many", "file_ids"): ["file-a", "file-e"],
@@ -62,7 +66,11 @@ VALID: dict[Any, Any] = {
 }
 """For each parameter, by name or by method and name, an argument that ``populated()`` takes."""
 
-NEEDED = {"vector_stores.files.create": ["file_id"], "vector_stores.file_batches.create": ["file_ids"]}
+NEEDED = {
+    "processing.claim": ["vector_store_id"],  # with attachments
+    "vector_stores.files.create": ["file_id"],
+    "vector_stores.file_batches.create": ["file_ids"],
+}
 """What must be given although the signature has a default for it."""
 
 KNOWN_KEYS = ["type", "static", "file_id", "attributes", "chunking_strategy", "anchor", "days", "auto"]
@@ -85,8 +93,9 @@ def _methods(path: str, face: object) -> Iterator[str]:
 _ENGINE = populated()
 METHODS = [
     *_methods("vector_stores", _ENGINE.vector_stores),
-    *_methods("processing", _ENGINE.processing),
+    *(path for path in _methods("processing", _ENGINE.processing) if not path.startswith("processing.work")),
 ]
+"""The methods that return; the loops of a worker have tests of their own."""
 PARAMETERS = {path: inspect.signature(attrgetter(path)(_ENGINE)).parameters for path in METHODS}
 each_method = pytest.mark.parametrize("path", METHODS)
 each_parameter = pytest.mark.parametrize(

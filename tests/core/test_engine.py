@@ -353,7 +353,8 @@ def _reaching(batch: Any, registry: Any, stop: int) -> None:
 
 
 # The attachments of vs_1: in vsfb_1 0 a completed, 1 b failed and gone, 2 c cancelled and gone, 3 d held; in
-# vsfb_2 4 c, which was released, 5 e completed, 6 f, which waits for its second attempt; alone 7 g cancelled and gone, 8 h with attributes and a chunking strategy.
+# vsfb_2 4 c, which was released, 5 e completed, 6 f, which waits for its second attempt; alone 7 g cancelled and
+# gone, 8 h with attributes and a chunking strategy.
 SABOTAGE: dict[str, tuple[Damage, str]] = {
     # The columns of bytes
     "an index of the statuses that lost a block": (

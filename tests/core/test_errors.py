@@ -402,8 +402,8 @@ CASES = [
         "claim_lost",
         "claim",
         "Cannot complete claim 1 on file 'file-a' in vector store 'vs_1': it is over; its deadline was "
-        "1700172860.25, and worker 'worker-2' holds the file now. Drop this result and claim again; a worker that "
-        "needs longer sends heartbeats before the deadline.",
+        "1700172860.25, and worker 'worker-2' holds the file now. Drop this result and claim again; a worker "
+        "that needs longer sends heartbeats before the deadline.",
         ("complete", "1", "'file-a'", "'vs_1'", "'worker-2'", "1700172860.25"),
         lambda e: _refused(e.processing.finish([Completed(*_lost)])),
         engine=_lapsed,

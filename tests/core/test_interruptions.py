@@ -1,8 +1,8 @@
 """A command happens wholly or not at all, whatever is raised and wherever.
 
 Each command, read, snapshot and subscription is run in small worlds with batches, deletions, attachments made
-again, expiry, claims and forgotten cursors, and is interrupted at each place where CPython can raise.  The next use
-of the engine, from another thread, must then find it equal to what it was before, or to what it would be
+again, expiry, claims and forgotten cursors, and is interrupted at each place where CPython can raise.  The next
+use of the engine, from another thread, must then find it equal to what it was before, or to what it would be
 after; each event that happened is delivered once and in order; nothing stays locked.  The same holds for
 claims: each is made, extended or ended, or it is not, and an attachment that nobody holds can be claimed."""
 

@@ -876,9 +876,9 @@ def both(*damages: Callable[[Any], object]) -> Callable[[Any], object]:
 
 
 # The first store of WHOLE: attachments 0 a completed, 1 b failed and gone, 2 c cancelled and gone, 3 l cancelled
-# in a batch that drained; 4 is forgotten; 5 b and 6 d, which was deleted, in vsfb_4; 7 e; 8 f failed; 9 g, which was
-# deleted; 10 c and 11 h in vsfb_5.  What stands in the i-th place of a column is attachment i,
-# and from 4 on i + 1.
+# in a batch that drained; 4 is forgotten; 5 b and 6 d, which was deleted, in vsfb_4; 7 e; 8 f failed; 9 g, which
+# was deleted; 10 c and 11 h in vsfb_5.  What stands in the i-th place of a column is attachment i, and from 4 on
+# i + 1.
 FIRST = "vector_stores[0]"
 TIME = int(START)
 REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {

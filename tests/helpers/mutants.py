@@ -754,7 +754,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if expires_at is not None and now >= expires_at:",
         "if expires_at is None:",
     ),
-    Mutant("time goes back", "registry.py", "now = time if time > subject.at else subject.at", "now = time"),
+    Mutant("time goes back", "registry.py", "now = max(subject.at, time)", "now = time"),
     # Order of what is pending
     Mutant(
         "pending goes through one store after the other",

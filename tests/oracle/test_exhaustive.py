@@ -113,7 +113,7 @@ class Explorer:
     commands: int = 0
 
     def explore(self, depth: int, part: int = 0, parts: int = 1) -> None:
-        """Go through all histories of up to ``depth`` commands more; of the longest through one of equal ``parts``.
+        """Go through all histories of up to ``depth`` more commands; of the longest, one of equal ``parts``.
 
         The shorter ones are compared in the first part alone.
         """

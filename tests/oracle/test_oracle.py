@@ -13,6 +13,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
@@ -154,7 +155,7 @@ def test_most_misuses_are_refused_under_any_limits() -> None:
 
 def test_the_oracle_knows_nothing_of_the_engine_but_values_and_errors() -> None:
     folder = Path(oracle_module.__file__).parent
-    allowed = {"errors", "model", "testing.oracle_arguments", "testing.oracle_state"}
+    allowed = {"claims", "errors", "model", "testing.oracle_arguments", "testing.oracle_state"}
     files = sorted(folder.glob("oracle*.py"))
     assert len(files) == 3
     for path in files:
@@ -245,6 +246,26 @@ def test_what_should_have_been_refused_is_told_with_the_refusal_that_was_expecte
         compared(Accepts, call("vector_stores.delete", "vs_2"))
     program = program_of(caught.value)
     assert "# it was 7" in program
+    exec(program, {})  # noqa: S102 - the engine itself refuses it as expected
+
+
+class Lenient(Subject):
+    """It takes what is said of any claim."""
+
+    def ask(self, call: Call) -> Any:
+        return [None] if call.path == "processing.release" else super().ask(call)
+
+
+def test_what_should_have_been_refused_in_a_list_is_told_with_the_refusal_that_was_expected() -> None:
+    comparison = Comparison(Lenient)
+    for each in FIRST:
+        comparison.step(each, ())
+    (claim,) = comparison.step(call("processing.claim", worker="worker-1"), ())
+    with pytest.raises(Divergence) as caught:
+        comparison.step(call("processing.release", [evolve(claim, number=7)]), ())
+    program = program_of(caught.value)
+    assert "# it was [None]" in program
+    assert "claim_lost" in program
     exec(program, {})  # noqa: S102 - the engine itself refuses it as expected
 
 

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import Any
 
-from attrs import evolve
-
 from vsbatch_core import errors
 from vsbatch_core.claims import Claim, Completed, Failed, Retry
 from vsbatch_core.model import (
@@ -144,9 +142,10 @@ class Oracle:
                 for file in store.running():
                     if file.ready_at == time:
                         file.ready_at = -inf
-                    if file.claim is not None and file.claim.deadline == time:
-                        worker = errors.shown(file.claim.worker)
-                        self.end(store, file, time, f"the claim of worker {worker} lapsed")
+                    claim = file.claim
+                    if claim is not None and claim.deadline == time:
+                        why = f"the claim of worker {errors.shown(claim.worker)} lapsed"
+                        self.end(store, file, claim, time, why)
 
     def _moments(self) -> Iterator[float]:
         """When something becomes due: past times too, of what has not happened yet."""
@@ -160,10 +159,8 @@ class Oracle:
                 if file.claim is not None:
                     yield file.claim.deadline
 
-    def end(self, store: Store, file: Attachment, now: float, why: str | None) -> None:
+    def end(self, store: Store, file: Attachment, claim: Claim, now: float, why: str | None) -> None:
         """End the claim on a file in progress, as an attempt that ended because of ``why``, or as none."""
-        claim = file.claim
-        assert claim is not None
         file.claim = None
         at = max(store.at, now)
         if store.draining(file):
@@ -571,11 +568,21 @@ class Processing:
         found = [self._held(claim, "extend") for claim in claims]
         results: list[Claim | errors.VsbatchError] = []
         for held in found:
-            if not isinstance(held, errors.VsbatchError):
-                _, file, claim = held
-                file.claim = evolve(claim, deadline=oracle.now() + seconds)
-                oracle.claims.append(file.claim)
-            results.append(held if isinstance(held, errors.VsbatchError) else file.claim)
+            if isinstance(held, errors.VsbatchError):
+                results.append(held)
+                continue
+            _, file, claim = held
+            file.claim = Claim(
+                vector_store_id=claim.vector_store_id,
+                file=claim.file,
+                attachment=claim.attachment,
+                attempt=claim.attempt,
+                deadline=oracle.now() + seconds,
+                worker=claim.worker,
+                number=claim.number,
+            )
+            oracle.claims.append(file.claim)
+            results.append(file.claim)
         return results
 
     def release(self, claims: Any) -> list[VectorStoreFile | errors.VsbatchError]:
@@ -585,7 +592,7 @@ class Processing:
         found = [self._held(claim, "release") for claim in claims]
         for held in found:
             if not isinstance(held, errors.VsbatchError) and held[1].claim is not None:
-                self.oracle.end(held[0], held[1], self.oracle.clock.time(), None)
+                self.oracle.end(*held, self.oracle.clock.time(), None)
         return [held if isinstance(held, errors.VsbatchError) else held[1].value(held[0]) for held in found]
 
     def finish(self, outcomes: Any) -> list[VectorStoreFile | errors.VsbatchError]:
@@ -627,10 +634,10 @@ class Processing:
                 if isinstance(held, errors.VsbatchError):
                     results[i] = held
                     continue
-                store, file, _ = held
+                store, file, claim = held
                 if error is not None and retry:
                     why = f"it failed: {error.message.removesuffix('.')}"
-                    self.oracle.end(store, file, self.oracle.clock.time(), why)
+                    self.oracle.end(store, file, claim, self.oracle.clock.time(), why)
                 else:
                     status: FileStatus = "completed" if error is None else "failed"
                     file.status, file.usage_bytes, file.last_error = status, ends[i][1], error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -11,6 +12,7 @@ from vsbatch_core.claims import Claim, Completed, Failed, Retry
 from vsbatch_core.extras import pip_line
 from vsbatch_core.model import (
     ERROR_CODES,
+    NO_ATTRIBUTES,
     ORDERS,
     ExpiresAfter,
     Limits,
@@ -368,13 +370,18 @@ BAD_FILTERS: tuple[Any, ...] = (7, "", "done")
 
 _CLAIM = Claim(
     vector_store_id="vs_1",
-    file=VectorStoreFile("file-a", 0, "vs_1", "in_progress", 0, None, StaticFileChunkingStrategyObject(), {}),
+    file=VectorStoreFile(
+        "file-a", 0, "vs_1", "in_progress", 0, None, StaticFileChunkingStrategyObject(), NO_ATTRIBUTES
+    ),
     attachment=0,
     attempt=1,
     deadline=0.0,
     worker="worker-1",
     number=1,
 )
+_outcome: Any = Completed
+_completed: Any = partial(Completed, _CLAIM)
+_failed: Any = partial(Failed, _CLAIM)
 BAD_CLAIMS: tuple[Any, ...] = (None, 7, "claims", _CLAIM, {0: _CLAIM}, [None], [_CLAIM, 7])
 BAD_SECONDS: tuple[Any, ...] = (None, True, "1", [], 0, -1.0, float("nan"), -inf)
 
@@ -458,11 +465,12 @@ _MISUSES: tuple[tuple[Call, Bad], ...] = (
             0: (
                 *BAD_CLAIMS,
                 [_CLAIM],
-                [Completed(None)],  # type: ignore[arg-type]  # on purpose, as in the following
-                *([Completed(_CLAIM, value)] for value in (*NO_WHOLES, -1, 2**63)),
-                *([Failed(_CLAIM, value)] for value in (None, 7, "other")),
-                *([Failed(_CLAIM, message=value)] for value in (7, [])),
-                *([Completed(_CLAIM, 1), Failed(_CLAIM, retry=value)] for value in (None, 1, "")),
+                *([_outcome(value)] for value in (None, 7, "claim")),
+                *([_completed(usage_bytes=value)] for value in (*NO_WHOLES, -1, 2**63)),
+                *([_failed(code=value)] for value in (None, 7, "other")),
+                [_failed(message=7)],
+                [_failed(message=[])],
+                *([_completed(usage_bytes=1), _failed(retry=value)] for value in (None, 1, "")),
             )
         },
     ),

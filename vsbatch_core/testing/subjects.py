@@ -151,7 +151,8 @@ class Subject:
             f"profile = {self.world.profile!r}",
             f"file_size = {known}",
             f"retry = {self.world.retry!r}",
-            "outside = {'clock': UnsteadyClock(), 'ids': SequentialIds(), 'file_size': file_size, 'retry': retry}",
+            "host = {'clock': UnsteadyClock(), 'ids': SequentialIds()}",
+            "outside = {**host, 'file_size': file_size, 'retry': retry}",
             "options = {**outside, 'profile': profile}",
             "engine = Engine(**options)",
         ]
