@@ -60,8 +60,10 @@ class Due:
         """How many timers there may be before the void ones are taken out."""
         self.look_at = inf
         """When the next command or read looks for what is due; never later than the first timer."""
+        self.lapsed: dict[tuple[int, int], Over] = {}
+        """The attachments, by store number, whose claims have lapsed and which have not been dealt with."""
         self.over: dict[tuple[int, int], Over] = {}
-        """The attachments, by store number, whose claims are over and which have not been dealt with."""
+        """The same of claims that a worker has ended, and of drains that nobody holds here."""
 
     # Putting: each of these can be called again with the same arguments
 
@@ -126,7 +128,7 @@ class Due:
         """Raise ``Inconsistent`` unless whatever becomes due will be looked at in time.  O(timers + claims)."""
         timers = set(filter(self._valid, self._timers))
         first = min(timers, default=(inf, 0, 0))[0]
-        if self.look_at > first or (self.over and self.look_at > -inf):
+        if self.look_at > first or ((self.over or self.lapsed) and self.look_at > -inf):
             raise Inconsistent("when to look for what is due", self.look_at, first)
         for id, store in self._stores.items():
             needed: list[tuple[float, int, float]] = []
@@ -169,8 +171,9 @@ class Due:
         while True:
             timers = self._timers
             due = bool(timers) and timers[0][0] <= now
-            if self.over and not (due and timers[0][0] <= latest):
-                self._end_claims(now)  # before anything later happens
+            if self.lapsed and not (due and timers[0][0] <= latest):
+                self._end_claims(self.lapsed, now)  # before anything later happens
+                self.lapsed = {}
                 continue
             if not due:
                 break
@@ -180,7 +183,10 @@ class Due:
                 self._act(timer)
             if self._timers is timers and timers[0] is timer:
                 heappop(timers)
-        self.look_at = timers[0][0] if timers else inf
+        if self.over:
+            self._end_claims(self.over, now)
+            self.over = {}
+        self.look_at = self._timers[0][0] if self._timers else inf
 
     def _act(self, timer: Timer) -> None:
         """Do what a timer is for, or set it anew if it is too early."""
@@ -207,18 +213,17 @@ class Due:
             claims.timers[row] = claim.deadline
         else:
             self.look_at = -inf  # until it is dealt with, though the clock be set back meanwhile
-            self.over[number, row] = (when, True, f"the claim of worker {shown(claim.worker)} lapsed")
+            self.lapsed[number, row] = (when, True, f"the claim of worker {shown(claim.worker)} lapsed")
 
-    def _end_claims(self, now: float) -> None:
-        """Cancel, give back or fail the attachments whose claims are over."""
+    def _end_claims(self, ended: dict[tuple[int, int], Over], now: float) -> None:
+        """Cancel, give back or fail the attachments whose claims have ended, or have none here."""
         groups: dict[tuple[float, int], list[tuple[int, Over]]] = {}
-        for (number, row), over in sorted(self.over.items()):
+        for (number, row), over in sorted(ended.items()):
             groups.setdefault((min(over[0], now), number), []).append((row, over))
         for (when, number), rows in sorted(groups.items()):
             store = self._stores.get(self._listing.id(number))
             if store is not None:
                 self._end_claims_of(store, max(store.at, when), rows)
-        self.over = {}
 
     def _end_claims_of(self, store: Store, at: float, rows: list[tuple[int, Over]]) -> None:
         cancelled: list[int] = []

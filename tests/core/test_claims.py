@@ -749,7 +749,7 @@ def test_subscribers_that_give_commands_as_time_makes_things_happen_are_served_a
     engine, heard = due_engine(follow)
     assert engine.processing.pending() == []  # it was worked out before
     assert given == ["file-x"]
-    assert [event.kind for event in heard] == [*DUE, "vector_store.updated", "vector_store.file.attached"]
+    assert [event.kind for event in heard] == [*DUE, "vector_store.file.attached", "vector_store.updated"]
     assert [event.version for event in heard if event.vector_store_id == "vs_2"] == [2, 3]
     engine.check()
 
