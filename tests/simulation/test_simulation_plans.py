@@ -13,7 +13,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsbatch_core import Engine, VectorStoreFile, VirtualClock, errors, events
+from vsbatch_core import Engine, VectorStoreFile, VirtualClock, events
 from vsbatch_core.simulation import (
     Completed,
     Constant,
