@@ -172,7 +172,6 @@ class Registry:
             self._finish()
         try:
             self._busy = True
-            subject: Any = self if vector_store_id is ALL else self.store(vector_store_id)
             if replaying:
                 self._leads, time = False, 0.0
             else:
@@ -180,6 +179,7 @@ class Registry:
                 self._leads = True
                 if time >= self.due.look_at:
                     self.due.settle(time)
+            subject: Any = self if vector_store_id is ALL else self.store(vector_store_id)
             now = max(subject.at, time)
             event = decide(subject, now)
             if event is not None:

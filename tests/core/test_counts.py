@@ -69,7 +69,8 @@ def batch_status(files: Sequence[Attached], cancel_asked: bool) -> BatchStatus:
 
 
 def assert_as_recorded(world: World) -> None:
-    """Every store and batch answers what the record says."""
+    """Every store and batch is returned as the record says."""
+    world.look()
     for record in world.present():
         store = world.api.retrieve(record.id)
         files = record.present()

@@ -440,12 +440,20 @@ class World:
         """Give the steps to the engine; one that the record says must be refused must be."""
         for step in steps:
             self.played.append(step)
+            if not isinstance(step, Wait):
+                self.look()
             refusal = step.refusal(self)
             if refusal is None:
                 step.do(self)
             else:
                 with pytest.raises(refusal):
                     step.do(self)
+
+    def look(self) -> None:
+        """Note which stores have expired: whoever uses the engine next makes that happen."""
+        for store in self.present():
+            if store.expired(self.clock.time()):
+                store.at = max(store.at, store.expires_at() or 0)
 
     @contextmanager
     def active(self, number: int) -> Iterator[Stored]:

@@ -13,7 +13,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsbatch_core import Engine, VectorStoreFile, VirtualClock, errors, events
+from vsbatch_core import Engine, VectorStoreFile, VirtualClock, events
 from vsbatch_core.simulation import (
     Completed,
     Constant,
@@ -414,12 +414,3 @@ def test_a_running_simulation_takes_another_plan_but_not_another_order() -> None
     for other in (Plan(), Plan(order="lifo", cancel="drain"), Plan.manual(order="lifo")):
         with pytest.raises(ValueError, match="make another simulation"):
             simulation.plan = other
-
-
-def test_a_subscriber_that_fails_at_a_lease_costs_the_file_nothing() -> None:
-    simulation = simulation_of(Plan(workers=1, cancel="drain"), "a")
-    unsubscribe = simulation.engine.subscribe(lambda _: 1 / 0)
-    with pytest.raises(errors.SubscriberError):
-        simulation.step()
-    unsubscribe()
-    assert (simulation.busy, simulation.run()) == (0, 1)

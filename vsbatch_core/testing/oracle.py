@@ -110,9 +110,8 @@ class Oracle:
 
     def command(self, vector_store_id: Any) -> Store:
         """The store of a command, once what is due has happened."""
-        store = self.store(vector_store_id)
         self.lead()
-        return store
+        return self.store(vector_store_id)
 
     def view(self, vector_store_id: Any) -> Store:
         """The store that is looked at, once what is due has happened."""
