@@ -167,7 +167,7 @@ class Due:
 
         Called again after an exception, it goes on where it was.
         """
-        latest = -inf
+        latest = max((when for when, _, _ in self.lapsed.values()), default=-inf)
         while True:
             timers = self._timers
             due = bool(timers) and timers[0][0] <= now

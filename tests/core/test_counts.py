@@ -121,6 +121,7 @@ def test_a_batch_has_ended_exactly_when_none_of_its_files_is_in_progress(life: l
     world = World([CreateStore(), AttachBatch(0, range(6))])
     for step in life:
         world.play(step)
+        world.look()
         for number, record in enumerate(world.stores):
             if record.here:
                 for batch in (batch_of(world, number, b) for b in range(len(record.batches))):

@@ -228,14 +228,14 @@ def acts() -> Iterator[Act]:
     yield Act(
         "release as it drains", lambda w: processing(w).release(w.claims), policies=DRAIN, prepare=World.drain
     )
-    yield Act("pending, when much is due", lambda w: processing(w).pending(), True, World.drain_later)
+    yield Act("pending, when much is due", lambda w: processing(w).pending(), DRAIN, World.drain_later)
     yield Act(
-        "complete, when much is due", lambda w: processing(w).complete("vs_2", "file-b"), True, World.drain_later
+        "complete, when much is due", lambda w: processing(w).complete("vs_2", "file-b"), DRAIN, World.drain_later
     )
-    yield Act("claim, when claims have lapsed", lambda w: processing(w).claim(9, **worker), True, World.later)
-    yield Act("claim what has waited", lambda w: processing(w).claim(9, **worker), True, World.waited)
-    yield Act("pending, when files have waited", lambda w: processing(w).pending(), True, World.waited)
-    yield Act("a view, when claims have lapsed", lambda w: w.engine.view.file("vs_1", 0), True, World.later)
+    yield Act("claim, when claims have lapsed", lambda w: processing(w).claim(9, **worker), DRAIN, World.later)
+    yield Act("claim what has waited", lambda w: processing(w).claim(9, **worker), DRAIN, World.waited)
+    yield Act("pending, when files have waited", lambda w: processing(w).pending(), DRAIN, World.waited)
+    yield Act("a view, when claims have lapsed", lambda w: w.engine.view.file("vs_1", 0), DRAIN, World.later)
     yield Act("replay", lambda w: w.engine.replay(followed()))
     yield Act("refused", lambda w: processing(w).complete("vs_1", "file-1"))
     yield Act("retrieve", lambda w: (stores(w).retrieve("vs_1"), stores(w).files.retrieve("file-1", **one)))
