@@ -8,8 +8,9 @@ becomes of a file because of its claim is an event.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import inf
+from types import MappingProxyType
 from typing import Any
 
 from attrs import Attribute, field, frozen
@@ -215,23 +216,34 @@ class Claims:
             raise Inconsistent(f"what can be claimed of {where}", list(self.each_claimable()), claimable)
 
 
-@frozen(eq=False, slots=True, weakref_slot=False)
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+Over = tuple[float, bool, str]
+"""When a claim ended, ``inf`` for now; whether it counts as an attempt; and a sentence that says why it ended."""
+
+
 class ClaimsChange:
     """What a command does to claims; it is decided and put as an event is, and is none.
 
     ``held`` gives the claims that are made or extended, by store number and attachment, and ``frontiers`` what
     is claimed next, by store number.  ``over`` names claims, by store number and attachment, that end without
-    their attachment's end.  ``back`` gives the attachments that can
-    be claimed again: how often they were tried, and until when they wait.  ``made`` is how many claims the
-    engine has made.
+    their attachment's end.  ``back`` gives the attachments that can be claimed again: how often they were tried,
+    and until when they wait.  ``made`` is how many claims the engine has made.
     """
 
-    held: dict[int, dict[int, Claim]] = field(factory=dict)
-    frontiers: dict[int, int] = field(factory=dict)
-    over: dict[tuple[int, int], Over] = field(factory=dict)
-    back: dict[int, dict[int, tuple[int, float | None]]] = field(factory=dict)
-    made: int | None = None
+    __slots__ = ("back", "frontiers", "held", "made", "over")
 
-
-Over = tuple[float, bool, str]
-"""When a claim ended, ``inf`` for now; whether it counts as an attempt; and a sentence that says why it ended."""
+    def __init__(
+        self,
+        *,
+        held: Mapping[int, dict[int, Claim]] = NOTHING,
+        frontiers: Mapping[int, int] = NOTHING,
+        over: Mapping[tuple[int, int], Over] = NOTHING,
+        back: Mapping[int, dict[int, tuple[int, float | None]]] = NOTHING,
+        made: int | None = None,
+    ) -> None:
+        self.held = held
+        self.frontiers = frontiers
+        self.over = over
+        self.back = back
+        self.made = made

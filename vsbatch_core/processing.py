@@ -125,9 +125,9 @@ class Processing:
                 validation.integer(f"attachments[{i}]", row, 0)
 
         def decide(subject: Any, now: float) -> ClaimsChange | None:
-            store = None if subject is registry else subject
-            candidates = registry.claimable(store)
-            if attachments is not None:
+            if attachments is None:
+                candidates = registry.claimable(None if subject is registry else subject)
+            else:
                 candidates = ((subject, row) for row in dict.fromkeys(rows) if subject.claimable(row))
             return decisions.claim_files(
                 candidates,
