@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, NamedTuple
 
 import openai
@@ -495,7 +496,13 @@ def test_the_recipe_for_mounting_it_in_a_server_works() -> None:
         form = {"files": {"file": ("a.txt", b"hello")}, "data": {"purpose": "assistants"}}
         file = client.post("/openai/v1/files", **form).json()
         store = client.post("/openai/v1/vector_stores", json={"file_ids": [file["id"]]}).json()
-        names["work"]()
+        stop = Event()
+        worker = Thread(target=names["work"], args=(stop,))
+        worker.start()
+        while client.get(f"/openai/v1/vector_stores/{store['id']}").json()["status"] == "in_progress":
+            time.sleep(0.01)
+        stop.set()
+        worker.join()
         done = client.get(f"/openai/v1/vector_stores/{store['id']}").json()
         assert (done["status"], done["usage_bytes"], counts(done)) == ("completed", 5, {"completed": 1})
         unknown = client.post(f"/openai/v1/vector_stores/{store['id']}/files", json={"file_id": "file-unknown"})

@@ -236,6 +236,15 @@ def test_a_column_that_has_grown_is_that_which_is_made_at_once(pattern: bytes) -
         assert column.first(byte) == pattern.find(byte)
 
 
+def test_blocks_are_listed_in_their_order_whichever_comes_to_hold_the_byte_first() -> None:
+    column = ByteColumn()
+    column.fill(0, 3 * SIZE, 1)
+    for key in (2, 0, 1):
+        column.write(key * SIZE, 1, 2)
+    assert column.ascending(2, 0, 3 * SIZE, 9) == [0, SIZE, 2 * SIZE]
+    column.check("the column")
+
+
 def test_a_page_of_a_sparse_column_reads_the_blocks_that_hold_the_byte_and_no_others() -> None:
     column = ByteColumn()
     column.fill(0, 50 * SIZE, 1)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsbatch_core import Page, RequestError, VectorStoreFile, errors, wire
+from vsbatch_core import Engine, Page, RequestError, SequentialIds, VectorStoreFile, errors, wire
 from vsbatch_core.model import FILE_STATUSES, ORDERS
 
 from ..helpers.strategies import (
@@ -500,3 +500,15 @@ def test_the_large_world_holds_all_that_the_laws_are_about() -> None:
     assert any(not file.here for file in store.attached)
     assert len({file.id for file in store.attached}) < len(store.attached)
     assert {file.created_at for file in store.attached} == {store.created_at}
+
+
+@pytest.mark.parametrize("param", ["after", "before"])
+def test_a_batch_names_the_cursor_that_it_does_not_know(param: str) -> None:
+    engine = Engine(ids=SequentialIds())
+    engine.vector_stores.create(file_ids=["file-z"])
+    engine.vector_stores.file_batches.create("vs_1", file_ids=["file-a"])
+    known = {"after": "file-a", "before": "file-a"}
+    for cursors in ({param: "file-z"}, {**known, param: "file-z"}):
+        with pytest.raises(errors.UnknownCursor) as refused:
+            engine.vector_stores.file_batches.list_files("vsfb_1", vector_store_id="vs_1", **cursors)
+        assert refused.value.param == param

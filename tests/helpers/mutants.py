@@ -63,6 +63,7 @@ class Verdict:
 
 
 COLUMN_LAW = "core/test_columns.py::TestColumnAgainstBytes"
+BLOCKS_LAW = "core/test_columns.py::test_blocks_are_listed_in_their_order_whichever_comes_to_hold_the_byte_first"
 HOLD_LAW = "core/test_columns.py::test_numbers_hold_a_byte_together_if_each_of_them_does"
 PATTERN_LAW = "core/test_columns.py::test_a_column_finds_in_order_what_a_plain_search_finds"
 WRONG_WAY_LAW = "core/test_columns.py::test_the_page_between_a_file_and_one_long_before_it_is_empty"
@@ -75,6 +76,9 @@ VERSION_LAW = "core/test_attachments.py::test_versions_count_the_events_of_each_
 DELIVERED_LAW = "core/test_engine.py::test_commands_from_a_callback_are_delivered_to_all_after_the_event_at_hand"
 DRAIN_LAW = "core/test_claims.py::test_cancelling_again_while_a_batch_drains_changes_nothing_and_is_no_event"
 RELEASED_LAW = "core/test_claims.py::test_a_file_that_was_released_and_cancelled_is_claimed_no_more"
+SHORTER_LAW = "core/test_claims.py::test_a_heartbeat_may_shorten_a_claim"
+
+CURSOR_LAW = "core/test_paging_laws.py::test_a_batch_names_the_cursor_that_it_does_not_know"
 OLDEST_LAW = "core/test_claims.py::test_across_stores_the_oldest_are_claimed_first_and_ties_go_to_the_older_store"
 CLOCK_LAW = "core/test_claims.py::test_the_time_of_one_store_makes_no_claim_of_another_lapse"
 RESTORED_LAW = (
@@ -145,6 +149,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "client.py",
         "None if after is None else store.batch_place(batch, 'after', after)",
         "None if after is None else store.batch_place(batch, 'before', after)",
+        CURSOR_LAW,
     ),
     Mutant(
         "the cursor of a deleted file is unknown",
@@ -222,7 +227,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "columns.py",
         "keys.insert(place, key)",
         "keys.append(key)",
-        COLUMN_LAW,
+        BLOCKS_LAW,
     ),
     Mutant(
         "a run holds a byte if any of it does",
@@ -645,13 +650,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "return made",
         OLDEST_LAW,
     ),
-    Mutant("a lapse is no attempt", "due.py", "= (True, f'the claim of", "= (False, f'the claim of", WORKERS_LAW),
+    Mutant(
+        "a lapse is no attempt",
+        "due.py",
+        "= (when, True, f'the claim of",
+        "= (when, False, f'the claim of",
+        WORKERS_LAW,
+    ),
     Mutant("a claim lapses a moment late", "due.py", "timers[0][0] <= now", "timers[0][0] < now", WORKERS_LAW),
     Mutant(
         "a heartbeat shortens nothing",
         "due.py",
         "if claim.deadline < claims.timers.get(row, inf):",
         "if row not in claims.timers:",
+        SHORTER_LAW,
     ),
     Mutant("a claim that is over stays over", "due.py", "self.over = {}", "pass", WORKERS_LAW),
     Mutant(
@@ -661,7 +673,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if store.draining(row) and claim is None:",
         WORKERS_LAW,
     ),
-    Mutant("attempts follow at once", "due.py", "now + delay if delay else None", "None", BACKOFF_LAW),
+    Mutant("attempts follow at once", "due.py", "at + delay if delay else None", "None", BACKOFF_LAW),
     Mutant(
         "a release is an attempt",
         "due.py",
@@ -761,6 +773,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "registry.py",
         "(not reading or head < reading[0][:2])",
         "(not reading)",
+        OLDEST_LAW,
     ),
     Mutant(
         "pending passes over every other file",

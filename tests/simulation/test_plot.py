@@ -74,7 +74,7 @@ def test_the_areas_are_the_counts_and_the_outline_is_the_total(batch: int | None
 
 @pytest.mark.parametrize(("cancel", "label"), [(None, "cancel"), ("drain", "cancel (drain)")])
 def test_cancels_and_faults_are_marked_and_named(cancel: Any, label: str) -> None:
-    figure = run_of(cancel).timeline.plot(workers=2, title="A title")
+    figure = run_of(cancel, files=2).timeline.plot(workers=2, title="A title")
     assert labels(figure) == ["completed", "failed", "cancelled", "in progress", "total", label]
     counts, faults, use = figure.axes
     (line,) = (line for line in counts.lines if line.get_label() == label)

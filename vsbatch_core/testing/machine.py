@@ -59,7 +59,9 @@ class Comparison:
         if not self.subject.can_ask(call):
             return None
         self.settled = False
-        before, noted = self.subject.state(), self.oracle.noted
+        before = self.subject.state()
+        self.oracle.look()  # as the subject was looked at
+        noted = self.oracle.noted
         expected = answer(self.oracle, call)
         self._compare(call, self._asked(call, self.subject.ask), expected)
         self.history.append(call)
