@@ -145,10 +145,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "rows.page(rows.status, byte, 0",
     ),
     Mutant(
-        "a batch reads before where after was given",
-        "client.py",
-        "None if after is None else store.batch_place(batch, 'after', after)",
-        "None if after is None else store.batch_place(batch, 'before', after)",
+        "an unknown cursor is called after whichever it is",
+        "paging.py",
+        "None if cursor is None else place(param, cursor)",
+        "None if cursor is None else place('after', cursor)",
         CURSOR_LAW,
     ),
     Mutant(
