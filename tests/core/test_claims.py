@@ -932,3 +932,18 @@ def test_a_cancel_that_drains_leaves_the_oracle_the_files_that_are_held() -> Non
     oracle.processing.claim(worker="worker-1")
     counts = stores.file_batches.cancel("vsfb_1", vector_store_id="vs_1").file_counts
     assert (counts.in_progress, counts.cancelled) == (1, 1)
+
+
+def test_what_drained_in_a_store_that_was_deleted_meanwhile_is_forgotten() -> None:
+    engine = engine_of(DRAIN)
+    heard = delivered(engine)
+    claimed(engine)
+    cancel(engine)
+    twin = Engine.restore(engine.snapshot(), clock=engine.clock, ids=CountingIds())
+    n = len(heard)
+    engine.vector_stores.delete("vs_1")
+    twin.replay(heard[n:])
+    own = delivered(twin)
+    assert claimed(twin) == []
+    assert own == []
+    twin.check()

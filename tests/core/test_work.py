@@ -209,7 +209,7 @@ def test_heartbeats_keep_a_claim_as_long_as_its_handler_runs(work: Work) -> None
             ) is not None and now.deadline == held.deadline:
                 time.sleep(SOON / 10)
 
-    work(engine, handler, ended(engine), lease_seconds=3 * SOON)
+    work(engine, handler, ended(engine), lease_seconds=3 * SOON, limit=1)
     assert attempts == [1]
     assert batch_of(engine).file_counts.completed == 1
 

@@ -18,7 +18,19 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from vsbatch_core import Engine, Limits, Page, Profile, VectorStoreFile, VsbatchError
+from vsbatch_core import (
+    Completed,
+    Engine,
+    Failed,
+    Limits,
+    Page,
+    Profile,
+    Retry,
+    SequentialIds,
+    VectorStoreFile,
+    VirtualClock,
+    VsbatchError,
+)
 from vsbatch_core.errors import FileBatchNotFound
 from vsbatch_core.extras import pip_line
 from vsbatch_core.testing import oracle as oracle_module
@@ -71,6 +83,72 @@ def test_batches_may_be_cancelled_in_any_order(order: list[int], size: int) -> N
     for batch in order:
         cancel = call("vector_stores.file_batches.cancel", f"vsfb_{batch + 1}", vector_store_id="vs_1")
         comparison.step(cancel, (2,))
+
+
+def story_of_claims(api: Any, clock: VirtualClock) -> list[Any]:
+    """Return what an engine or an oracle returns to workers, of which some lose their claims."""
+    stores, work = api.vector_stores, api.processing
+    stores.create(file_ids=["file-a", "file-b", "file-c"], expires_after={"anchor": "last_active_at", "days": 1})
+    stores.file_batches.create("vs_1", file_ids=["file-d", "file-e", "file-f", "file-g"])
+    stores.create()
+    a, b, c = work.claim(3, worker="worker-1", vector_store_id="vs_1")
+    found: list[Any] = [a, b, c, *work.finish([Failed(a, retry=True), Completed(b, 7), Completed(b, 8)])]
+    clock.advance(4)
+    found += work.claim(1, worker="worker-2", lease_seconds=5.0, attachments=[0], vector_store_id="vs_1")
+    found += [*work.heartbeat([c], lease_seconds=2.0), *work.release([b]), *work.pending()]
+    clock.advance(30)  # both lapse, one for the last time
+    found += [*work.finish([Completed(c)]), *work.claim(9, worker="worker-3")]
+    e = found[-3]
+    stores.file_batches.cancel("vsfb_1", vector_store_id="vs_1")
+    found += [*work.release([e]), *work.finish([Failed(found[-2], "invalid_file", "torn", retry=True)])]
+    found += [stores.file_batches.retrieve("vsfb_1", vector_store_id="vs_1"), *work.heartbeat([e])]
+    clock.advance(86_400)
+    found += [stores.retrieve("vs_1"), stores.file_batches.retrieve("vsfb_1", vector_store_id="vs_1")]
+    stores.delete("vs_2")
+    found += work.finish([Completed(evolve(a, vector_store_id="vs_2")), Completed(e), Completed(c)])
+    return [(type(each), str(each)) if isinstance(each, VsbatchError) else each for each in found]
+
+
+@pytest.mark.parametrize("attempts", [2, 3])
+def test_the_oracle_knows_claims_that_lapse_attempts_that_wait_and_batches_that_drain(attempts: int) -> None:
+    told: list[Any] = []
+    for api in (Engine, Oracle):
+        clock = VirtualClock()
+        retry = Retry(attempts=attempts, backoff=3.0)
+        one: Any = api(clock=clock, ids=SequentialIds(), profile=Profile(cancel="drain"), retry=retry)
+        told.append(story_of_claims(one, clock))
+    assert told[0] == told[1]
+    assert {each[0].__name__ for each in told[0] if isinstance(each, tuple)} >= {"AlreadyFinished", "NotAttached"}
+
+
+def test_what_drains_and_nobody_holds_ends_with_the_first_command_of_a_restored_engine_and_oracle() -> None:
+    clock = VirtualClock()
+    oracle = Oracle(clock=clock, ids=SequentialIds(), profile=Profile(cancel="drain"))
+    engine = Engine(clock=clock, ids=SequentialIds(), profile=Profile(cancel="drain"))
+    for api in (engine, oracle):
+        api.vector_stores.create()
+        api.vector_stores.file_batches.create("vs_1", file_ids=["file-a", "file-b"])
+        api.processing.claim(1, worker="worker-1")
+        api.vector_stores.file_batches.cancel("vsfb_1", vector_store_id="vs_1")
+    oracle.restart()
+    restored = Engine.restore(engine.snapshot(), clock=clock, ids=SequentialIds())
+    for api in (restored, oracle):
+        batch = api.vector_stores.file_batches.retrieve("vsfb_1", vector_store_id="vs_1")
+        assert batch.status == "in_progress"
+        api.vector_stores.update("vs_1", name="again")
+        batch = api.vector_stores.file_batches.retrieve("vsfb_1", vector_store_id="vs_1")
+        assert (batch.status, batch.file_counts.cancelled) == ("cancelled", 2)
+
+
+def test_the_oracle_refuses_the_sizes_of_a_strategy_that_chooses_them_as_the_engine_does() -> None:
+    static = {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}
+    refusals = []
+    for api in (Engine, Oracle):
+        one: Any = api(clock=VirtualClock(), ids=SequentialIds())
+        with pytest.raises(VsbatchError) as refused:
+            one.vector_stores.create(chunking_strategy={"type": "auto", "static": static})
+        refusals.append((type(refused.value), str(refused.value)))
+    assert refusals[0] == refusals[1]
 
 
 @pytest.mark.slow

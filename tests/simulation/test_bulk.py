@@ -590,3 +590,13 @@ def test_files_of_a_store_that_an_earlier_subscriber_deletes_at_once_are_not_wai
     attached(1, ["file-a"], None)(simulation)
     assert simulation.run_until_idle() == 0.0
     assert simulation.report.wait.count == 0
+
+
+def test_a_store_that_has_expired_when_its_first_file_ends_is_not_active_again() -> None:
+    plan = Plan(workers=1, service=2.0 * DAY)
+    one, other = new(Simulation, plan, 0), new(Stepping, plan, 0)
+    with windows(100, block=10):
+        for act in (attached(1, [f"file-{i}" for i in range(9)], None), run_until_idle):
+            assert attempted(act, one) == attempted(act, other)
+            assert seen(one) == seen(other)
+    assert one.engine.vector_stores.retrieve("vs_1").status == "expired"

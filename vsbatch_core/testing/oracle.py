@@ -624,9 +624,8 @@ class Processing:
         ]
         results: dict[int, VectorStoreFile | errors.VsbatchError] = {}
         for way in sorted(dict.fromkeys(ways), key=lambda way: way[0]):
-            _, id, error, retry = way
-            if any(store.id == id and store.here for store in self.oracle.stores):
-                self.oracle.lead()
+            _, _, error, retry = way
+            self.oracle.lead()
             tried = "complete" if error is None else "fail"
             found = {i: self._held(ends[i][0], tried) for i in range(len(ends)) if ways[i] == way}
             for i, held in found.items():
