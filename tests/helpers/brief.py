@@ -8,7 +8,7 @@
 ``usual``
     What the README's test command does.
 ``long``
-    The exhaustive search goes one command deeper.  ``.ci/run`` does so once.
+    The exhaustive search goes one command deeper: for a change of the core, by hand.
 
 A test that sets a number of examples of its own passes it through ``examples``.
 """
