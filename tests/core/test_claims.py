@@ -31,6 +31,7 @@ from vsbatch_core import (
 )
 from vsbatch_core.testing.oracle import Oracle
 
+from ..helpers.brief import searching
 from ..helpers.strategies import START, CountingIds, WanderingClock, filled, histories, new_engine, refused
 
 DRAIN = Profile(cancel="drain")
@@ -572,6 +573,7 @@ def test_every_small_history_of_claims_and_ends_drains_as_it_must() -> None:
         engine.check()
 
 
+@searching
 def test_random_histories_claim_and_drain() -> None:
     def drains(history: list[Any]) -> bool:
         return any(isinstance(each, events.FilesCancelled) for each in filled(history, DRAIN)[1])
