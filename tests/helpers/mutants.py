@@ -696,14 +696,6 @@ MUTANTS: tuple[Mutant, ...] = (
         RELEASED_LAW,
     ),
     Mutant(
-        "what has waited is not heard of if the call is interrupted",
-        "claims.py",
-        "self._returned.touch(row)\n        self.delayed.pop(row, None)",
-        "self.delayed.pop(row, None)\n        self._returned.touch(row)",
-        "core/test_interruptions.py::test_an_exception_at_any_place_leaves_it_done_wholly_or_not_at_all"
-        "[pending, when files have waited]",
-    ),
-    Mutant(
         "what is due is judged by the time of a store",
         "registry.py",
         "if self.due.over and (not replaying):\n                    self.due.settle(time)",
