@@ -57,7 +57,7 @@ def cancel_batch(store: Store, now: float, batch_id: str) -> ev.FileBatchCancell
             return None
         left: tuple[int, ...] = ()
         if drain and store.claims is not None:
-            left = tuple(sorted(row for row in store.claims.held if cancelled.first <= row < cancelled.stop))
+            left = store.claims.held_between(cancelled.first, cancelled.stop)
         return ev.FileBatchCancelled(now, store.id, cancelled.id, left, version=store.version + 1)
     if store.profile.cancel_finished == "refuse":
         raise BatchAlreadyFinished(cancelled.id, cancelled.value(store.id, store.profile).status)

@@ -265,18 +265,9 @@ class Store:
         self, file_ids: Sequence[str], attachments: Sequence[int] | None, tried: transitions.Trigger
     ) -> tuple[int, ...]:
         """Return the attachments of files that ``tried`` can finish, together; raise ``FilesRefused``."""
-        try:
-            if attachments is not None and rising(attachments):  # nothing is looked up by id
-                rows = tuple(attachments)
-                ids = self.rows.file_ids(rows)
-                if self.rows.present.all_hold(rows, IN_PROGRESS) and ids == list(file_ids):
-                    return rows
-            rows = tuple(map(self.numbers.__getitem__, file_ids))
-            as_named = len(set(rows)) == len(file_ids) and (attachments is None or rows == tuple(attachments))
-            if as_named and self.rows.present.all_hold(rows, IN_PROGRESS):
-                return rows
-        except LookupError:  # a file or an attachment that is not there
-            pass
+        rows = self._all_in_progress(file_ids, attachments)
+        if rows is not None:
+            return rows
         found = list(map(self.find, file_ids))
         refused: dict[str, str] = {}
         for file_id, row, number in zip(
@@ -290,6 +281,20 @@ class Store:
                 refused[file_id] = f"'{STATUSES[self.rows.present[row]]}' already"
         refused |= {file_id: "named twice" for file_id, n in Counter(file_ids).items() if n > 1}
         raise FilesRefused(self.id, tried, len(file_ids), refused)
+
+    def _all_in_progress(
+        self, file_ids: Sequence[str], attachments: Sequence[int] | None
+    ) -> tuple[int, ...] | None:
+        """Return the attachments of files that are all in progress, each named once; ``None`` if one is not."""
+        try:
+            if attachments is not None and rising(attachments):  # nothing need be looked up by id
+                rows, as_named = tuple(attachments), self.rows.file_ids(attachments) == list(file_ids)
+            else:
+                rows = tuple(map(self.numbers.__getitem__, file_ids))
+                as_named = len(set(rows)) == len(rows) and (attachments is None or rows == tuple(attachments))
+            return rows if as_named and self.rows.present.all_hold(rows, IN_PROGRESS) else None
+        except LookupError:  # a file or an attachment that is not there
+            return None
 
     def require_in_progress(self, file_id: str, tried: str) -> int:
         """Return the attachment of a file in progress; raise ``NotAttached`` or ``AlreadyFinished``."""

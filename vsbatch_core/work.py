@@ -140,7 +140,7 @@ class Session:
             self.held.pop(outcome.claim.number, None)
         try:
             results = self._queue.finish(outcomes)
-        except RequestError as error:  # an outcome of a handler is none: which one, the others may tell
+        except RequestError as error:  # some outcome is refused whatever it is of: find it one by one
             if len(outcomes) == 1:
                 results = self._queue.finish([self.outcome(outcomes[0].claim, None, error)])
             else:

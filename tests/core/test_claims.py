@@ -25,6 +25,7 @@ from vsbatch_core import (
     SequentialIds,
     VirtualClock,
     VsbatchError,
+    claims,
     errors,
     events,
     wire,
@@ -32,6 +33,7 @@ from vsbatch_core import (
 from vsbatch_core.testing.oracle import Oracle
 
 from ..helpers.brief import searching
+from ..helpers.cut_short import cut_short
 from ..helpers.strategies import START, CountingIds, WanderingClock, filled, histories, new_engine, refused
 
 DRAIN = Profile(cancel="drain")
@@ -306,6 +308,33 @@ def test_without_backoff_there_is_no_delay_however_great_the_factor() -> None:
 def test_a_retry_that_makes_no_sense_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"Retry\.{name} must be .*not {value!r}"):
         Retry(**{name: value})
+
+
+def test_a_file_that_has_waited_can_be_claimed_wherever_the_call_that_notes_it_is_cut_short() -> None:
+    line, cut = 0, True
+    while cut:
+        line += 1
+        engine = engine_of(retry=Retry(attempts=4, backoff=2))
+        engine.processing.finish([Failed(only(claimed(engine)), retry=True)])
+        engine.check()  # which reads what can be claimed: the file cannot be
+        wait(engine, 2)
+        cut = cut_short(engine.processing.pending, claims, line)
+        engine.check()
+        assert ids(claimed(engine, 9)) == list(FILES)
+    assert line > 2
+
+
+def test_a_cancel_that_drains_names_what_is_held_in_its_batch_whether_few_or_many_are_held() -> None:
+    for batches, held in ((1, 2), (9, 20)):
+        engine = new_engine(DRAIN)
+        engine.vector_stores.create()
+        for n in range(batches):
+            engine.vector_stores.file_batches.create("vs_1", file_ids=[f"file-{n}-{i}" for i in range(4)])
+        claimed(engine, held, vector_store_id="vs_1")
+        heard = delivered(engine)
+        cancel(engine)
+        assert heard[0].left_running == tuple(range(min(held, 4)))
+        assert batch_of(engine).file_counts.in_progress == min(held, 4)
 
 
 def test_a_file_waits_for_its_next_attempt_to_the_second_and_the_others_do_not() -> None:

@@ -86,6 +86,9 @@ RESTORED_LAW = (
     "test_an_engine_that_was_restored_or_follows_makes_nothing_due_until_its_first_command[0]"
 )
 FOLLOWER_LAW = RESTORED_LAW.replace("[0]", "[1]")
+WAITED_LAW = (
+    "core/test_claims.py::test_a_file_that_has_waited_can_be_claimed_wherever_the_call_that_notes_it_is_cut_short"
+)
 BACKOFF_LAW = "core/test_claims.py::test_a_file_waits_for_its_next_attempt_to_the_second_and_the_others_do_not"
 TIMERS_LAW = "core/test_claims.py::test_timers_that_are_void_are_taken_out_and_none_that_is_not"
 EXPIRES_LAW = "core/test_claims.py::test_a_store_expires_by_one_event_and_an_update_lets_it_expire_again"
@@ -672,6 +675,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "if store.draining(row):",
         "if store.draining(row) and claim is None:",
         WORKERS_LAW,
+    ),
+    Mutant(
+        "what has waited is not heard of if the call is interrupted",
+        "claims.py",
+        "self._returned.touch(row)\n        self.delayed.pop(row, None)",
+        "self.delayed.pop(row, None)\n        self._returned.touch(row)",
+        WAITED_LAW,
     ),
     Mutant("attempts follow at once", "due.py", "at + delay if delay else None", "None", BACKOFF_LAW),
     Mutant(

@@ -17,8 +17,8 @@ parts:
 *the commit point*
     One assignment, ``self._window = …``.
 *put*
-    Tell the engine, by few calls for all files of a store that end in the same way, and assign the state of the
-    simulation.  All of it can be done again, and completes what was interrupted anywhere.
+    End the files in the engine, by few calls for all of a store that end in the same way, and assign the state
+    of the simulation.  All of it can be done again, and completes what was interrupted anywhere.
 
 The engine is locked meanwhile, so that other threads give commands between windows alone.
 
@@ -54,7 +54,7 @@ from vsbatch_core.simulation.queue import Fifo, Part
 from vsbatch_core.view import View
 
 LONG = 512
-"""Fewer files are told of at once, whether they are a run or not."""
+"""Fewer files than this end by one call, whether their numbers are a run or not."""
 LEAST = 64
 """So many single steps come before a window, which for few files does not pay."""
 FIRST_BLOCK = 256
@@ -87,6 +87,11 @@ class Group:
         self.sizes: list[int] | None = None
         self.time = 0.0
 
+    def names(self, attachment: int) -> bool:
+        """Return whether an attachment is among these.  O(log n)."""
+        place = bisect_left(self.attachments, attachment)
+        return place < len(self.attachments) and self.attachments[place] == attachment
+
 
 @frozen(kw_only=True)
 class Window:
@@ -118,7 +123,7 @@ class Window:
         if not isinstance(event, (ev.FilesCompleted, ev.FilesFailed)):
             return False
         store, first = event.vector_store_id, event.attachments[0]
-        return any(group.vector_store_id == store and first in group.attachments for group in self.groups)
+        return any(group.vector_store_id == store and group.names(first) for group in self.groups)
 
 
 class _Files:
@@ -173,7 +178,7 @@ class _Files:
         )
 
     def groups(self) -> list[Group]:
-        """Return what is told of these, which are of one store, if all end together."""
+        """Return these files, which are of one store, in groups that end in the same way."""
         store, outcomes, rows = self.stores[0], self.outcomes, self.rows
         completed = Group(store, None)
         if all(map(is_, outcomes, repeat(COMPLETED))):
@@ -409,7 +414,7 @@ class Bulk(Machine):
         return [found[i] for i in places]
 
     def _groups(self, files: _Files) -> list[Group]:
-        """Return what is told of files that end, in the order of the last of each."""
+        """Return files that end in the groups that the engine is called for, in the order of the last of each."""
         parts = [files]
         if len(set(files.stores)) != 1:
             places: dict[str, list[int]] = {}
@@ -443,7 +448,7 @@ class Bulk(Machine):
         for group in window.groups:
             if group.time > clock.time():
                 clock.advance_to(group.time)
-            self._tell(group, again=again)
+            self._end_group(group, again=again)
         self._random.setstate(window.random_state)
         if window.place is not None:
             self._line.look_again()
@@ -463,8 +468,8 @@ class Bulk(Machine):
         figures.services[services:] = window.services
         self._window = None
 
-    def _tell(self, group: Group, *, again: bool) -> None:
-        """Tell the engine that files have ended; ``again`` if some of them may have ended already."""
+    def _end_group(self, group: Group, *, again: bool) -> None:
+        """End the files of a group in the engine; ``again`` if some of them may have ended already."""
         store, attachments, sizes = group.vector_store_id, group.attachments, group.sizes
         if again:
             ids = self._view.each_in_progress([(store, attachment) for attachment in attachments])
