@@ -161,6 +161,17 @@ def test_the_oracle_refuses_the_sizes_of_a_strategy_that_chooses_them_as_the_eng
     assert refusals[0] == refusals[1]
 
 
+def test_the_oracle_takes_a_strategy_that_chooses_its_sizes_as_the_engine_does() -> None:
+    chosen = []
+    for api in (Engine, Oracle):
+        one: Any = api(clock=VirtualClock(), ids=SequentialIds())
+        store = one.vector_stores.create(file_ids=["file-a"], chunking_strategy={"type": "auto"})
+        chosen.append(one.vector_stores.files.retrieve("file-a", vector_store_id=store.id).chunking_strategy)
+    sizes = chosen[0].static
+    assert (sizes.max_chunk_size_tokens, sizes.chunk_overlap_tokens) == (800, 400)
+    assert chosen[0] == chosen[1]
+
+
 @pytest.mark.slow
 def test_no_history_of_three_commands_about_expiry_tells_the_engine_from_the_oracle() -> None:
     born = call(
