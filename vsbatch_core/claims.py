@@ -161,6 +161,11 @@ class Claims:
             return tuple([row for row in range(first, stop) if row in self.held])
         return tuple(sorted(row for row in self.held if first <= row < stop))
 
+    def given_back(self) -> dict[int, tuple[int, float | None]]:
+        """Return the attachments that were held and are not: how often they were tried, until when they wait."""
+        rows = {*self.attempts, *self.delayed, *self._returned.names()} - self.held.keys()
+        return {row: (self.attempts.get(row, 0), self.delayed.get(row)) for row in sorted(rows)}
+
     # Changing: every method can be called again with the same arguments
 
     def hold(self, claims: dict[int, Claim], frontier: int) -> None:

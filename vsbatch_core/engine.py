@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
-from vsbatch_core import snapshots
+from vsbatch_core import snapshots, validation
 from vsbatch_core.claims import Retry
 from vsbatch_core.client import VectorStores
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
@@ -14,6 +14,9 @@ from vsbatch_core.model import Profile
 from vsbatch_core.processing import Processing
 from vsbatch_core.registry import FileSize, Registry
 from vsbatch_core.view import View
+
+if TYPE_CHECKING:
+    from vsbatch_core.journal.sqlite import Durability
 
 __all__ = ["Engine"]
 
@@ -55,10 +58,66 @@ class Engine:
         file_size: FileSize | None = None,
         retry: Retry | None = None,
     ) -> None:
-        self._registry = Registry(clock or SystemClock(), ids, profile or Profile(), file_size, retry)
-        self.vector_stores = VectorStores(self._registry)
-        self.processing = Processing(self._registry)
-        self.view = View(self._registry)
+        self._serve(Registry(clock or SystemClock(), ids, profile or Profile(), file_size, retry))
+
+    def _serve(self, registry: Registry) -> None:
+        """Have both APIs work on this registry."""
+        self._registry = registry
+        self.vector_stores = VectorStores(registry)
+        self.processing = Processing(registry)
+        self.view = View(registry)
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        ids: IdSource = random_ids,
+        profile: Profile | None = None,
+        file_size: FileSize | None = None,
+        retry: Retry | None = None,
+        durability: Durability = "full",
+    ) -> Engine:
+        """Return an engine whose stores are kept in a database, which is made if it is not there.
+
+        ``url`` is ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, percent-encoded.  Several engines, in
+        any processes of one machine, may be open on one database: each returns what all of them have done.  Their
+        clocks must be the same, and so the default clock is.  The profile is that which the database was made
+        under; a new one gets ``profile`` or the reference.
+
+        What a call has returned outlasts the end of the process, and with ``durability="full"`` a power failure;
+        with ``"normal"`` the last calls before one may be lost.  A call that raises ``DatabaseUnavailable`` has
+        changed nothing; after ``OutcomeUnknown`` nobody can tell.  Commands of many threads share a transaction.
+        Subscribers are called after it is committed, in this process also with the events of others, as soon as a
+        call notices them.  Raise ``DatabaseRefused``, ``DatabaseDamaged`` or ``DatabaseUnavailable``.
+        """
+        from vsbatch_core.journal import connect  # noqa: PLC0415 - sqlite3, which not all programs need
+        from vsbatch_core.journal.replica import Replica  # noqa: PLC0415
+
+        profile, connection = connect(url, profile, durability)
+        replica = Replica(connection, clock or SystemClock(), ids, profile, file_size, retry)
+        replica.load()
+        engine = cls.__new__(cls)
+        engine._serve(replica)
+        return engine
+
+    def compact(self) -> None:
+        """Take a snapshot of the stores in the database, and drop what the last but one made superfluous.  O(n).
+
+        An engine does so by itself as its log grows.  In memory there is nothing to do.
+        """
+        self._registry.compact()
+
+    def close(self) -> None:
+        """Close the database, if there is one: every later call raises ``EngineClosed``.  Close it twice at will."""
+        self._registry.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def clock(self) -> Clock:
@@ -82,6 +141,16 @@ class Engine:
         ``SubscriberError`` whose cause is what was raised.
         """
         return self._registry.subscribe(callback)
+
+    def events(self, vector_store_id: str | None = None, *, after: int = 0) -> Iterator[Event]:
+        """Return the events of a store, or of the list of stores, that follow a version, as the log has them.
+
+        Together with ``version`` and ``subscribe`` a follower can fill any gap.  Raise ``EventsForgotten`` if they
+        are not all there: an engine in memory keeps none, and one in a database those since its last but one
+        snapshot at least.
+        """
+        validation.integer("after", after, 0)
+        return self._registry.events(vector_store_id, after)
 
     def version(self, vector_store_id: str | None = None) -> int:
         """Return the number of the latest event of a store, or of the list of stores.  O(1).

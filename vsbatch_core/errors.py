@@ -588,3 +588,71 @@ class SubscriberError(HostError):
             f"{failed} call(s) of subscribers raised; see the cause. The change of their event stands: "
             "do not repeat the request, mend the subscriber."
         )
+
+
+class DatabaseRefused(HostError):
+    """A database cannot be opened: it is not ours, of another version, or of another profile."""
+
+    code = "database_refused"
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"Cannot open the database {shown(place)}: {why}.")
+
+
+class DatabaseDamaged(HostError):
+    """A database does not hold what was written to it."""
+
+    code = "database_damaged"
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(
+            f"The database {shown(place)} is damaged: {what}. Nothing was changed: restore the file from a copy."
+        )
+
+
+class DatabaseUnavailable(HostError):
+    """The database could not be read or written; nothing has happened."""
+
+    status = 503
+    code = "database_unavailable"
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(
+            f"The database {shown(place)} cannot be used: {why}. Nothing has happened: mend what the message names, "
+            "and repeat the request."
+        )
+
+
+class OutcomeUnknown(HostError):
+    """The database failed in the middle of a commit, and does not say whether it happened."""
+
+    status = 503
+    code = "outcome_unknown"
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(
+            f"The database {shown(place)} failed while the change was committed: {why}. Nobody can tell whether it "
+            "happened: look before you repeat the request, or repeat a create with the idempotency key that it had."
+        )
+
+
+class EngineClosed(HostError):
+    """The engine was closed."""
+
+    code = "engine_closed"
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"The engine of the database {shown(place)} was closed: open another one.")
+
+
+class EventsForgotten(HostError):
+    """The log does not hold the events that were asked for any more, or never did."""
+
+    code = "events_forgotten"
+
+    def __init__(self, vector_store_id: str | None, after: int, first: int) -> None:
+        of = "the list of vector stores" if vector_store_id is None else f"vector store {shown(vector_store_id)}"
+        super().__init__(
+            f"The events of {of} after version {after} are not all there: the first one is {first}. "
+            "Begin with a snapshot, and follow from its version on."
+        )

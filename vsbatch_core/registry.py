@@ -50,6 +50,7 @@ from vsbatch_core.due import Due
 from vsbatch_core.errors import (
     Contradiction,
     DeletedCursor,
+    EventsForgotten,
     IdTaken,
     Inconsistent,
     InvalidSize,
@@ -97,20 +98,10 @@ class Registry:
         self.ids = ids
         self.profile = profile
         self.file_size = file_size
-        self.at = 0.0
-        """The latest time at which a store was made or deleted."""
-        self.version = 0
-        """How many events the list of stores has seen: creations and deletions."""
+        self.retry = retry or Retry()
         self.stores: dict[str, Store] = {}
         """The stores that are there, by id, oldest first."""
-        self.listing = Listing(profile.limits.departed)
-        """The list of stores."""
-        self._waiting = Waiting(self._oldest_in_progress)
-        """The stores with files in progress, by the time of the oldest of these."""
-        self.due = Due(self.stores, self.listing, retry or Retry(), self._commit, self._touch_claimable)
-        """What time makes due in the stores: claims that lapse, and stores that expire."""
-        self._claimable: Waiting | None = None
-        """The stores by the time of the oldest attachment that can be claimed; made when it is first needed."""
+        self._clear()
         self._leads = False
         """Whether what is due is made to happen here: whether the latest change was a command, not a replay."""
         self._subscribers: dict[object, Callback] = {}
@@ -123,6 +114,22 @@ class Registry:
         self._busy = False
         """Whether the thread that holds the lock is in the middle of a read, or between decide and put."""
         _registries.add(self)
+
+    def _clear(self) -> None:
+        """Hold no stores, as if nothing had happened yet."""
+        self.at = 0.0
+        """The latest time at which a store was made or deleted."""
+        self.version = 0
+        """How many events the list of stores has seen: creations and deletions."""
+        self.stores.clear()
+        self.listing = Listing(self.profile.limits.departed)
+        """The list of stores."""
+        self._waiting = Waiting(self._oldest_in_progress)
+        """The stores with files in progress, by the time of the oldest of these."""
+        self.due = Due(self.stores, self.listing, self.retry, self._commit, self._touch_claimable)
+        """What time makes due in the stores: claims that lapse, and stores that expire."""
+        self._claimable: Waiting | None = None
+        """The stores by the time of the oldest attachment that can be claimed; made when it is first needed."""
 
     # The one way in, and the one way to look
 
@@ -228,9 +235,7 @@ class Registry:
         try:
             self._busy = True
             if self._leads and self.due.look_at < inf and not before:
-                now = self._time()
-                if now >= self.due.look_at:
-                    self.due.settle(now)
+                self._settle()
             value = read(*arguments)
         except Exception:
             self._busy = before
@@ -242,6 +247,12 @@ class Registry:
         if self._undelivered and not before:
             self._deliver()
         return value
+
+    def _settle(self) -> None:
+        """Make what is due happen."""
+        now = self._time()
+        if now >= self.due.look_at:
+            self.due.settle(now)
 
     def _commit(self, event: ev.Event | ClaimsChange) -> None:
         """Make an event that was validated, or a change of claims, happen."""
@@ -258,7 +269,6 @@ class Registry:
         else:
             store = self.stores[event.vector_store_id]
             put = PLANS[type(event)](store, event)
-        # Here the event is decided and has not happened: a durable engine writes it down.
         self._unfinished = (put, store.number, event, tuple(self._subscribers.values()), len(self._undelivered))
         self._finish()
 
@@ -292,10 +302,17 @@ class Registry:
         self._unfinished = None
 
     def _deliver(self) -> None:
-        """Call the callbacks that are queued, unless a call that is under way does so."""
+        """Call the callbacks that are queued, unless a call that is under way does so; raise what they raised."""
+        raise_from([error for _, error in self._call_subscribers()])
+
+    def _call_subscribers(self) -> list[tuple[ev.Event, BaseException]]:
+        """Call the callbacks that are queued, unless a call that is under way does so.
+
+        Return what they raised, with the events that they were called with.
+        """
+        raised: list[tuple[ev.Event, BaseException]] = []
         if self._delivering:
-            return
-        raised: list[BaseException] = []
+            return raised
         undelivered, calls = self._undelivered, self._calls
         try:
             self._delivering = True
@@ -307,19 +324,12 @@ class Registry:
                 try:
                     next(calls)
                 except BaseException as error:  # noqa: BLE001 - raised when all the others have been called
-                    raised.append(error)
+                    raised.append((first[1], error))
                     if undelivered and undelivered[0] is first:
                         break  # near the recursion limit it was not even taken: a later call has room for it
         finally:
             self._delivering = False
-        if not raised:
-            return
-        interrupts = [error for error in raised if not isinstance(error, Exception)]
-        errors = [error for error in raised if isinstance(error, Exception)]
-        cause = ExceptionGroup("subscribers raised", errors) if errors else None
-        if interrupts:  # Ctrl-C inside a subscriber
-            raise interrupts[0] from cause
-        raise SubscriberError(len(errors)) from cause
+        return raised
 
     def subscribe(self, callback: Callback) -> Callable[[], None]:
         """See ``Engine.subscribe``."""
@@ -337,6 +347,22 @@ class Registry:
         return len(self._subscribers)
 
     # Reading
+
+    def events(self, vector_store_id: str | None, after: int) -> Iterator[ev.Event]:
+        """See ``Engine.events``: nothing is kept here."""
+        latest = self.view(
+            lambda: self.version if vector_store_id is None else self.store(vector_store_id).version
+        )
+        if after < latest:
+            raise EventsForgotten(vector_store_id, after, latest + 1)
+        return iter(())
+
+    def compact(self) -> int:
+        """See ``Engine.compact``: there is nothing to do."""
+        return 0
+
+    def close(self) -> None:
+        """See ``Engine.close``: there is nothing to close."""
 
     def store(self, vector_store_id: Any) -> Store:
         """Return the store; raise ``InvalidType``, ``InvalidId`` or ``VectorStoreNotFound``.  O(1)."""
@@ -556,6 +582,18 @@ class Registry:
             times = {store.number: self._oldest_claimable(store.number) for store in self.stores.values()}
             claimable = {number: time for number, time in times.items() if time is not None}
             self._claimable.check("the stores with files to claim", claimable)
+
+
+def raise_from(raised: list[BaseException]) -> None:
+    """Raise what says that callbacks raised these, if they did: Ctrl-C inside one of them before all else."""
+    if not raised:
+        return
+    interrupts = [error for error in raised if not isinstance(error, Exception)]
+    errors = [error for error in raised if isinstance(error, Exception)]
+    cause = ExceptionGroup("subscribers raised", errors) if errors else None
+    if interrupts:
+        raise interrupts[0] from cause
+    raise SubscriberError(len(errors)) from cause
 
 
 def _after_fork() -> None:

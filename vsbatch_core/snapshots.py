@@ -41,10 +41,13 @@ _TO_LETTERS = bytes.maketrans(bytes(CODES[status] for status in FILE_STATUSES), 
 _FROM_LETTERS = bytes.maketrans(LETTERS.encode(), bytes(CODES[status] for status in FILE_STATUSES))
 
 
+def profile_data(profile: Profile) -> dict[str, Any]:
+    """Return a profile as data."""
+    return {**data_of(profile), "limits": data_of(profile.limits)}
+
+
 def dump(registry: Registry, only: Store | None) -> dict[str, Any]:
     """Return the registry, or one store of it, as data.  O(n)."""
-    profile = data_of(registry.profile)
-    profile["limits"] = data_of(registry.profile.limits)
     if only is None:
         stores = [
             _dump_store(registry.stores[id]) if here else {"id": id, "deleted": True}
@@ -56,7 +59,7 @@ def dump(registry: Registry, only: Store | None) -> dict[str, Any]:
         "format": FORMAT,
         "at": registry.at if only is None else only.created_at,
         "version": registry.version if only is None else 1,
-        "profile": profile,
+        "profile": profile_data(registry.profile),
         "vector_stores": stores,
         "departed": registry.listing.departed if only is None else [],
     }
@@ -111,12 +114,20 @@ def profile_of(snapshot: Any) -> Profile:
             param="format",
         )
     with _reading():
-        profile = dict(_known("profile", _record("", snapshot, _SNAPSHOT)["profile"], names_of(Profile)))
-        limits = _known("profile.limits", profile.pop("limits", {}), names_of(Limits))
-        try:
-            return Profile(**profile, limits=Limits(**limits))
-        except ValueError as error:
-            raise Contradiction("profile", str(error)) from error
+        return profile_from(_record("", snapshot, _SNAPSHOT)["profile"])
+
+
+def profile_from(data: Any) -> Profile:
+    """Return the profile that ``profile_data`` returned; a key that is missing has its default.
+
+    Raise the error that names the key that is not known or the value that cannot be.
+    """
+    profile = dict(_known("profile", data, names_of(Profile)))
+    limits = _known("profile.limits", profile.pop("limits", {}), names_of(Limits))
+    try:
+        return Profile(**profile, limits=Limits(**limits))
+    except ValueError as error:
+        raise Contradiction("profile", str(error)) from error
 
 
 def load(registry: Registry, snapshot: dict[str, Any]) -> None:

@@ -133,8 +133,7 @@ def _page(page: model.Page[Any]) -> dict[str, Any]:
 def _event(event: Event) -> dict[str, Any]:
     data: dict[str, Any] = {"kind": event.kind}
     for name, value in model.data_of(event).items():
-        write = _FIELD_WRITERS.get(name)
-        data[name] = value if write is None else write(value)
+        data[name] = field_to_wire(name, value)
     return data
 
 
@@ -152,6 +151,13 @@ _FIELD_WRITERS: dict[str, Callable[[Any], Any]] = {
     "usage_bytes_each": list,
 }
 """How the fields of events are written, where they are no plain JSON."""
+
+
+def field_to_wire(name: str, value: Any) -> Any:
+    """Return the value of a field of an event, by its name, as ``to_wire`` writes it."""
+    write = _FIELD_WRITERS.get(name)
+    return value if value is None or write is None else write(value)
+
 
 _WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     model.VectorStoreFile: _file,
@@ -359,6 +365,12 @@ _FIELDS: dict[str, Reader] = {
     "version": _count,
 }
 """How each field is read; a name means the same wherever it stands, but for the exceptions below."""
+
+
+def field_from_wire(name: str, data: Any) -> Any:
+    """Return the value of a field of an event, by its name; raise the error for what no writer writes."""
+    return _FIELDS[name](name, data)
+
 
 _FILE = {"object": _one(model.VectorStoreFile.object)} | {
     name: _FIELDS[name] for name in model.names_of(model.VectorStoreFile)

@@ -1,0 +1,50 @@
+"""The journal: what makes an engine durable, and lets several processes share it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from vsbatch_core import snapshots
+from vsbatch_core.errors import DatabaseRefused, DatabaseUnavailable
+from vsbatch_core.journal.log import LogError
+from vsbatch_core.journal.sqlite import Durability, SqliteLog
+from vsbatch_core.model import Profile
+
+if TYPE_CHECKING:
+    from vsbatch_core.journal.log import Log
+
+__all__ = ["connect"]
+
+
+def connect(url: str, profile: Profile | None, durability: Durability) -> tuple[Profile, Callable[[], Log]]:
+    """Return the profile of the database, which is made if it is not there, and what returns connections to it.
+
+    The URL is ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, percent-encoded.  Raise ``DatabaseRefused``
+    or ``DatabaseUnavailable``.
+    """
+    if durability not in ("full", "normal"):
+        raise ValueError(f"durability must be 'full' or 'normal', not {durability!r}")
+    path = path_of(url)
+    wanted = None if profile is None else json.dumps(snapshots.profile_data(profile))
+    log = SqliteLog(path, durability=durability)
+    try:
+        found = log.open(wanted, json.dumps(snapshots.profile_data(Profile())))
+    except LogError as error:
+        raise DatabaseUnavailable(log.place, str(error)) from error
+    finally:
+        log.close()
+    return snapshots.profile_from(json.loads(found)), lambda: SqliteLog(path, durability=durability)
+
+
+def path_of(url: str) -> Path:
+    """Return the path that a URL names; raise ``DatabaseRefused``."""
+    scheme, separator, path = url.partition(":///")
+    if scheme != "sqlite" or not separator or not path or "?" in path:
+        raise DatabaseRefused(
+            url, "its URL is not known. Give sqlite:///relative.db or sqlite:////absolute.db, percent-encoded"
+        )
+    return Path(unquote(path))

@@ -1,0 +1,765 @@
+"""An engine's stores beside a log: the log is the truth that lasts, and this is its image in one process.
+
+Theory
+======
+
+The rules are those of ``Registry``, which knows nothing of a log.  A ``Replica`` puts a transaction around them:
+
+1. Commands wait in a queue.  One of their threads *leads*: it takes all that wait as a *group*.
+2. It begins a transaction, which keeps all other writers out, and applies the frames that others have appended.
+3. It decides and applies the commands of the group here.  A refusal is a result too, and was worked out after all
+   that came before it.
+4. It appends one frame with all that happened, and commits.
+5. Only then are subscribers called, and the other threads woken.
+
+``_seq`` is the frame that the image here equals, and ``None`` while it may equal none: from the first change that a
+transaction makes here until it is committed.  Whoever comes next and finds ``None`` loads the image anew.  So
+nothing has to be undone here, whatever interrupts a transaction and wherever.
+
+``_attempt`` is the frame that may or may not have landed: it is set before the commit.  Whoever comes next and finds
+it looks in the log for its token.  Found: the image is right, and the results that were worked out stand.  Absent:
+nothing has happened.  Nothing is ever run again before that is known.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from random import SystemRandom
+from threading import Lock, RLock, Thread
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+from attrs import define, field
+
+from vsbatch_core import events as ev
+from vsbatch_core import snapshots
+from vsbatch_core.claims import ClaimsChange, Retry
+from vsbatch_core.clock import Clock, IdSource
+from vsbatch_core.errors import (
+    DatabaseDamaged,
+    DatabaseUnavailable,
+    EngineClosed,
+    EventsForgotten,
+    NestedCommand,
+    OutcomeUnknown,
+    SubscriberError,
+    VsbatchError,
+)
+from vsbatch_core.journal.codec import Entry, Reader, Writer, claims_data, claims_of
+from vsbatch_core.journal.log import Frame, Log, LogError, Part, Snapshot, checksum
+from vsbatch_core.model import Profile
+from vsbatch_core.registry import ALL, FileSize, Registry, raise_from
+
+T = TypeVar("T")
+
+GROUP = 1024
+"""At most so many commands share a transaction."""
+KEPT = 2
+"""So many snapshots are kept: if the latest is damaged, the one before it and the frames since are read."""
+_LOOKS = 3
+"""How often the log is asked for the token of an attempt, before its outcome is called unknown."""
+_WAKE_SECONDS = 1.0
+"""A thread whose leader was interrupted at the very moment of waking it looks by itself after so long."""
+
+SNAPSHOT_BYTES = 8 << 20
+"""There are at least so many bytes of frames between two snapshots."""
+_PIECE = 10_000
+"""So many items of a snapshot are encoded at a time."""
+
+_FORK_SECONDS = 10.0
+"""So long a fork waits for a transaction that is under way."""
+
+_random = SystemRandom()
+logger = logging.getLogger("vsbatch_core.journal")
+
+
+class SnapshotDamaged(Exception):
+    """A snapshot is not what was written."""
+
+
+@define(eq=False)
+class Command:
+    """One command and what became of it.  ``error`` is what its caller is to be raised."""
+
+    vector_store_id: Any
+    decide: Callable[[Any, float], Any]
+    result: Callable[[Any, Any], Any]
+    replaying: bool
+    value: Any = None
+    error: BaseException | None = None
+    done: bool = False
+    """Whether the outcome is known and lasts."""
+    abandoned: bool = False
+    """Whether its caller was interrupted while it waited."""
+    events: int = 0
+    """How many of the group's entries there were before those of this command."""
+    gate: Any = field(factory=Lock)
+    """Held until somebody wakes the thread of the command."""
+
+    def wake(self) -> None:
+        """Wake the thread of the command, if it waits."""
+        with suppress(RuntimeError):  # it is awake
+            self.gate.release()
+
+
+@define(eq=False)
+class Attempt:
+    """A frame that is to be committed, and the commands whose outcomes it holds."""
+
+    seq: int
+    token: int
+    commands: list[Command]
+
+
+class Replica(Registry):
+    """The stores of a log, as they are in this process.
+
+    ``connect`` returns a connection to the log.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Log],
+        clock: Clock,
+        ids: IdSource,
+        profile: Profile,
+        file_size: FileSize | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        self.connect = connect
+        self.log = connect()
+        self._numbers: dict[str, int] = {}
+        """By id, the number by which the log names a store: see ``codec``."""
+        self._ids: dict[int, str] = {}
+        self._writer: Writer | None = None
+        """What the transaction that is under way has made happen so far."""
+        self._parts: dict[int, Part] = {}
+        self._entries: list[ev.Event | ClaimsChange] = []
+        self._whole = True
+        """Whether all that a transaction has put here is in ``_writer`` too."""
+        self._seq: int | None = None
+        """The frame that what is here equals; ``None`` while that is not certain."""
+        self._attempt: Attempt | None = None
+        self._heard = (-1, 0)
+        """The latest frame whose events were queued for the subscribers, and how long the queue was then."""
+        self._logged = 0
+        """How many bytes of frames there are since the latest snapshot."""
+        self._snapshot_bytes = 0
+        """How long the latest snapshot is."""
+        self._compacting: Thread | None = None
+        """Takes a snapshot, or did."""
+        self._snapshot_lock = Lock()
+        self._queue: deque[Command] = deque()
+        self._lead: Any = RLock()
+        """Held by the thread that leads."""
+        self._closed = False
+        self._held_for_fork = (False, False)
+        super().__init__(clock, ids, profile, file_size, retry)
+        _replicas.add(self)
+
+    # The one way in, and the one way to look
+
+    def execute(
+        self,
+        vector_store_id: Any,
+        decide: Callable[[Any, float], Any],
+        result: Callable[[Any, Any], T],
+        *,
+        replaying: bool = False,
+    ) -> T:
+        """Run one command, as ``Registry.execute`` does; return when its outcome lasts.
+
+        Raise ``DatabaseUnavailable`` if it has not happened, ``OutcomeUnknown`` if nobody can tell.
+        """
+        command = Command(vector_store_id, decide, result, replaying)
+        if self.lock._is_owned():  # within a callback, or in a context of ``View.hold``
+            if self._busy:
+                raise NestedCommand
+            self._transact([command])
+        else:
+            self._wait(command)
+        if command.error is not None:
+            raise command.error
+        return command.value  # type: ignore[no-any-return]  # what ``result`` returned
+
+    def _wait(self, command: Command) -> None:
+        """Have a command done, by whoever leads; return when it is."""
+        command.gate.acquire()
+        lead = self._lead
+        self._queue.append(command)
+        try:
+            while not command.done:
+                try:
+                    leads = lead.acquire(blocking=False)
+                    if leads:
+                        self._lead_group()
+                finally:
+                    if lead._is_owned():
+                        lead.release()
+                if leads:
+                    self._wake()
+                else:
+                    command.gate.acquire(timeout=_WAKE_SECONDS)
+        except BaseException:
+            command.abandoned = True
+            if lead._is_owned():
+                lead.release()
+            self._wake()
+            raise
+
+    def _wake(self) -> None:
+        """Wake the threads whose commands are done, and one that may lead."""
+        queue = self._queue
+        while queue:
+            with suppress(IndexError, ValueError):  # another thread was faster
+                command = queue[0]
+                if not (command.done or command.abandoned):
+                    command.wake()
+                    return
+                queue.remove(command)
+                command.wake()
+
+    def _lead_group(self) -> None:
+        """Carry out the commands that wait."""
+        lock = self.lock
+        try:
+            try:
+                lock.acquire()
+                self._delivering = self._busy = False  # if one is not, an exception ended the call that set it
+                group = [each for each in list(self._queue)[:GROUP] if not (each.done or each.abandoned)]
+                if group:
+                    self._transact(group)
+            finally:
+                if lock._is_owned():
+                    lock.release()
+        except BaseException:  # of any kind: another one may have arrived before the lock was released
+            if lock._is_owned():
+                lock.release()
+            raise
+
+    def view(self, read: Callable[..., T], *arguments: Any) -> T:
+        """Return ``read(*arguments)``, called when no command is under way and all that was committed is here.
+
+        O(1) more than ``Registry.view``, if nobody else has committed since.
+        """
+        lock = self.lock
+        if lock._is_owned():
+            if self._busy:
+                if self._unfinished is not None:
+                    raise NestedCommand
+                return read(*arguments)
+            return self._current(read, arguments)
+        try:
+            try:
+                lock.acquire()
+                self._delivering = self._busy = False
+                return self._current(read, arguments)
+            finally:
+                if lock._is_owned():
+                    self._busy = False
+                    lock.release()
+        except BaseException:
+            if lock._is_owned():
+                lock.release()
+            raise
+
+    def _current(self, read: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        """Return what is read when all that was committed is here."""
+        try:
+            if self._seq is None or self._attempt is not None or self.log.changed():
+                self._catch_up()
+            return self._view(read, arguments)
+        except LogError as error:
+            raise DatabaseUnavailable(self.log.place, str(error)) from error
+
+    def _settle(self) -> None:
+        """Make what is due happen, in a transaction of its own; it is delivered later."""
+        if self._time() >= self.due.look_at:
+            settling = Command(ALL, lambda _registry, _now: None, lambda _registry, _event: None, False)
+            self._carry_out([settling])
+            if settling.error is not None:
+                raise settling.error
+
+    # A transaction
+
+    def _transact(self, commands: list[Command]) -> None:
+        """Carry out commands, note what became of each of them, and call the subscribers.
+
+        Raise what interrupts it; the commands that are not done then may be given again.
+        """
+        entries = self._carry_out(commands)
+        raised = self._call_subscribers()
+        if self._logged > max(SNAPSHOT_BYTES, self._snapshot_bytes):
+            self._compact_aside()
+        if raised:
+            _attribute(commands, entries, raised)
+
+    def _carry_out(self, commands: list[Command]) -> list[Entry]:
+        """Carry out commands; note what became of each of them.  Return what happened."""
+        delivering, busy = self._delivering, self._busy
+        try:
+            self._delivering = True  # subscribers wait for the commit
+            while any([not each.done for each in commands]):
+                self._try([each for each in commands if not each.done])
+        except LogError as error:
+            self._fail(commands, error)
+        except BaseException:
+            self._give_up()
+            raise
+        finally:
+            self._delivering, self._busy = delivering, busy
+        return self._entries
+
+    def _try(self, commands: list[Command]) -> None:
+        """Carry out commands in one transaction.  If one of them fails in the midst of a change, only it is done."""
+        log = self.log
+        self._catch_up(to_write=True)
+        seq = self._seq
+        assert seq is not None
+        self._heard = (seq, len(self._undelivered))
+        self._entries, self._parts, self._whole = [], {}, True
+        self._writer = writer = Writer(self._numbers.__getitem__)
+        self._seq = None
+        for command in commands:
+            command.events = len(self._entries)
+            command.error = None
+            try:
+                command.value = self._execute(
+                    command.vector_store_id, command.decide, command.result, command.replaying
+                )
+            except Exception as error:  # noqa: BLE001 - its caller gets it
+                command.error = error
+                if not self._whole or self._unfinished is not None:
+                    log.rollback()
+                    self._forget()
+                    command.done = True
+                    return
+        if self._entries:
+            frame = Frame.of(seq + 1, _random.getrandbits(32), bytes(writer.data))
+            log.append(frame, self._parts.values())
+            self._attempt = Attempt(frame.seq, frame.token, commands)
+            log.commit()
+            self._landed()
+            self._logged += len(frame.data)
+        else:
+            log.rollback()
+            self._seq = seq
+            for command in commands:
+                command.done = True
+        self._writer = None
+
+    def _commit(self, event: Entry) -> None:
+        """Make an event or a change of claims happen here; write it down if it has not happened elsewhere."""
+        if self._writer is None:
+            super()._commit(event)
+            return
+        self._whole = False
+        self._write(self._writer, event)
+        super()._commit(event)
+        self._entries.append(event)
+        self._whole = True
+
+    def _write(self, writer: Writer, event: Entry) -> None:
+        parts = self._parts
+        if isinstance(event, ClaimsChange):
+            writer.entry(event, self.listing.id)
+            return
+        made = event.vector_store_id if isinstance(event, ev.VectorStoreCreated) else None
+        if isinstance(event, ev.VectorStoreCreated):
+            self._name(event)
+        number = self._numbers[event.vector_store_id]
+        writer.entry(event, self.listing.id)
+        if number not in parts:
+            parts[number] = Part(number, event.version, made, deleted=False)
+        if isinstance(event, (ev.VectorStoreCreated, ev.VectorStoreDeleted)):
+            parts.setdefault(0, Part(0, event.stores_version, None, deleted=False))
+            if made is None:
+                parts[number] = parts[number]._replace(deleted=True)
+
+    def _name(self, event: ev.VectorStoreCreated) -> None:
+        """Note the number of a store that is made."""
+        self._numbers[event.vector_store_id] = event.stores_version
+        self._ids[event.stores_version] = event.vector_store_id
+
+    def _landed(self) -> None:
+        """Note that the attempt is in the log.  Called again, it completes what it began."""
+        attempt = self._attempt
+        assert attempt is not None
+        for command in attempt.commands:
+            command.done = True
+        self._heard = (attempt.seq, len(self._undelivered))
+        self._seq = attempt.seq
+        self._attempt = None
+
+    def _forget(self) -> None:
+        """Forget what a transaction did here that has not happened, or may not have happened.
+
+        Called again, it completes what it began.
+        """
+        _, queued = self._heard
+        while len(self._undelivered) > queued:
+            self._undelivered.pop()
+        self._unfinished = None
+        self._seq = self._attempt = None
+
+    def _resolve(self) -> None:
+        """Find out whether the attempt is in the log; raise ``LogError`` if that cannot be known."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        if self.log.token(attempt.seq) == attempt.token:
+            self._landed()
+        else:
+            self._forget()
+
+    def _give_up(self) -> None:
+        """End a transaction that was interrupted, so that nobody waits for it."""
+        try:
+            self.log.rollback()
+            self._resolve()
+        except LogError as error:
+            logger.warning("cannot end a transaction that was interrupted: %s", error)
+        else:
+            if self._seq is None:
+                self._forget()
+
+    def _fail(self, commands: list[Command], error: LogError) -> None:
+        """Note what became of commands whose transaction the database did not carry out."""
+        for look in range(_LOOKS):
+            try:
+                self.log.rollback()
+                self._resolve()
+                break
+            except LogError:
+                self.log.close()
+                time.sleep(0.05 * look)
+        attempt = self._attempt
+        if self._seq is None or attempt is not None:
+            if attempt is not None:
+                for command in attempt.commands:
+                    _end(command, OutcomeUnknown(self.log.place, str(error)), error)
+            self._forget()
+        for command in commands:
+            _end(command, DatabaseUnavailable(self.log.place, str(error)), error)
+
+    # Following the log
+
+    def _catch_up(self, *, to_write: bool = False) -> None:
+        """Make what is here equal to the log; begin a transaction before, ``to_write``.  Raise ``LogError``."""
+        if self._closed:
+            raise EngineClosed(self.log.place)
+        self._writer = None
+        self._resolve()
+        if to_write:
+            self.log.begin()
+        if self._seq is None:
+            self._load()
+        elif self.log.changed():
+            self._follow(self._seq)
+
+    def _follow(self, seq: int) -> None:
+        """Apply the frames that others have appended after this one."""
+        self._heard = (seq, len(self._undelivered))
+        for frame in self.log.frames(seq):
+            if frame.seq != seq + 1:  # it was so long ago that the frames in between are pruned
+                self._seq = None
+                self._load()
+                return
+            self._seq = None
+            self._apply(frame)
+            seq = frame.seq
+        self._heard = (seq, len(self._undelivered))
+        self._seq = seq
+
+    def _apply(self, frame: Frame) -> None:
+        """Make happen here what happened elsewhere."""
+        reader = Reader(frame.entries(self.log.place), self._ids.__getitem__)
+        while reader.more:
+            entry = reader.entry(self._claims_of)
+            if type(entry) is ev.VectorStoreCreated:
+                self._name(entry)
+            self._commit(entry)
+            if isinstance(entry, ClaimsChange):
+                for place, rows in (*entry.held.items(), *entry.back.items()):
+                    for row in rows:  # what ended without them was dealt with where it happened
+                        self.due.over.pop((place, row), None)
+                        self.due.lapsed.pop((place, row), None)
+        self._logged += len(frame.data)
+
+    def _claims_of(self, data: Any) -> ClaimsChange:
+        return claims_of(data, lambda number: self.stores[self._ids[number]])
+
+    def load(self) -> None:
+        """Make what is here equal to the log; raise ``DatabaseDamaged`` or ``DatabaseUnavailable``."""
+        self.view(lambda: None)
+        self._leads = True
+
+    def _load(self) -> None:
+        """Read the latest snapshot that is whole, and the frames since."""
+        log = self.log
+        self._forget()
+        damaged = []
+        for seq in log.snapshots():
+            try:
+                self._restore(seq)
+                break
+            except (SnapshotDamaged, VsbatchError, ValueError, LookupError, TypeError) as error:
+                damaged.append(f"the snapshot after frame {seq}: {error}")
+                logger.warning("%s: a damaged snapshot is passed over: %s", log.place, damaged[-1])
+        else:
+            seq = 0
+            self._begin_empty()
+        heard, queued = self._heard
+        for frame in log.frames(seq):
+            if frame.seq != seq + 1:
+                break
+            self._apply(frame)
+            seq = frame.seq
+            if seq <= heard:
+                while len(self._undelivered) > queued:
+                    self._undelivered.pop()
+        last = log.last()
+        if last > seq:
+            what = f"frame {seq + 1} is missing"
+            raise DatabaseDamaged(log.place, "; ".join([*damaged, what]))
+        self._heard = (seq, len(self._undelivered))
+        self._seq = seq
+        self._leads = True
+
+    def _begin_empty(self) -> None:
+        self._clear()
+        self._ids = dict(self.log.ids())
+        self._numbers = {id: number for number, id in self._ids.items()}
+        self._logged = 0
+
+    def _restore(self, seq: int) -> None:
+        """Fill the stores from a snapshot; raise an error if it is damaged."""
+        snapshot = self.log.snapshot(seq)
+        if snapshot is None or snapshot.checksum != checksum(seq, 0, snapshot.data):
+            raise SnapshotDamaged("it does not have the checksum that was written with it")
+        data = json.loads(snapshot.data)
+        self._begin_empty()
+        snapshots.load(self, data["engine"])
+        self._commit(self._claims_of(data["claims"]))
+        for place, row in list(self.due.over):
+            if self.stores[self.listing.id(place)].held(row) is not None:
+                self.due.over.pop((place, row))
+        self._snapshot_bytes = len(snapshot.data)
+
+    # Snapshots
+
+    def _compact_aside(self) -> None:
+        """Take a snapshot in a thread of its own, unless one is being taken."""
+        self._logged = 0  # if it fails, the next one is taken after as much again
+        if self._compacting is None or not self._compacting.is_alive():
+            self._compacting = Thread(target=self._try_to_compact, name="vsbatch snapshot", daemon=True)
+            self._compacting.start()
+
+    def _try_to_compact(self) -> None:
+        try:
+            self.compact()
+        except VsbatchError as error:
+            logger.warning("%s: no snapshot was taken: %s", self.log.place, error)
+
+    def compact(self) -> int:
+        """Take a snapshot, and forget what it makes superfluous; return the frame that it follows.
+
+        It has a connection of its own; commands wait only while the columns are copied.  O(n).
+        """
+        with self._snapshot_lock:
+            log = self.connect()
+            try:
+                return self._compact(log)
+            except LogError as error:
+                raise DatabaseUnavailable(log.place, str(error)) from error
+            finally:
+                log.close()
+
+    def _compact(self, log: Log) -> int:
+        seq, engine, claims = self.view(
+            lambda: (self._seq, snapshots.dump(self, None), claims_data(self._held(), self._number_at))
+        )
+        assert seq is not None
+        data = "".join(_encoded({"engine": engine, "claims": claims})).encode()
+        snapshot = Snapshot(seq, checksum(seq, 0, data), data)
+        log.keep(snapshot)
+        if log.snapshot(seq) != snapshot:
+            raise DatabaseDamaged(
+                log.place, f"the snapshot after frame {seq} cannot be read back as it was written"
+            )
+        log.prune(KEPT)
+        self._logged, self._snapshot_bytes = 0, len(data)
+        return seq
+
+    def _number_at(self, place: int) -> int:
+        return self._numbers[self.listing.id(place)]
+
+    def _held(self) -> ClaimsChange:
+        """Return the change of claims that leads from none to those that there are."""
+        changes = {store.number: store.claims for store in self.stores.values() if store.claims is not None}
+        return ClaimsChange(
+            held={place: dict(claims.held) for place, claims in changes.items()},
+            frontiers={place: claims.frontier for place, claims in changes.items()},
+            back={place: claims.given_back() for place, claims in changes.items()},
+            made=self.due.claims_made,
+        )
+
+    # Reading the log back
+
+    def events(self, vector_store_id: str | None, after: int) -> Iterator[ev.Event]:
+        """See ``Engine.events``."""
+        number, latest, parts = self.view(self._parts_of, vector_store_id, after)
+        if latest > after and (not parts or parts[0][0] > after + 1):
+            raise EventsForgotten(vector_store_id, after, parts[0][0] if parts else latest + 1)
+        for _, seq in parts:
+            frame = self.view(lambda seq=seq: next(self.log.frames(seq - 1, seq), None))
+            if frame is None:
+                raise EventsForgotten(vector_store_id, after, latest + 1)
+            reader = Reader(frame.entries(self.log.place), self._ids.__getitem__)
+            while reader.more:
+                event = reader.entry(lambda _data: None)
+                version = None if event is None else _version(event, vector_store_id)
+                if event is not None and version is not None and version > after:
+                    yield event
+                    after = version
+
+    def _parts_of(self, vector_store_id: str | None, after: int) -> tuple[int, int, list[tuple[int, int]]]:
+        """Return the number of a stream, its latest version, and its parts."""
+        if vector_store_id is None:
+            number, latest = 0, self.version
+        else:
+            number = self._numbers.get(vector_store_id, -1)
+            store = self.stores.get(vector_store_id)
+            if number < 0:
+                self.store(vector_store_id)  # raises
+            latest = after if store is None else store.version
+        return number, latest, self.log.parts(number, after)
+
+    def close(self) -> None:
+        """Close the connection; every later call raises ``EngineClosed``."""
+        with self.lock:
+            self._closed = True
+            self.log.close()
+        if self._compacting is not None:
+            self._compacting.join()
+
+    # Forking: a connection must not be open in both processes
+
+    def _before_fork(self) -> None:
+        """Wait until nothing is under way, and close the connection: it opens again when it is needed."""
+        self._held_for_fork = (
+            self._snapshot_lock.acquire(timeout=_FORK_SECONDS),
+            self.lock.acquire(timeout=_FORK_SECONDS),
+        )
+        if self._held_for_fork[1] and self._writer is None:
+            self.log.close()
+
+    def _after_fork(self) -> None:
+        """Go on, in the parent or in the child."""
+        snapshots_wait, others_wait = self._held_for_fork
+        if snapshots_wait:
+            self._snapshot_lock.release()
+        if others_wait:
+            self.lock.release()
+
+    def _after_fork_in_child(self) -> None:
+        """Go on in the child, where no other thread is."""
+        if self._writer is not None or not all(self._held_for_fork):  # something was under way all the same
+            _inherited.append(self.log)
+            self.log = self.connect()
+            self._seq = None
+        self._after_fork()
+        self._snapshot_lock, self._lead = Lock(), RLock()
+        self._queue.clear()
+
+
+def _version(event: ev.Event, vector_store_id: str | None) -> int | None:
+    """Return the version of an event in a stream; ``None`` if it is not in it."""
+    if vector_store_id is not None:
+        return event.version if event.vector_store_id == vector_store_id else None
+    return event.stores_version if isinstance(event, (ev.VectorStoreCreated, ev.VectorStoreDeleted)) else None
+
+
+def _end(command: Command, error: VsbatchError, cause: LogError) -> None:
+    """Note that a command ended with an error, unless its outcome is known."""
+    if not command.done:
+        error.__cause__ = cause
+        command.value, command.error = None, error
+        command.done = True
+
+
+def _attribute(
+    commands: list[Command], entries: list[Entry], raised: list[tuple[ev.Event, BaseException]]
+) -> None:
+    """Give what subscribers raised to the commands whose events they were called with.
+
+    Raise what belongs to none of them: what others made happen, and Ctrl-C.
+    """
+    places = {id(entry): place for place, entry in enumerate(entries)}
+    of: dict[int, list[BaseException]] = {}
+    for event, error in raised:
+        place = places.get(id(event), -1)
+        owners = [i for i, each in enumerate(commands) if each.events <= place and each.done]
+        owner = owners[-1] if owners and isinstance(error, Exception) else -1
+        of.setdefault(owner, []).append(error)
+    rest = of.pop(-1, [])
+    for owner, errors in of.items():
+        try:
+            raise_from(errors)
+        except SubscriberError as error:
+            commands[owner].error = commands[owner].error or error
+    raise_from(rest)
+
+
+def _encoded(value: Any) -> Iterator[str]:
+    """Return the JSON of a value in pieces, none of which takes so long that other threads wait for it."""
+    if isinstance(value, dict):
+        yield "{"
+        for i, (name, each) in enumerate(value.items()):
+            yield f"{',' if i else ''}{json.dumps(name)}:"
+            yield from _encoded(each)
+        yield "}"
+    elif isinstance(value, list) and len(value) > _PIECE:
+        for first in range(0, len(value), _PIECE):
+            text = json.dumps(value[first : first + _PIECE], separators=(",", ":"))
+            yield f"{',' if first else '['}{text[1:-1]}"
+        yield "]"
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        yield "["
+        for i, each in enumerate(value):
+            yield "," if i else ""
+            yield from _encoded(each)
+        yield "]"
+    else:
+        yield json.dumps(value, separators=(",", ":"))
+
+
+_replicas: WeakSet[Replica] = WeakSet()
+_inherited: list[Log] = []
+"""Connections that a child process must neither use nor close."""
+
+
+def _before_fork() -> None:
+    for replica in _replicas:
+        replica._before_fork()
+
+
+def _after_fork() -> None:
+    for replica in _replicas:
+        replica._after_fork()
+
+
+def _after_fork_in_child() -> None:
+    for replica in _replicas:
+        replica._after_fork_in_child()
+
+
+getattr(os, "register_at_fork", dict)(  # not on every platform
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+)

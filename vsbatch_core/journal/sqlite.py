@@ -1,0 +1,289 @@
+"""A log in a SQLite file.
+
+The file has write-ahead logging, so that readers do not wait for writers.  ``BEGIN IMMEDIATE`` is the lock that
+keeps other writers out, in this process and in others.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from vsbatch_core.errors import DatabaseRefused
+from vsbatch_core.journal.log import FORMAT, Frame, LogError, Part, Snapshot
+
+APPLICATION_ID = 0x76736263
+"""What the header of a SQLite file says if it is one of ours: "vsbc"."""
+
+_SCHEMA = """
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE frames (seq INTEGER PRIMARY KEY, token INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE TABLE parts (stream INTEGER, version INTEGER, seq INTEGER NOT NULL, PRIMARY KEY (stream, version)) WITHOUT ROWID;
+CREATE TABLE stores (number INTEGER PRIMARY KEY, id TEXT NOT NULL, deleted INTEGER);
+CREATE TABLE snapshots (seq INTEGER, part INTEGER, checksum INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (seq, part));
+"""
+
+_PART_BYTES = 64 << 20
+"""A snapshot is kept in parts of at most so many bytes: SQLite limits the size of a value."""
+_PRUNED_AT_ONCE = 10_000
+"""So many frames are forgotten in one transaction, so that commands do not wait long for it."""
+
+Durability = Literal["full", "normal"]
+
+
+class SqliteLog:
+    """A connection to the log in a file, which is made if it is not there.
+
+    ``profile`` is the profile of the engine as JSON, or ``None`` for that which the file has or else ``usual``;
+    a file that was made under another is refused.  ``durability`` is ``"full"`` if what is committed outlasts a
+    power failure, ``"normal"`` if the last of it may be lost then, but not when the process is killed.
+    ``busy_seconds`` is how long a transaction waits for others.
+    """
+
+    def __init__(self, path: Path, *, durability: Durability = "full", busy_seconds: float = 60.0) -> None:
+        self.path = path
+        self.durability = durability
+        self.busy_seconds = busy_seconds
+        self._connection: sqlite3.Connection | None = None
+        self._seen = -1
+        """The ``data_version`` of SQLite at the latest call of ``frames``."""
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+    # Opening
+
+    def open(self, profile: str | None, usual: str) -> str:
+        """Make the file if it is not there; return the profile that it was made under.
+
+        ``profile`` is that which it must have, ``usual`` that which a new file gets if none is demanded.  Raise
+        ``DatabaseRefused`` for a file that is not ours, of a later version, or of another profile.
+        """
+        with self._reading(f"Cannot open the database {self.path}"):
+            found = self._one("PRAGMA application_id")
+            if found != APPLICATION_ID:
+                self._create(profile or usual)
+            version = self._one("PRAGMA user_version")
+            if version != FORMAT:
+                raise DatabaseRefused(
+                    self.place,
+                    f"its format is {version} and this version of vsbatch-core reads format {FORMAT}. "
+                    "Open it with the version that wrote it",
+                )
+            kept = str(self._one("SELECT value FROM settings WHERE name = 'profile'"))
+        if profile is not None and json.loads(kept) != json.loads(profile):
+            raise DatabaseRefused(
+                self.place,
+                f"it was made under another profile: {_difference(json.loads(kept), json.loads(profile))}. "
+                "Open it without a profile, or with the one that it was made under",
+            )
+        return kept
+
+    def _create(self, profile: str) -> None:
+        connection = self._connected()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if self._one("PRAGMA application_id") == APPLICATION_ID:  # another process was first
+                return
+            if self._one("SELECT count(*) FROM sqlite_master") or self._one("PRAGMA application_id"):
+                raise DatabaseRefused(
+                    self.place,
+                    "it is a SQLite file of another program. Give the path of a file that is not there",
+                )
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute("INSERT INTO settings VALUES ('profile', ?)", (profile,))
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = sqlite3.connect(
+                self.path, timeout=self.busy_seconds, isolation_level=None, check_same_thread=False
+            )
+            try:
+                connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+            self._seen = -1
+        return self._connection
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with self._reading("Cannot close"):
+                connection.close()
+
+    # Running statements
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LogError(f"{what}: {error}") from error
+
+    def _one(self, statement: str, *arguments: Any) -> Any:
+        """Return the first column of the first row, or ``None``."""
+        row = self._connected().execute(statement, arguments).fetchone()
+        return None if row is None else row[0]
+
+    def _run(self, statement: str, *arguments: Any) -> None:
+        try:
+            self._connected().execute(statement, arguments)
+        except sqlite3.Error as error:
+            raise LogError(str(error)) from error
+
+    # Appending
+
+    def begin(self) -> None:
+        self._run("BEGIN IMMEDIATE")
+
+    def append(self, frame: Frame, parts: Iterable[Part]) -> None:
+        self._run("INSERT INTO frames VALUES (?, ?, ?, ?)", *frame)
+        for stream, version, made, deleted in parts:
+            self._run("INSERT INTO parts VALUES (?, ?, ?)", stream, version, frame.seq)
+            if made is not None:
+                self._run("INSERT INTO stores (number, id) VALUES (?, ?)", stream, made)
+            if deleted:
+                self._run("UPDATE stores SET deleted = ? WHERE number = ?", frame.seq, stream)
+
+    def commit(self) -> None:
+        self._run("COMMIT")
+
+    def rollback(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            self._run("ROLLBACK")
+
+    # Reading
+
+    def changed(self) -> bool:
+        try:
+            connection = self._connection
+            if connection is None:
+                return True
+            row: tuple[int] = connection.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error as error:
+            raise LogError(str(error)) from error
+        return row[0] != self._seen
+
+    def frames(self, after: int, last: int | None = None) -> Iterator[Frame]:
+        with self._reading("Cannot read the frames"):
+            self._seen = self._one("PRAGMA data_version")
+            rows = self._connected().execute(
+                "SELECT seq, token, checksum, data FROM frames WHERE seq > ? AND seq <= ? ORDER BY seq",
+                (after, (1 << 63) - 1 if last is None else last),
+            )
+            for row in rows:
+                yield Frame(*row)
+
+    def last(self) -> int:
+        with self._reading("Cannot read the frames"):
+            return max(
+                self._one("SELECT max(seq) FROM frames") or 0, self._one("SELECT max(seq) FROM snapshots") or 0
+            )
+
+    def token(self, seq: int) -> int | None:
+        self.close()  # whatever state the connection is in, a new one knows nothing of it
+        self.begin()
+        try:
+            with self._reading("Cannot read the frames"):
+                token: int | None = self._one("SELECT token FROM frames WHERE seq = ?", seq)
+        finally:
+            self.rollback()
+        return token
+
+    def ids(self) -> Iterator[tuple[int, str]]:
+        with self._reading("Cannot read the stores"):
+            yield from self._connected().execute("SELECT number, id FROM stores")
+
+    def parts(self, stream: int, after: int) -> list[tuple[int, int]]:
+        with self._reading("Cannot read the parts"):
+            first = self._one(
+                "SELECT max(version) FROM parts WHERE stream = ? AND version <= ?", stream, after + 1
+            )
+            rows = self._connected().execute(
+                "SELECT version, seq FROM parts WHERE stream = ? AND version >= ? ORDER BY version",
+                (stream, after + 1 if first is None else first),
+            )
+            return rows.fetchall()
+
+    # Snapshots
+
+    def snapshots(self) -> list[int]:
+        with self._reading("Cannot read the snapshots"):
+            rows = self._connected().execute("SELECT DISTINCT seq FROM snapshots ORDER BY seq DESC")
+            return [seq for (seq,) in rows]
+
+    def snapshot(self, seq: int) -> Snapshot | None:
+        with self._reading("Cannot read the snapshots"):
+            rows = self._connected().execute(
+                "SELECT checksum, data FROM snapshots WHERE seq = ? ORDER BY part", (seq,)
+            )
+            parts = rows.fetchall()
+        if not parts:
+            return None
+        return Snapshot(seq, parts[0][0], b"".join(data for _, data in parts))
+
+    def keep(self, snapshot: Snapshot) -> None:
+        seq, checksum, data = snapshot
+        self.begin()
+        try:
+            self._run("DELETE FROM snapshots WHERE seq = ?", seq)
+            for part, first in enumerate(range(0, len(data) or 1, _PART_BYTES)):
+                self._run(
+                    "INSERT INTO snapshots VALUES (?, ?, ?, ?)",
+                    seq,
+                    part,
+                    checksum,
+                    data[first : first + _PART_BYTES],
+                )
+            self.commit()
+        finally:
+            self.rollback()
+
+    def prune(self, kept: int) -> None:
+        seqs = self.snapshots()[:kept]
+        if len(seqs) < kept:
+            return
+        oldest = seqs[-1]
+        self._run("DELETE FROM snapshots WHERE seq < ?", oldest)
+        with self._reading("Cannot read the frames"):
+            first = self._one("SELECT min(seq) FROM frames")
+        while first is not None and first <= oldest:
+            first = min(first + _PRUNED_AT_ONCE, oldest + 1)
+            self.begin()
+            try:
+                self._run("DELETE FROM frames WHERE seq < ?", first)
+                self.commit()
+            finally:
+                self.rollback()
+            if first > oldest:
+                break
+        with self._reading("Cannot read the parts"):
+            streams = self._connected().execute("SELECT DISTINCT stream FROM parts").fetchall()
+        for (stream,) in streams:
+            self._run("DELETE FROM parts WHERE stream = ? AND seq <= ?", stream, oldest)
+        self._run("DELETE FROM stores WHERE deleted <= ?", oldest)
+
+
+def _difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Return the first key of which two profiles have different values, and both values."""
+    for name in [*wanted, *kept]:
+        if isinstance(wanted.get(name), dict) and isinstance(kept.get(name), dict) and kept[name] != wanted[name]:
+            return f"{name}.{_difference(kept[name], wanted[name])}"
+        if kept.get(name) != wanted.get(name):
+            return f"{name} is {kept.get(name)!r} there and {wanted.get(name)!r} here"
+    return "they are equal"
