@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from vsbatch_core import snapshots, validation
 from vsbatch_core.claims import Retry
@@ -110,10 +110,10 @@ class Engine:
         self._registry.compact()
 
     def close(self) -> None:
-        """Close the database, if there is one: every later call raises ``EngineClosed``.  Close it twice at will."""
+        """Close the database, if there is one: every later call raises ``EngineClosed``, but for this one."""
         self._registry.close()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -145,9 +145,9 @@ class Engine:
     def events(self, vector_store_id: str | None = None, *, after: int = 0) -> Iterator[Event]:
         """Return the events of a store, or of the list of stores, that follow a version, as the log has them.
 
-        Together with ``version`` and ``subscribe`` a follower can fill any gap.  Raise ``EventsForgotten`` if they
-        are not all there: an engine in memory keeps none, and one in a database those since its last but one
-        snapshot at least.
+        Together with ``version`` and ``subscribe`` a follower can fill any gap.  Raise ``EventsForgotten`` if
+        they are not all there: an engine in memory keeps none, and one in a database those since its last but
+        one snapshot at least.
         """
         validation.integer("after", after, 0)
         return self._registry.events(vector_store_id, after)
