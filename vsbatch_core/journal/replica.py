@@ -463,16 +463,19 @@ class Replica(Registry):
         if to_write:
             self.log.begin()
         seq = self._seq
-        if seq is None:
-            return self._load()
-        return self._follow(seq) if self.log.changed() else seq
+        if seq is not None:
+            seq = self._follow(seq) if self.log.changed() else seq
+        return self._load(alone=to_write) if seq is None else seq
 
-    def _follow(self, seq: int) -> int:
-        """Apply the frames that others have appended after this one; return the latest."""
+    def _follow(self, seq: int) -> int | None:
+        """Apply the frames that others have appended after this one; return the latest.
+
+        Return ``None`` if that was so long ago that the frames in between are pruned.
+        """
         self._heard = (seq, len(self._undelivered))
         for frame in self.log.frames(seq):
-            if frame.seq != seq + 1:  # it was so long ago that the frames in between are pruned
-                return self._load()
+            if frame.seq != seq + 1:
+                return None
             self._seq = None
             self._apply(frame)
             seq = frame.seq
@@ -503,10 +506,26 @@ class Replica(Registry):
         """Make what is here equal to the log; raise ``DatabaseDamaged`` or ``DatabaseUnavailable``."""
         self.view(lambda: None)
 
-    def _load(self) -> int:
-        """Read the latest snapshot that is whole, and the frames since; return the latest."""
+    def _load(self, *, alone: bool) -> int:
+        """Read the latest snapshot that is whole, and the frames since; return the latest.
+
+        ``alone`` says whether nobody else can write meanwhile.  If others can, what seems to be missing may have
+        been pruned between two statements: look again while they cannot.
+        """
+        if not alone:
+            with suppress(DatabaseDamaged):
+                return self._load_once()
+            self.log.begin()
+        try:
+            return self._load_once()
+        finally:
+            if not alone:
+                self.log.rollback()
+
+    def _load_once(self) -> int:
         log = self.log
         self._forget()
+        last = log.last()
         damaged = []
         for seq in log.snapshots():
             try:
@@ -514,23 +533,24 @@ class Replica(Registry):
                 break
             except (SnapshotDamaged, VsbatchError, ValueError, LookupError, TypeError) as error:
                 damaged.append(f"the snapshot after frame {seq}: {error}")
-                logger.warning("%s: a damaged snapshot is passed over: %s", log.place, damaged[-1])
         else:
             seq = 0
             self._begin_empty()
         heard, queued = self._heard
         for frame in log.frames(seq):
             if frame.seq != seq + 1:
+                last = frame.seq
                 break
             self._apply(frame)
             seq = frame.seq
             if seq <= heard:
                 while len(self._undelivered) > queued:
                     self._undelivered.pop()
-        last = log.last()
         if last > seq:
             what = f"frame {seq + 1} is missing"
             raise DatabaseDamaged(log.place, "; ".join([*damaged, what]))
+        for what in damaged:
+            logger.warning("%s: a damaged snapshot is passed over: %s", log.place, what)
         self._heard = (seq, len(self._undelivered))
         self._seq = seq
         self._leads = True
