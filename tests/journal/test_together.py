@@ -56,3 +56,13 @@ def test_an_engine_that_was_left_behind_is_whole_whatever_others_do_between_its_
         once_before(monkeypatch, moment, lambda: act(other))
         assert engine.snapshot() == other.snapshot()
         assert engine.vector_stores.create() in other.vector_stores.list().data
+
+
+def test_reading_the_log_back_hides_nothing_that_others_write_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with filled(tmp_path / "a.db") as other, opened(tmp_path / "a.db") as engine:
+        events = engine.events(after=0)
+        once_before(monkeypatch, "frames", lambda: write(other))
+        next(events)
+        assert engine.snapshot() == other.snapshot()

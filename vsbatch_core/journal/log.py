@@ -98,7 +98,7 @@ class Log(Protocol):
         """End the transaction, if one has begun, as if it had not."""
 
     def changed(self) -> bool:
-        """Return whether others may have appended since the latest call of ``frames``."""
+        """Return whether others may have appended since the latest call of ``frames`` without ``last``."""
 
     def frames(self, after: int, last: int | None = None) -> Iterator[Frame]:
         """Return the frames that follow a number, up to the last, in order."""

@@ -193,9 +193,10 @@ class SqliteLog:
         return row[0] != self._seen
 
     def frames(self, after: int, last: int | None = None) -> Iterator[Frame]:
-        """Return the frames between two numbers."""
+        """Return the frames that follow a number, or those between two numbers."""
         with self._reading("Cannot read the frames"):
-            self._seen = self._one("PRAGMA data_version")
+            if last is None:
+                self._seen = self._one("PRAGMA data_version")
             rows = self._connected().execute(
                 "SELECT seq, token, checksum, data FROM frames WHERE seq > ? AND seq <= ? ORDER BY seq",
                 (after, (1 << 63) - 1 if last is None else last),
