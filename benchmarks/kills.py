@@ -436,13 +436,13 @@ class Round:
             self._start()
             dying = [child for child in self.children if child.death]
             if dying[0].death == RANDOM:
-                self._listen(self.random.uniform(0.0, 0.6), lambda: False)
+                self._listen(self.random.uniform(0.0, 0.4), lambda: False)
             else:  # it dies by itself
                 self._await("die at its point", lambda: all(map(dead, dying)))
             for child in dying:
                 child.kill()
                 outcome.kills[child.death] += 1
-            self._listen(self.random.uniform(0.0, 0.3), lambda: False)
+            self._listen(self.random.uniform(0.0, 0.15), lambda: False)
             for kind in ("quiet", "equals"):
                 self._tell_to(kind)
         finally:
@@ -469,7 +469,7 @@ class Round:
         where = self.random.choice((RANDOM, *POINTS))
         dying = processes if where == RANDOM and self.random.random() < 0.25 else 1
         for i in range(processes):
-            passes = self.random.randint(1, 3 if where in SNAPSHOTS else 40)
+            passes = self.random.randint(1, 3 if where in SNAPSHOTS else 25)
             self._fork(writer, f"{self.name}-{i}", where if i < dying else "", passes)
         os.close(writer)
 

@@ -95,6 +95,8 @@ class Command:
     error: BaseException | None = None
     done: bool = False
     """Whether the outcome is known and lasts."""
+    delivered: bool = False
+    """Whether its events were delivered since, so that its caller may return."""
     abandoned: bool = False
     """Whether its caller was interrupted while it waited."""
     events: int = 0
@@ -196,7 +198,7 @@ class Replica(Registry):
         lead = self._lead
         self._queue.append(command)
         try:
-            while not command.done:
+            while not command.delivered:
                 try:
                     leads = lead.acquire(blocking=False)
                     if leads:
@@ -216,12 +218,12 @@ class Replica(Registry):
             raise
 
     def _wake(self) -> None:
-        """Wake the threads whose commands are done, and one that may lead."""
+        """Wake the threads whose commands are delivered, and one that may lead."""
         queue = self._queue
         while queue:
             with suppress(IndexError, ValueError):  # another thread was faster
                 command = queue[0]
-                if not (command.done or command.abandoned):
+                if not (command.delivered or command.abandoned):
                     command.wake()
                     return
                 queue.remove(command)
@@ -234,9 +236,12 @@ class Replica(Registry):
             try:
                 lock.acquire()
                 self._delivering = self._busy = self._syncing = False  # if not, an exception ended their call
-                group = [each for each in list(self._queue)[:GROUP] if not (each.done or each.abandoned)]
-                if group:
+                waiting = list(self._queue)[:GROUP]
+                group = [each for each in waiting if not (each.done or each.abandoned)]
+                if group or self._undelivered:
                     self._transact(group)
+                for command in waiting:  # also those of a leader that was interrupted before this
+                    command.delivered = command.done
             finally:
                 if lock._is_owned():
                     lock.release()
@@ -275,12 +280,18 @@ class Replica(Registry):
             if self._seq is None or self._attempt is not None or self.log.changed():
                 self._syncing = True
                 self._catch_up()
-                self._syncing = False
+                self._end_sync()
             return self._view(read, arguments)
         except LogError as error:
             raise DatabaseUnavailable(self.log.place, str(error)) from error
         finally:
-            self._syncing = False
+            self._end_sync()
+
+    def _end_sync(self) -> None:
+        """Note that no transaction is under way; close the connection if a signal handler has asked for it since."""
+        self._syncing = False
+        if self._closed:
+            self.log.close()
 
     def _settle(self) -> None:
         """Make what is due happen, in a transaction of its own; it is delivered later."""
@@ -317,13 +328,15 @@ class Replica(Registry):
             self._give_up()
             raise
         finally:
-            self._delivering, self._busy, self._syncing = delivering, busy, False
+            self._delivering, self._busy = delivering, busy
+            self._end_sync()
         return self._entries
 
     def _try(self, commands: list[Command]) -> None:
         """Carry out commands in one transaction; or only end one that fails in the midst of a change."""
         log = self.log
         seq = self._catch_up(to_write=True)
+        commands = [each for each in commands if not each.done]  # one that was in doubt may have been found there
         self._heard = (seq, len(self._undelivered))
         self._entries, self._parts, self._whole = [], {}, True
         self._writer = writer = Writer(self._numbers.__getitem__)
@@ -592,13 +605,17 @@ class Replica(Registry):
         try:
             self.compact()
         except VsbatchError as error:
-            logger.warning("%s: no snapshot was taken: %s", self.log.place, error)
+            if not self._closed:
+                logger.warning("%s: no snapshot was taken: %s", self.log.place, error)
 
     def compact(self) -> int:
         """Take a snapshot, and forget what it makes superfluous; return the frame that it follows.
 
-        It has a connection of its own; commands wait only while the columns are copied.  O(n).
+        Within a callback it is taken in a thread of its own, and follows this frame or a later one.  It has a connection of its own; commands wait only while the columns are copied.  O(n).
         """
+        if self.lock._is_owned():  # a thread that takes one waits for this thread
+            self._compact_aside()
+            return self._heard[0]
         with self._snapshot_lock:
             log = self.connect()
             try:
@@ -677,10 +694,12 @@ class Replica(Registry):
 
     def close(self) -> None:
         """Close the connection; every later call raises ``EngineClosed``."""
+        within = self.lock._is_owned()
         with self.lock:
             self._closed = True
-            self.log.close()
-        if self._compacting is not None:
+            if not self._syncing:
+                self.log.close()
+        if self._compacting is not None and not within:  # within a callback it may wait for this thread, or be it
             self._compacting.join()
 
     # Forking: a connection must not be open in both processes
