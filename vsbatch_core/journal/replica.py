@@ -43,7 +43,6 @@ from vsbatch_core.claims import ClaimsChange, Retry
 from vsbatch_core.clock import Clock, IdSource
 from vsbatch_core.errors import (
     DatabaseDamaged,
-    DatabaseUnavailable,
     EngineClosed,
     EventsForgotten,
     NestedCommand,
@@ -283,12 +282,12 @@ class Replica(Registry):
                 self._end_sync()
             return self._view(read, arguments)
         except LogError as error:
-            raise DatabaseUnavailable(self.log.place, str(error)) from error
+            raise error.refusal(self.log.place) from error
         finally:
             self._end_sync()
 
     def _end_sync(self) -> None:
-        """Note that no transaction is under way; close the connection if a signal handler has asked for it since."""
+        """Note that no transaction is under way; close the connection if a signal handler asked for it."""
         self._syncing = False
         if self._closed:
             self.log.close()
@@ -460,7 +459,7 @@ class Replica(Registry):
                     _end(command, OutcomeUnknown(self.log.place, str(error)), error)
             self._forget()
         for command in commands:
-            _end(command, DatabaseUnavailable(self.log.place, str(error)), error)
+            _end(command, error.refusal(self.log.place), error)
 
     # Following the log
 
@@ -498,12 +497,16 @@ class Replica(Registry):
 
     def _apply(self, frame: Frame) -> None:
         """Make happen here what happened elsewhere."""
-        reader = Reader(frame.entries(self.log.place), self._ids.__getitem__)
+        reader = Reader(frame.entries(self.log.place), self._id)
         while reader.more:
             entry: Entry = reader.entry(self._claims_of)
             if type(entry) is ev.VectorStoreCreated:
                 self._name(entry)
-            self._commit(entry)
+            try:
+                self._commit(entry)
+            except LookupError as error:
+                what = f"frame {frame.seq} cannot follow what is before it: {error!r}"
+                raise DatabaseDamaged(self.log.place, what) from error
             if isinstance(entry, ClaimsChange):
                 names = [(place, row) for place, rows in entry.held.items() for row in rows]
                 names += [(place, row) for place, rows in entry.back.items() for row in rows]
@@ -513,7 +516,14 @@ class Replica(Registry):
         self._logged += len(frame.data)
 
     def _claims_of(self, data: Any) -> ClaimsChange:
-        return claims_of(data, lambda number: self.stores[self._ids[number]])
+        return claims_of(data, lambda number: self.stores[self._id(number)])
+
+    def _id(self, number: int) -> str:
+        """Return the id of a store; raise ``DatabaseDamaged``."""
+        id = self._ids.get(number)
+        if id is None:
+            raise DatabaseDamaged(self.log.place, f"its list of stores does not have number {number}")
+        return id
 
     def load(self) -> None:
         """Make what is here equal to the log; raise ``DatabaseDamaged`` or ``DatabaseUnavailable``."""
@@ -552,7 +562,7 @@ class Replica(Registry):
         heard, queued = self._heard
         for frame in log.frames(seq):
             if frame.seq != seq + 1:
-                last = frame.seq
+                last = max(last, seq + 1)
                 break
             self._apply(frame)
             seq = frame.seq
@@ -611,7 +621,8 @@ class Replica(Registry):
     def compact(self) -> int:
         """Take a snapshot, and forget what it makes superfluous; return the frame that it follows.
 
-        Within a callback it is taken in a thread of its own, and follows this frame or a later one.  It has a connection of its own; commands wait only while the columns are copied.  O(n).
+        It has a connection of its own; commands wait only while the columns are copied.  Within a callback it is
+        taken in a thread of its own, which waits for the callback, and follows this frame or a later one.  O(n).
         """
         if self.lock._is_owned():  # a thread that takes one waits for this thread
             self._compact_aside()
@@ -621,7 +632,7 @@ class Replica(Registry):
             try:
                 return self._compact(log)
             except LogError as error:
-                raise DatabaseUnavailable(log.place, str(error)) from error
+                raise error.refusal(log.place) from error
             finally:
                 log.close()
 
@@ -670,8 +681,13 @@ class Replica(Registry):
                 event = reader.entry(lambda _data: None)
                 version = None if event is None else ev.version_in(vector_store_id, event)
                 if event is not None and version is not None and version > after:
+                    if version != after + 1:
+                        break
                     yield event
                     after = version
+        if after < latest:
+            of = "the list of vector stores" if vector_store_id is None else f"vector store '{vector_store_id}'"
+            raise DatabaseDamaged(self.log.place, f"it does not name the frame of event {after + 1} of {of}")
 
     def _frame(self, seq: int) -> Frame | None:
         return next(self.log.frames(seq - 1, seq), None)
