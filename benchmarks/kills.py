@@ -56,7 +56,7 @@ class Wrong(Exception):
 
 def url_of(path: Path) -> str:
     """Return the URL of a file."""
-    return f"sqlite:///{quote(str(path))}"
+    return f"sqlite:///{quote(os.fsencode(path))}"
 
 
 # Where a process dies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ START = 1_700_000_000.0
 
 def url_of(path: Path) -> str:
     """Return the URL of a file."""
-    return f"sqlite:///{quote(str(path))}"
+    return f"sqlite:///{quote(os.fsencode(path))}"
 
 
 def opened(path: Path, **options: Any) -> Engine:

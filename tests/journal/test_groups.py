@@ -1,4 +1,4 @@
-"""Commands of many threads in one transaction: each caller gets what is its own, once, whatever befalls another."""
+"""Commands of many threads in one transaction: each caller gets what is its own, whatever befalls another."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from zlib import crc32
 
-from vsbatch_core.errors import DatabaseDamaged, DatabaseRefused, shown
+from vsbatch_core.errors import DatabaseDamaged, DatabaseRefused
 from vsbatch_core.journal.log import FORMAT, Frame, LogError, Part, Snapshot
 
 APPLICATION_ID = 0x76736263
@@ -170,7 +170,7 @@ class SqliteLog:
         if code.startswith("SQLITE_CANTOPEN") and self.path.is_dir():
             why = "it is a folder, not a file"
         elif code.startswith("SQLITE_CANTOPEN") and not self.path.parent.is_dir():
-            why = f"there is no folder {shown(str(self.path.parent))}"
+            why = f"there is no folder {str(self.path.parent)!r}"
         elif code.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
             why = f"{error}; SQLite must be allowed to write the file, and its folder for two files beside it"
         elif code.startswith("SQLITE_BUSY"):
