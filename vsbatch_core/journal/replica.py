@@ -61,7 +61,7 @@ T = TypeVar("T")
 GROUP = 1024
 """At most so many commands share a transaction."""
 KEPT = 2
-"""So many snapshots are kept: if the latest is damaged, the one before it and the frames since are read."""
+"""So many whole snapshots are kept: if the latest is damaged, the one before it and the frames since are read."""
 _LOOKS = 3
 """How often the log is asked for the token of an attempt, before its outcome is called unknown."""
 _WAKE_SECONDS = 1.0
@@ -309,10 +309,11 @@ class Replica(Registry):
         delivering, busy = self._delivering, self._busy
         try:
             self._delivering = self._syncing = True  # subscribers wait for the commit
-            while not all(each.done for each in commands):
-                self._try([each for each in commands if not each.done])
-        except LogError as error:
-            self._fail(commands, error)
+            try:
+                while not all(each.done for each in commands):
+                    self._try([each for each in commands if not each.done])
+            except LogError as error:
+                self._fail(commands, error)
         except BaseException:
             self._give_up()
             raise
@@ -324,6 +325,7 @@ class Replica(Registry):
         """Carry out commands in one transaction; or only end one that fails in the midst of a change."""
         log = self.log
         seq = self._catch_up(to_write=True)
+        commands = [each for each in commands if not each.done]  # an attempt may have turned out to be in the log
         self._heard = (seq, len(self._undelivered))
         self._entries, self._parts, self._whole = [], {}, True
         self._writer = writer = Writer(self._numbers.__getitem__)
@@ -413,7 +415,12 @@ class Replica(Registry):
         attempt = self._attempt
         if attempt is None:
             return
-        if self.log.token(attempt.seq) == attempt.token:
+        try:
+            token = self.log.token(attempt.seq)
+        except BaseException:
+            self.log.close()  # it must not keep others from writing
+            raise
+        if token == attempt.token:
             self._landed(attempt)
         else:
             self._forget()
@@ -423,9 +430,11 @@ class Replica(Registry):
         try:
             self.log.rollback()
             self._resolve()
-        except LogError as error:
-            logger.warning("%s: cannot end a transaction that was interrupted: %s", self.log.place, error)
+        except BaseException as error:
             self.log.close()  # which ends it, whatever the database says
+            if not isinstance(error, LogError):
+                raise
+            logger.warning("%s: cannot end a transaction that was interrupted: %s", self.log.place, error)
         else:
             if self._seq is None:
                 self._forget()
@@ -507,8 +516,11 @@ class Replica(Registry):
         """Read the latest snapshot that is whole, and the frames since; return the latest."""
         log = self.log
         self._forget()
+        heard, queued = self._heard[0], len(self._undelivered)  # some may have been delivered since it was noted
+        self._heard = (heard, queued)
         damaged = []
-        for seq in log.snapshots():
+        last, seqs = log.last(), log.snapshots()
+        for seq in seqs:
             try:
                 self._restore(seq)
                 break
@@ -518,7 +530,8 @@ class Replica(Registry):
         else:
             seq = 0
             self._begin_empty()
-        heard, queued = self._heard
+        if heard >= 0:
+            self._queue_events(heard, seq)
         for frame in log.frames(seq):
             if frame.seq != seq + 1:
                 break
@@ -527,14 +540,24 @@ class Replica(Registry):
             if seq <= heard:
                 while len(self._undelivered) > queued:
                     self._undelivered.pop()
-        last = log.last()
         if last > seq:
+            if log.snapshots() != seqs:  # frames were pruned meanwhile, behind a snapshot that was not there yet
+                return self._load()
             what = f"frame {seq + 1} is missing"
             raise DatabaseDamaged(log.place, "; ".join([*damaged, what]))
         self._heard = (seq, len(self._undelivered))
         self._seq = seq
         self._leads = True
         return seq
+
+    def _queue_events(self, after: int, last: int) -> None:
+        """Queue the events of frames that a snapshot made superfluous here, but not for the subscribers."""
+        for frame in self.log.frames(after, last):
+            reader = Reader(frame.entries(self.log.place), self._any_id)
+            while reader.more:
+                event = reader.entry(lambda _data: None)
+                if event is not None:
+                    self._undelivered.extend([(callback, event) for callback in self._subscribers.values()])
 
     def _begin_empty(self) -> None:
         self._clear()
@@ -548,7 +571,7 @@ class Replica(Registry):
     def _restore(self, seq: int) -> None:
         """Fill the stores from a snapshot; raise an error if it is damaged."""
         snapshot = self.log.snapshot(seq)
-        if snapshot is None or snapshot.checksum != checksum(seq, 0, snapshot.data):
+        if snapshot is None or not _is_whole(snapshot):
             raise SnapshotDamaged("it does not have the checksum that was written with it")
         data = json.loads(snapshot.data)
         self._begin_empty()
@@ -599,7 +622,9 @@ class Replica(Registry):
             raise DatabaseDamaged(
                 log.place, f"the snapshot after frame {seq} cannot be read back as it was written"
             )
-        log.prune(KEPT)
+        whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]
+        if len(whole) >= KEPT:
+            log.prune(whole[KEPT - 1])
         self._logged, self._snapshot_bytes = 0, len(data)
         self.view(self._read_ids)
         return seq
@@ -691,6 +716,11 @@ class Replica(Registry):
         self._after_fork()
         self._snapshot_lock, self._lead = Lock(), RLock()
         self._queue.clear()
+
+
+def _is_whole(snapshot: Snapshot | None) -> bool:
+    """Return whether a snapshot is there and as it was written."""
+    return snapshot is not None and snapshot.checksum == checksum(snapshot.seq, 0, snapshot.data)
 
 
 def _end(command: Command, error: VsbatchError, cause: LogError) -> None:
