@@ -5,7 +5,7 @@ the clock stands still.  At its end all of them have returned, and the judge loo
 after the other, in which the oracle returns the same:
 
 * What returned took place once, between its call and its return; a refusal too.
-* What raised ``DatabaseUnavailable`` did not take place.
+* What raised ``DatabaseUnavailable`` did not take place, and the log did fail.
 * What raised ``OutcomeUnknown``, was interrupted or crashed took place once or not at all.
 
 What a process that is loaded then returns must be what that oracle returns.  Several oracles may be left; each is
@@ -15,6 +15,8 @@ committed; it may miss what was pruned.  At the end all processes must hold the 
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -29,7 +31,7 @@ from vsbatch_core import Completed, Engine, Failed, Profile, Retry
 from vsbatch_core.errors import DatabaseDamaged, DatabaseUnavailable, OutcomeUnknown, VsbatchError
 from vsbatch_core.events import Event
 from vsbatch_core.journal import replica as replica_module
-from vsbatch_core.journal.replica import Command, Replica
+from vsbatch_core.journal.replica import KEPT, Command, Replica
 from vsbatch_core.testing.calls import Call, Refusal, answer, call, same
 from vsbatch_core.testing.oracle import Oracle
 
@@ -41,6 +43,8 @@ BATCHES = "vector_stores.file_batches"
 COMPACT = "compact"
 READS = (".retrieve", ".list", ".list_files", ".pending")
 PROCESSES = 3
+EPOCHS = 12
+"""So many epochs a history has."""
 
 
 class Violation(AssertionError):
@@ -66,7 +70,7 @@ class Epoch:
     restarted: tuple[int, ...]
     """The processes that end before it, and begin anew."""
     damage: bool
-    """Whether the latest proved snapshot is damaged before it, if there is another or nothing was pruned."""
+    """Whether the latest snapshot that was proved is damaged before it, if those before must do."""
     threads: tuple[tuple[int, tuple[Step, ...]], ...]
     """The process of each thread, and what it does."""
     faults: tuple[Fault, ...]
@@ -79,7 +83,7 @@ class Epoch:
         if self.restarted:
             yield f"    processes {self.restarted} are restarted"
         if self.damage:
-            yield "    the latest proved snapshot is damaged, if there is another or nothing was pruned"
+            yield "    the latest snapshot that was proved is damaged, if those before must do"
         for fault in self.faults:
             when = "always" if fault.nth == ALWAYS else f"at passage {fault.nth}"
             yield f"    process {fault.process}: {fault.kind} {when} of {fault.point!r}"
@@ -101,6 +105,8 @@ class Done:
     """Whether it took place and returned ``found``."""
     possible: bool = True
     """Whether it may have taken place."""
+    outcome: str = "Crash"
+    """What became of it: done, refused, or the name of what was raised."""
 
     @property
     def reads(self) -> bool:
@@ -219,6 +225,10 @@ class World:
         self.oracles = [Oracle(**options, profile=self.profile, retry=self.retry)]
         self.processes: list[Process] = []
         self.ticks = 0
+        self.fired: list[tuple[str, str]] = []
+        """What went wrong in the latest epoch: points and kinds."""
+        self.outcomes: list[str] = []
+        """What became of the steps of the latest epoch."""
         self.compacted: set[int] = set()
         """The frames after which snapshots were taken and proved."""
 
@@ -281,18 +291,20 @@ class World:
         except Exception as error:
             raise Violation(f"a call raises {error!r}") from error
         self.disk.arrive()
-        fired = {kind for process in self.processes for _, kind in process.power.fired}
+        self.fired = [each for process in self.processes for each in process.power.fired]
+        self.outcomes = [each.outcome for each in done]
         for process in self.processes:
             process.power.expose_to(())
-        if self.schedule.timeouts and not fired & {"interrupt", "crash"}:
+        if self.schedule.timeouts and not {kind for _, kind in self.fired} & {"interrupt", "crash"}:
             raise Violation("a thread waits though nobody was interrupted: it was not woken")
         self._judge(done, self.schedule.random)
 
     def _damage(self) -> None:
         disk = self.disk
-        proved = [seq for seq in sorted(disk.snapshots) if seq in self.compacted and disk.is_whole(seq)]
-        if len(proved) > 1 or (proved and not disk.pruned):
-            disk.damage(proved[-1])
+        latest = sorted(self.compacted)[-KEPT:]
+        whole = all(seq not in disk.snapshots or disk.is_whole(seq) for seq in latest)
+        if latest and latest[-1] in disk.snapshots and (not disk.pruned or (whole and len(latest) == KEPT)):
+            disk.damage(latest[-1])
 
     def _task(self, process: Process, steps: Sequence[Step], done: list[Done]) -> Task:
         def work() -> None:
@@ -313,7 +325,7 @@ class World:
         """Give a call, and note what became of it."""
         step = each.step
         if step.call.path == COMPACT:
-            each.possible = False
+            each.possible, each.outcome = False, "compacted"
             try:
                 self.compacted.add(process.replica.compact())
             except KeyboardInterrupt:
@@ -328,14 +340,18 @@ class World:
         try:
             each.found = answer(process.engine, step.call)
         except KeyboardInterrupt:
+            each.outcome = "KeyboardInterrupt"
             return
         name = each.found.name if isinstance(each.found, Refusal) else None
         if name == "DatabaseUnavailable":
-            each.possible = False
+            if not {kind for _, kind in process.power.fired} & {"error", "late"}:
+                raise Violation(f"[{step.number}] {step.call!r} raises {each.found!r}, though nothing failed")
+            each.possible, each.outcome = False, name
         elif name in ("DatabaseDamaged", "NestedCommand", "SubscriberError"):
             raise Violation(f"[{step.number}] {step.call!r} raises {each.found!r}")
         else:
             each.certain = name != "OutcomeUnknown"
+            each.outcome = "done" if name is None else "refused" if each.certain else "OutcomeUnknown"
             if each.certain and step.number not in self.disk.order:  # it reads, or is refused undecided
                 self.disk.order.append(step.number)
 
@@ -487,13 +503,16 @@ class Draw:
                     if each.path == "vector_stores.create":
                         made.append(f"vs_{self.steps}")
                 threads.append((process, tuple(steps)))
-        if random.random() < 0.2:
+        if random.random() < 0.25:
             self.steps += 1
             threads.append((random.randrange(PROCESSES), (Step(self.steps, Call(COMPACT)),)))
         faults: list[Fault] = []
-        for process in {process for process, _ in threads}:
+        for process in sorted({process for process, _ in threads}):
             if random.random() < 0.5:
-                faults += self._faults(process)
+                compacts = any(
+                    step.call.path == COMPACT for each, steps in threads for step in steps if each == process
+                )
+                faults += self._faults(process, compacts)
         return Epoch(
             self.epochs,
             random.choice((0.0, 0.0, 1.0, 1.0, 90_000.0)),
@@ -503,13 +522,15 @@ class Draw:
             tuple(faults),
         )
 
-    def _faults(self, process: int) -> list[Fault]:
-        """Return what goes wrong in a process."""
+    def _faults(self, process: int, compacts: bool) -> list[Fault]:
+        """Return what goes wrong in a process, and in the snapshot that it takes, if it ``compacts``."""
         random = self.random
         faults: dict[tuple[str, int], Fault] = {}
-        points = list(POINTS)
+        points = (*POINTS, "commit", "committed", "commit", "committed", "begin", "append")
+        if compacts and random.random() < 0.5:
+            points = "snapshots", "snapshot", "keep", "kept", "prune", "prune", "prune"
         for _ in range(random.choice((1, 1, 2, 3))):
-            point = random.choice((*points, "commit", "committed", "commit", "committed", "begin", "append"))
+            point = random.choice(points)
             nth = random.choice((1, 1, 1, 2, 3))
             kind = random.choice(POINTS[point])
             faults[point, nth] = Fault(process, point, nth, kind)
@@ -578,22 +599,35 @@ def violation_of(seed: int, epochs: Sequence[Epoch]) -> str | None:
     return None
 
 
-def search(seed: int, epochs: int) -> tuple[list[Epoch], str] | None:
-    """Draw a history and run it; return it and what is wrong with it, if anything is."""
-    world, draw = World(seed), Draw(seed)
+def search(
+    seed: int,
+    epochs: int = EPOCHS,
+    *,
+    world: World | None = None,
+    fired: Counter[tuple[str, str]] | None = None,
+    outcomes: Counter[str] | None = None,
+) -> tuple[list[Epoch], str] | None:
+    """Draw a history and run it; return it and what is wrong with it, if anything is.
+
+    ``fired`` and ``outcomes`` count what went wrong and what became of the steps.
+    """
+    world, draw = world or World(seed), Draw(seed)
     history: list[Epoch] = []
     with world.patched():
         try:
             for _ in range(epochs):
                 history.append(draw.epoch(world.oracles[0]))
                 world.run(history[-1])
+                for counted, found in ((fired, world.fired), (outcomes, world.outcomes)):
+                    if counted is not None:
+                        counted.update(found)
             world.finish()
         except (Violation, VsbatchError) as error:
             return history, f"{type(error).__name__}: {error}"
     return None
 
 
-def shortened(seed: int, history: list[Epoch], wrong: str, tries: int = 400) -> tuple[list[Epoch], str]:
+def shortened(seed: int, history: list[Epoch], wrong: str, tries: int = 200) -> tuple[list[Epoch], str]:
     """Return a shorter history in which something is wrong, and what."""
     found = True
     while found:
@@ -639,3 +673,13 @@ def report(seed: int, history: list[Epoch], wrong: str) -> str:
     """Return the text of a failure: the seed, the history and what is wrong."""
     lines = [line for epoch in history for line in epoch.lines()]
     return "\n".join([f"seed {seed}:", *lines, wrong])
+
+
+if __name__ == "__main__":
+    for word in sys.argv[1:]:
+        failure = search(int(word))
+        print(
+            f"seed {word}: nothing is wrong"
+            if failure is None
+            else report(int(word), *shortened(int(word), *failure))
+        )
