@@ -60,7 +60,7 @@ T = TypeVar("T")
 GROUP = 1024
 """At most so many commands share a transaction."""
 KEPT = 2
-"""So many snapshots are kept: if the latest is damaged, the one before it and the frames since are read."""
+"""So many whole snapshots are kept: if the latest is damaged, the one before it and the frames since are read."""
 _LOOKS = 3
 """How often the log is asked for the token of an attempt, before its outcome is called unknown."""
 _WAKE_SECONDS = 1.0
@@ -319,10 +319,11 @@ class Replica(Registry):
         delivering, busy = self._delivering, self._busy
         try:
             self._delivering = self._syncing = True  # subscribers wait for the commit
-            while not all(each.done for each in commands):
-                self._try([each for each in commands if not each.done])
-        except LogError as error:
-            self._fail(commands, error)
+            try:
+                while not all(each.done for each in commands):
+                    self._try([each for each in commands if not each.done])
+            except LogError as error:
+                self._fail(commands, error)
         except BaseException:
             self._give_up()
             raise
@@ -425,7 +426,12 @@ class Replica(Registry):
         attempt = self._attempt
         if attempt is None:
             return
-        if self.log.token(attempt.seq) == attempt.token:
+        try:
+            token = self.log.token(attempt.seq)
+        except BaseException:
+            self.log.close()  # it must not keep others from writing
+            raise
+        if token == attempt.token:
             self._landed(attempt)
         else:
             self._forget()
@@ -435,9 +441,11 @@ class Replica(Registry):
         try:
             self.log.rollback()
             self._resolve()
-        except LogError as error:
-            logger.warning("%s: cannot end a transaction that was interrupted: %s", self.log.place, error)
+        except BaseException as error:
             self.log.close()  # which ends it, whatever the database says
+            if not isinstance(error, LogError):
+                raise
+            logger.warning("%s: cannot end a transaction that was interrupted: %s", self.log.place, error)
         else:
             if self._seq is None:
                 self._forget()
@@ -548,8 +556,10 @@ class Replica(Registry):
     def _load_once(self) -> int:
         log = self.log
         self._forget()
-        last = log.last()
+        heard, queued = self._heard[0], len(self._undelivered)  # some may have been delivered since it was noted
+        self._heard = (heard, queued)
         damaged = []
+        last = log.last()
         for seq in log.snapshots():
             try:
                 self._restore(seq)
@@ -559,7 +569,8 @@ class Replica(Registry):
         else:
             seq = 0
             self._begin_empty()
-        heard, queued = self._heard
+        if heard >= 0:
+            self._queue_events(heard, seq)
         for frame in log.frames(seq):
             if frame.seq != seq + 1:
                 last = max(last, seq + 1)
@@ -579,6 +590,15 @@ class Replica(Registry):
         self._leads = True
         return seq
 
+    def _queue_events(self, after: int, last: int) -> None:
+        """Queue the events of frames that a snapshot made superfluous here, but not for the subscribers."""
+        for frame in self.log.frames(after, last):
+            reader = Reader(frame.entries(self.log.place), self._any_id)
+            while reader.more:
+                event = reader.entry(lambda _data: None)
+                if event is not None:
+                    self._undelivered.extend([(callback, event) for callback in self._subscribers.values()])
+
     def _begin_empty(self) -> None:
         self._clear()
         self._read_ids()
@@ -591,7 +611,7 @@ class Replica(Registry):
     def _restore(self, seq: int) -> None:
         """Fill the stores from a snapshot; raise an error if it is damaged."""
         snapshot = self.log.snapshot(seq)
-        if snapshot is None or snapshot.checksum != checksum(seq, 0, snapshot.data):
+        if snapshot is None or not _is_whole(snapshot):
             raise SnapshotDamaged("it does not have the checksum that was written with it")
         data = json.loads(snapshot.data)
         self._begin_empty()
@@ -647,7 +667,9 @@ class Replica(Registry):
             raise DatabaseDamaged(
                 log.place, f"the snapshot after frame {seq} cannot be read back as it was written"
             )
-        log.prune(KEPT)
+        whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]
+        if len(whole) >= KEPT:
+            log.prune(whole[KEPT - 1])
         self._logged, self._snapshot_bytes = 0, len(data)
         self.view(self._read_ids)
         return seq
@@ -746,6 +768,11 @@ class Replica(Registry):
         self._after_fork()
         self._snapshot_lock, self._lead = Lock(), RLock()
         self._queue.clear()
+
+
+def _is_whole(snapshot: Snapshot | None) -> bool:
+    """Return whether a snapshot is there and as it was written."""
+    return snapshot is not None and snapshot.checksum == checksum(snapshot.seq, 0, snapshot.data)
 
 
 def _end(command: Command, error: VsbatchError, cause: LogError) -> None:

@@ -58,7 +58,7 @@ class SqliteLog:
         self.busy_seconds = busy_seconds
         self._connection: sqlite3.Connection | None = None
         self._seen = -1
-        """The ``data_version`` of SQLite at the latest call of ``frames``."""
+        """The ``data_version`` of SQLite when all frames after one were read."""
 
     @property
     def place(self) -> str:
@@ -216,7 +216,7 @@ class SqliteLog:
     # Reading
 
     def changed(self) -> bool:
-        """Return whether another connection has committed since the latest call of ``frames``."""
+        """Return whether another connection has committed since all frames after one were read."""
         try:
             connection = self._connection
             if connection is None:
@@ -229,14 +229,15 @@ class SqliteLog:
     def frames(self, after: int, last: int | None = None) -> Iterator[Frame]:
         """Return the frames that follow a number, or those between two numbers."""
         with self._reading("the frames cannot be read"):
-            if last is None:
-                self._seen = self._one("PRAGMA data_version")
+            version = self._one("PRAGMA data_version")
             rows = self._connected().execute(
                 "SELECT seq, token, checksum, data FROM frames WHERE seq > ? AND seq <= ? ORDER BY seq",
                 (after, (1 << 63) - 1 if last is None else last),
             )
             for row in rows:
                 yield Frame(*row)
+            if last is None:  # and only once all of them were taken: until then what is new is not known
+                self._seen = version
 
     def last(self) -> int:
         """Return the latest frame that any table names."""
@@ -312,12 +313,8 @@ class SqliteLog:
         finally:
             self.rollback()
 
-    def prune(self, kept: int) -> None:
-        """Delete what the snapshots that are kept make superfluous, in short transactions."""
-        seqs = self.snapshots()[:kept]
-        if len(seqs) < kept:
-            return
-        oldest = seqs[-1]
+    def prune(self, oldest: int) -> None:
+        """Delete what the snapshot after frame ``oldest`` makes superfluous, in short transactions."""
         self._run("DELETE FROM snapshots WHERE seq < ?", oldest)
         with self._reading("the frames cannot be read"):
             first = self._one("SELECT min(seq) FROM frames")
