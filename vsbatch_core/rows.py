@@ -53,6 +53,8 @@ KEPT_ORDERS = 16
 T = TypeVar("T")
 
 _RUN = re.compile(rb"[^\0]+")
+_WHOLE_IF_ZERO = bytes((255,)) + bytes(255)
+"""The table that translates 0 to all bits and every other byte to none."""
 
 
 class _Block:
@@ -381,14 +383,26 @@ class Rows:
             yield from found
             first, n = found[-1] + 1, min(2 * n, 4096)
 
-    def ids(self) -> Iterator[tuple[int, str, bool]]:
-        """Return each attachment that is not forgotten: its number, its file, and whether that is here.  O(n)."""
+    def here(self) -> dict[str, int]:
+        """Return the attachments whose files are here, by file id.  O(n), in C."""
+        found: dict[str, int] = {}
         for key in sorted(self._blocks):
-            base = key << SHIFT
-            parts = zip(self._blocks[key].ids, self.status.blocks[key], self.present.blocks[key], strict=True)
-            for row, (id, status, present) in enumerate(parts, base):
-                if status:
-                    yield row, id, present != 0
+            ids, present = self._blocks[key].ids, self.present.blocks[key]
+            rows = range(key << SHIFT, (key << SHIFT) + len(ids))
+            if 0 in present:
+                found.update(zip(compress(ids, present), compress(rows, present), strict=True))
+            else:
+                found.update(zip(ids, rows, strict=True))
+        return found
+
+    def gone(self) -> Iterator[tuple[int, str]]:
+        """Return number and file of each attachment that is not forgotten and whose file has left, in order.
+
+        O(n) in C, and O(1) more for each of them.
+        """
+        for first, stop in self.left():
+            for key, start, end in spans(first, stop):
+                yield from enumerate(self._blocks[key].ids[start:end], (key << SHIFT) + start)
 
     def times(self) -> Iterator[int]:
         """Return when each attachment that is not forgotten was made, in order."""
@@ -452,21 +466,18 @@ class Rows:
         kept: Sequence[tuple[int, int]],
         *,
         ids: list[str],
-        created_at: list[int],
+        created_at: array[float],
         status: bytes,
         left: bytearray,
-        usage: list[int],
+        usage: array[int],
         errors: Sequence[tuple[int, LastError]],
         chunking: Sequence[tuple[int, StaticFileChunkingStrategyObject]],
         attributes: Sequence[tuple[int, Attributes]],
     ) -> None:
         """Fill empty rows with the fields of the attachments that ``kept`` names, in order.  O(n)."""
         self.next = next
-        present = (
-            status
-            if not any(left)
-            else bytes([0 if gone else code for code, gone in zip(status, left, strict=True)])
-        )
+        here = int.from_bytes(left.translate(_WHOLE_IF_ZERO))
+        present = (int.from_bytes(status) & here).to_bytes(len(status))
         done = 0
         for first, stop in kept:
             for key, start, end in spans(first, stop):
@@ -476,7 +487,7 @@ class Rows:
                 gap, upto = start - len(statuses), done + end - start
                 block.ids += [""] * gap + ids[done:upto]
                 block.created_at.extend(created_at[done : done + 1] * gap + created_at[done:upto])
-                block.usage.extend([0] * gap + usage[done:upto])
+                block.usage.extend(array("q", bytes(8 * gap)) + usage[done:upto])
                 statuses += bytes(gap) + status[done:upto]
                 presents += bytes(gap) + present[done:upto]
                 done = upto
@@ -485,7 +496,7 @@ class Rows:
             gap = (next & MASK) - len(tail.ids)
             tail.ids += [""] * gap
             tail.created_at.extend(tail.created_at[-1:] * gap)
-            tail.usage.extend([0] * gap)
+            tail.usage.extend(array("q", bytes(8 * gap)))
             self.status.blocks[next >> SHIFT] += bytes(gap)
             self.present.blocks[next >> SHIFT] += bytes(gap)
         self.status.holding, self.present.holding = self.status.indexed(), self.present.indexed()
