@@ -74,14 +74,23 @@ class _Block:
         self.attributes: list[Attributes] | None = None
         self.errors: dict[int, LastError] | None = None
 
+    def copy(self) -> _Block:
+        """Return a block with the same fields, and none of the values."""
+        twin = _Block(0, 0.0)
+        twin.ids, twin.created_at, twin.usage = self.ids[:], self.created_at[:], self.usage[:]
+        twin.chunking = None if self.chunking is None else self.chunking[:]
+        twin.attributes = None if self.attributes is None else self.attributes[:]
+        twin.errors = None if self.errors is None else self.errors.copy()
+        return twin
+
 
 class Columns:
     """The fields of the attachments that are not forgotten, in order; with their numbers where few have them."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
-        self.created_at: list[float] = []
-        self.usage: list[int] = []
+        self.created_at = array("d")
+        self.usage = array("q")
         self.status = bytearray()
         self.errors: list[tuple[int, LastError]] = []
         self.chunking: list[tuple[int, StaticFileChunkingStrategyObject]] = []
@@ -430,6 +439,16 @@ class Rows:
 
     # Saving and restoring
 
+    def copy(self) -> Rows:
+        """Return rows that hold the same, and stay as they are while these change.  O(n), in C."""
+        twin = Rows(self.vector_store_id)
+        twin.next = self.next
+        for column, copied in ((self.status, twin.status), (self.present, twin.present)):
+            copied.blocks = {key: block[:] for key, block in column.blocks.items()}
+            copied.holding = {byte: keys[:] for byte, keys in column.holding.items()}
+        twin._blocks = {key: block.copy() for key, block in self._blocks.items()}
+        return twin
+
     def kept(self) -> list[tuple[int, int]]:
         """Return the intervals of the attachments that are not forgotten.  O(n), in C."""
         return _intervals({key: bytes(block) for key, block in self.status.blocks.items()})
@@ -451,8 +470,8 @@ class Rows:
             base = key << SHIFT
             whole = 0 not in status
             columns.ids += block.ids if whole else compress(block.ids, status)
-            columns.created_at += block.created_at if whole else compress(block.created_at, status)
-            columns.usage += block.usage if whole else compress(block.usage, status)
+            columns.created_at.extend(block.created_at if whole else compress(block.created_at, status))
+            columns.usage.extend(block.usage if whole else compress(block.usage, status))
             columns.status += status if whole else bytes(compress(status, status))
             if block.errors is not None:
                 columns.errors += [(base + offset, error) for offset, error in sorted(block.errors.items())]

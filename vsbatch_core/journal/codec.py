@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from struct import Struct, pack, unpack_from
 from typing import Any, TypeVar
 
@@ -89,9 +89,9 @@ class Writer:
             self.string(value)
 
     def strings(self, value: Sequence[str]) -> None:
-        self.integer(len(value))
-        for each in value:
-            self.string(each)
+        """Write a column of strings: how long each of them is, and all of them as one."""
+        self.integers([*map(len, value)])
+        self.string("".join(value))
 
     def integers(self, value: Sequence[int]) -> None:
         """Write a column of integers from 0, each as wide as the largest needs."""
@@ -164,7 +164,9 @@ class Reader:
         return self.string() if self._data[self._at - 1] else None
 
     def strings(self) -> tuple[str, ...]:
-        return tuple([self.string() for _ in range(self.integer())])
+        ends = [*accumulate(self.integers())]
+        text = self.string()
+        return tuple([text[start:end] for start, end in zip([0, *ends], ends, strict=False)])
 
     def integers(self) -> tuple[int, ...]:
         n = self.integer()
@@ -179,10 +181,9 @@ class Reader:
         n = self.integer()
         if not n:
             return ()
-        value = [self.integer()]
-        for step in self.integers():
-            value.append(value[-1] + (~step >> 1 if step & 1 else step >> 1))
-        return tuple(value)
+        first = self.integer()
+        steps = [~step >> 1 if step & 1 else step >> 1 for step in self.integers()]
+        return tuple(accumulate(steps, initial=first))
 
     def store(self) -> str:
         return self._store_id(self.integer())

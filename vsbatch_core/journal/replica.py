@@ -583,10 +583,10 @@ class Replica(Registry):
 
     def _compact(self, log: Log) -> int:
         seq, engine, claims = self.view(
-            lambda: (self._seq, snapshots.dump(self, None), claims_data(self._held(), self._number_at))
+            lambda: (self._seq, snapshots.copied(self, None), claims_data(self._held(), self._number_at))
         )
         assert seq is not None
-        data = "".join(_encoded({"engine": engine, "claims": claims})).encode()
+        data = b"".join(map(str.encode, _encoded({"engine": engine(), "claims": claims})))
         snapshot = Snapshot(seq, checksum(seq, 0, data), data)
         log.keep(snapshot)
         if log.snapshot(seq) != snapshot:

@@ -27,9 +27,9 @@ CREATE TABLE stores (number INTEGER PRIMARY KEY, id TEXT NOT NULL, deleted INTEG
 CREATE TABLE snapshots (seq INTEGER, part INTEGER, checksum INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (seq, part));
 """
 
-_PART_BYTES = 64 << 20
-"""A snapshot is kept in parts of at most so many bytes: SQLite limits the size of a value."""
-_PRUNED_AT_ONCE = 10_000
+_PART_BYTES = 1 << 20
+"""A snapshot is kept in parts of at most so many bytes, each in a transaction of its own: commands wait for it."""
+_PRUNED_AT_ONCE = 500
 """So many frames are forgotten in one transaction, so that commands do not wait long for it."""
 
 Durability = Literal["full", "normal"]
@@ -192,7 +192,8 @@ class SqliteLog:
     def last(self) -> int:
         with self._reading("Cannot read the frames"):
             return max(
-                self._one("SELECT max(seq) FROM frames") or 0, self._one("SELECT max(seq) FROM snapshots") or 0
+                self._one("SELECT max(seq) FROM frames") or 0,
+                self._one("SELECT max(seq) FROM snapshots WHERE part = 0") or 0,
             )
 
     def token(self, seq: int) -> int | None:
@@ -224,7 +225,7 @@ class SqliteLog:
 
     def snapshots(self) -> list[int]:
         with self._reading("Cannot read the snapshots"):
-            rows = self._connected().execute("SELECT DISTINCT seq FROM snapshots ORDER BY seq DESC")
+            rows = self._connected().execute("SELECT seq FROM snapshots WHERE part = 0 ORDER BY seq DESC")
             return [seq for (seq,) in rows]
 
     def snapshot(self, seq: int) -> Snapshot | None:
@@ -239,20 +240,12 @@ class SqliteLog:
 
     def keep(self, snapshot: Snapshot) -> None:
         seq, checksum, data = snapshot
-        self.begin()
-        try:
-            self._run("DELETE FROM snapshots WHERE seq = ?", seq)
-            for part, first in enumerate(range(0, len(data) or 1, _PART_BYTES)):
-                self._run(
-                    "INSERT INTO snapshots VALUES (?, ?, ?, ?)",
-                    seq,
-                    part,
-                    checksum,
-                    data[first : first + _PART_BYTES],
-                )
-            self.commit()
-        finally:
-            self.rollback()
+        if seq in self.snapshots():
+            return  # it cannot be another
+        self._run("DELETE FROM snapshots WHERE seq = ?", seq)
+        for first in reversed(range(0, len(data) or 1, _PART_BYTES)):  # it is there when the first part is
+            part = data[first : first + _PART_BYTES]
+            self._run("REPLACE INTO snapshots VALUES (?, ?, ?, ?)", seq, first // _PART_BYTES, checksum, part)
 
     def prune(self, kept: int) -> None:
         seqs = self.snapshots()[:kept]
