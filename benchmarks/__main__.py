@@ -44,7 +44,7 @@ EXAMPLES = """\
 examples:
   python -m benchmarks                          the works that matter most
   python -m benchmarks --only changes           one group: see --list
-  python -m benchmarks --only durable --folder . databases on the disk of this folder
+  python -m benchmarks --only durable --folder .   on the disk of this folder
   python -m benchmarks --only page.20 '*.file'  by first words, or by a glob
   python -m benchmarks --only complete.1 --sizes 1e3,1e6 --json old.json
   python -m benchmarks --only complete.1 --sizes 1e3,1e6 --compare old.json
