@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from vsbatch_core import snapshots, validation
 from vsbatch_core.claims import Retry
 from vsbatch_core.client import VectorStores
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
-from vsbatch_core.events import Event
+from vsbatch_core.events import Event, version_in
 from vsbatch_core.model import Profile
 from vsbatch_core.processing import Processing
 from vsbatch_core.registry import FileSize, Registry
@@ -110,10 +111,10 @@ class Engine:
         self._registry.compact()
 
     def close(self) -> None:
-        """Close the database, if there is one: every later call raises ``EngineClosed``.  Close it twice at will."""
+        """Close the database, if there is one: every later call raises ``EngineClosed``, but for this one."""
         self._registry.close()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -145,12 +146,48 @@ class Engine:
     def events(self, vector_store_id: str | None = None, *, after: int = 0) -> Iterator[Event]:
         """Return the events of a store, or of the list of stores, that follow a version, as the log has them.
 
-        Together with ``version`` and ``subscribe`` a follower can fill any gap.  Raise ``EventsForgotten`` if they
-        are not all there: an engine in memory keeps none, and one in a database those since its last but one
-        snapshot at least.
+        Together with ``version`` and ``subscribe`` a follower can fill any gap.  Raise ``EventsForgotten`` if
+        they are not all there: an engine in memory keeps none, and one in a database those since its last but
+        one snapshot at least.
         """
         validation.integer("after", after, 0)
         return self._registry.events(vector_store_id, after)
+
+    def follow(
+        self, callback: Callable[[Event], object], vector_store_id: str | None = None, *, after: int
+    ) -> Callable[[], None]:
+        """Have ``callback`` called with each event of a store, or of the list of stores, that follows a version.
+
+        Those that have happened come first, from the log, then those to come, as with ``subscribe``: none is
+        missing in between, and none comes twice.  Return a function that ends it.  With ``snapshot`` a follower
+        may begin anywhere: the snapshot has the version from which to follow.  Raise ``EventsForgotten`` if the
+        log does not reach so far back, and what ``callback`` raises for what has happened.
+        """
+        latest, waiting, ready = after, deque[Event](), False
+
+        def hear(event: Event) -> None:
+            version = version_in(vector_store_id, event)
+            if version is not None and version > latest:
+                if ready:
+                    callback(event)
+                else:
+                    waiting.append(event)
+
+        with self.view.hold():
+            unsubscribe = self.subscribe(hear)
+            try:
+                for event in self.events(vector_store_id, after=after):
+                    callback(event)
+                    latest = version_in(vector_store_id, event) or latest
+                while waiting:  # what was noticed meanwhile, some of which the log gave
+                    event = waiting.popleft()
+                    if (version_in(vector_store_id, event) or 0) > latest:
+                        callback(event)
+                ready = True
+            except BaseException:
+                unsubscribe()
+                raise
+        return unsubscribe
 
     def version(self, vector_store_id: str | None = None) -> int:
         """Return the number of the latest event of a store, or of the list of stores.  O(1).

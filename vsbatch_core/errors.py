@@ -618,8 +618,8 @@ class DatabaseUnavailable(HostError):
 
     def __init__(self, place: str, why: str) -> None:
         super().__init__(
-            f"The database {shown(place)} cannot be used: {why}. Nothing has happened: mend what the message names, "
-            "and repeat the request."
+            f"The database {shown(place)} cannot be used: {why}. Nothing has happened: mend what the message "
+            "names, and repeat the request."
         )
 
 
@@ -631,8 +631,8 @@ class OutcomeUnknown(HostError):
 
     def __init__(self, place: str, why: str) -> None:
         super().__init__(
-            f"The database {shown(place)} failed while the change was committed: {why}. Nobody can tell whether it "
-            "happened: look before you repeat the request, or repeat a create with the idempotency key that it had."
+            f"The database {shown(place)} failed while the change was committed: {why}. Nobody can tell whether "
+            "it happened: look before you repeat the request, or repeat a create with its idempotency key."
         )
 
 

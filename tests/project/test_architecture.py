@@ -60,7 +60,11 @@ ROOMS: dict[str, set[str]] = {
     },
     "snapshots": {"model", "errors", "events", "validation", "batch", "rows", "store", "registry"},
     "view": {"model", "events", "rows", "claims", "store", "registry"},
-    "engine": {"model", "events", "clock", "claims", "registry", "client", "processing", "snapshots", "view"},
+    "journal": {"model", "errors", "events", "wire", "clock", "claims", "store", "registry", "snapshots"},
+    "engine": {
+        *("model", "events", "validation", "clock", "claims"),
+        *("registry", "client", "processing", "snapshots", "view", "journal"),
+    },
     "wire": {"model", "errors", "events", "validation"},
     "simulation": {"adapters", "extras", "clock", "engine", "events", "model", "errors", "view"},
     "encoding": {"model", "errors", "events", "wire"},
@@ -98,7 +102,10 @@ ROOMS: dict[str, set[str]] = {
 """By room, the rooms that it may import.  A room that is not here may not be."""
 
 THIRD_PARTY: dict[str, set[str]] = {
-    **{room: {"attrs"} for room in ("model", "events", "transitions", "validation", "claims", "processing")},
+    **{
+        room: {"attrs"}
+        for room in ("model", "events", "transitions", "validation", "claims", "processing", "journal")
+    },
     "listing": {"sortedcontainers"},
     "simulation": {"attrs", "matplotlib", "openai"},
     "adapters": {"attrs", "openai", "python_multipart"},
@@ -122,6 +129,7 @@ LAYERS: tuple[set[str], ...] = (
     {"due"},
     {"registry"},
     {"client", "processing", "snapshots", "view"},
+    {"journal"},
     {"engine"},
 )
 """The rooms that keep, change and show what there is, from the bottom up: each may know those below it."""

@@ -23,8 +23,8 @@ __all__ = ["connect"]
 def connect(url: str, profile: Profile | None, durability: Durability) -> tuple[Profile, Callable[[], Log]]:
     """Return the profile of the database, which is made if it is not there, and what returns connections to it.
 
-    The URL is ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, percent-encoded.  Raise ``DatabaseRefused``
-    or ``DatabaseUnavailable``.
+    The URL is ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, percent-encoded.  Raise
+    ``DatabaseRefused`` or ``DatabaseUnavailable``.
     """
     if durability not in ("full", "normal"):
         raise ValueError(f"durability must be 'full' or 'normal', not {durability!r}")

@@ -104,7 +104,7 @@ class Log(Protocol):
         """Return the frames that follow a number, up to the last, in order."""
 
     def last(self) -> int:
-        """Return the number of the latest frame, or of the latest snapshot if that is later; 0 if there is none."""
+        """Return the latest frame, or that of the latest snapshot if it is later; 0 if there is neither."""
 
     def token(self, seq: int) -> int | None:
         """Return the token of a frame, or ``None`` if it has not landed, and never will by this connection."""

@@ -12,13 +12,13 @@ The rules are those of ``Registry``, which knows nothing of a log.  A ``Replica`
 4. It appends one frame with all that happened, and commits.
 5. Only then are subscribers called, and the other threads woken.
 
-``_seq`` is the frame that the image here equals, and ``None`` while it may equal none: from the first change that a
-transaction makes here until it is committed.  Whoever comes next and finds ``None`` loads the image anew.  So
+``_seq`` is the frame that the image here equals, and ``None`` while it may equal none: from the first change that
+a transaction makes here until it is committed.  Whoever comes next and finds ``None`` loads the image anew.  So
 nothing has to be undone here, whatever interrupts a transaction and wherever.
 
-``_attempt`` is the frame that may or may not have landed: it is set before the commit.  Whoever comes next and finds
-it looks in the log for its token.  Found: the image is right, and the results that were worked out stand.  Absent:
-nothing has happened.  Nothing is ever run again before that is known.
+``_attempt`` is the frame that may or may not have landed: it is set before the commit.  Whoever comes next and
+finds it looks in the log for its token.  Found: the image is right, and the results that were worked out stand.
+Absent: nothing has happened.  Nothing is ever run again before that is known.
 """
 
 from __future__ import annotations
@@ -144,6 +144,8 @@ class Replica(Registry):
         """What the transaction that is under way has made happen so far."""
         self._parts: dict[int, Part] = {}
         self._entries: list[ev.Event | ClaimsChange] = []
+        self._syncing = False
+        """Whether the thread that holds the lock is in a transaction, or catches up with the log."""
         self._whole = True
         """Whether all that a transaction has put here is in ``_writer`` too."""
         self._seq: int | None = None
@@ -186,7 +188,7 @@ class Replica(Registry):
         """
         command = Command(vector_store_id, decide, result, replaying)
         if self.lock._is_owned():  # within a callback, or in a context of ``View.hold``
-            if self._busy:
+            if self._busy or self._syncing:
                 raise NestedCommand
             self._transact([command])
         else:
@@ -241,7 +243,7 @@ class Replica(Registry):
         try:
             try:
                 lock.acquire()
-                self._delivering = self._busy = False  # if one is not, an exception ended the call that set it
+                self._delivering = self._busy = self._syncing = False  # if not, an exception ended their call
                 group = [each for each in list(self._queue)[:GROUP] if not (each.done or each.abandoned)]
                 if group:
                     self._transact(group)
@@ -273,15 +275,13 @@ class Replica(Registry):
         """
         lock = self.lock
         if lock._is_owned():
-            if self._busy:
-                if self._unfinished is not None:
-                    raise NestedCommand
-                return read(*arguments)
-            return self._current(read, arguments)
+            if self._unfinished is not None or (self._syncing and not self._busy):
+                raise NestedCommand
+            return read(*arguments) if self._busy else self._current(read, arguments)
         try:
             try:
                 lock.acquire()
-                self._delivering = self._busy = False
+                self._delivering = self._busy = self._syncing = False  # if not, an exception ended their call
                 return self._current(read, arguments)
             finally:
                 if lock._is_owned():
@@ -296,10 +296,14 @@ class Replica(Registry):
         """Return what is read when all that was committed is here."""
         try:
             if self._seq is None or self._attempt is not None or self.log.changed():
+                self._syncing = True
                 self._catch_up()
+                self._syncing = False
             return self._view(read, arguments)
         except LogError as error:
             raise DatabaseUnavailable(self.log.place, str(error)) from error
+        finally:
+            self._syncing = False
 
     def _settle(self) -> None:
         """Make what is due happen, in a transaction of its own; it is delivered later."""
@@ -327,8 +331,8 @@ class Replica(Registry):
         """Carry out commands; note what became of each of them.  Return what happened."""
         delivering, busy = self._delivering, self._busy
         try:
-            self._delivering = True  # subscribers wait for the commit
-            while any([not each.done for each in commands]):
+            self._delivering = self._syncing = True  # subscribers wait for the commit
+            while not all(each.done for each in commands):
                 self._try([each for each in commands if not each.done])
         except LogError as error:
             self._fail(commands, error)
@@ -336,15 +340,13 @@ class Replica(Registry):
             self._give_up()
             raise
         finally:
-            self._delivering, self._busy = delivering, busy
+            self._delivering, self._busy, self._syncing = delivering, busy, False
         return self._entries
 
     def _try(self, commands: list[Command]) -> None:
-        """Carry out commands in one transaction.  If one of them fails in the midst of a change, only it is done."""
+        """Carry out commands in one transaction; or only end one that fails in the midst of a change."""
         log = self.log
-        self._catch_up(to_write=True)
-        seq = self._seq
-        assert seq is not None
+        seq = self._catch_up(to_write=True)
         self._heard = (seq, len(self._undelivered))
         self._entries, self._parts, self._whole = [], {}, True
         self._writer = writer = Writer(self._numbers.__getitem__)
@@ -366,11 +368,11 @@ class Replica(Registry):
         if self._entries:
             frame = Frame.of(seq + 1, _random.getrandbits(32), bytes(writer.data))
             log.append(frame, self._parts.values())
-            self._attempt = Attempt(frame.seq, frame.token, commands)
+            self._attempt = attempt = Attempt(frame.seq, frame.token, commands)
             began = time.perf_counter()
             log.commit()
             self._commit_seconds = time.perf_counter() - began
-            self._landed()
+            self._landed(attempt)
             self._logged += len(frame.data)
         else:
             log.rollback()
@@ -412,10 +414,8 @@ class Replica(Registry):
         self._numbers[event.vector_store_id] = event.stores_version
         self._ids[event.stores_version] = event.vector_store_id
 
-    def _landed(self) -> None:
-        """Note that the attempt is in the log.  Called again, it completes what it began."""
-        attempt = self._attempt
-        assert attempt is not None
+    def _landed(self, attempt: Attempt) -> None:
+        """Note that an attempt is in the log.  Called again, it completes what it began."""
         for command in attempt.commands:
             command.done = True
         self._heard = (attempt.seq, len(self._undelivered))
@@ -439,7 +439,7 @@ class Replica(Registry):
         if attempt is None:
             return
         if self.log.token(attempt.seq) == attempt.token:
-            self._landed()
+            self._landed(attempt)
         else:
             self._forget()
 
@@ -449,7 +449,8 @@ class Replica(Registry):
             self.log.rollback()
             self._resolve()
         except LogError as error:
-            logger.warning("cannot end a transaction that was interrupted: %s", error)
+            logger.warning("%s: cannot end a transaction that was interrupted: %s", self.log.place, error)
+            self.log.close()  # which ends it, whatever the database says
         else:
             if self._seq is None:
                 self._forget()
@@ -475,46 +476,49 @@ class Replica(Registry):
 
     # Following the log
 
-    def _catch_up(self, *, to_write: bool = False) -> None:
-        """Make what is here equal to the log; begin a transaction before, ``to_write``.  Raise ``LogError``."""
+    def _catch_up(self, *, to_write: bool = False) -> int:
+        """Make what is here equal to the log, and return its latest frame.  Raise ``LogError``.
+
+        ``to_write`` says to begin a transaction before.
+        """
         if self._closed:
             raise EngineClosed(self.log.place)
         self._writer = None
         self._resolve()
         if to_write:
             self.log.begin()
-        if self._seq is None:
-            self._load()
-        elif self.log.changed():
-            self._follow(self._seq)
+        seq = self._seq
+        if seq is None:
+            return self._load()
+        return self._follow(seq) if self.log.changed() else seq
 
-    def _follow(self, seq: int) -> None:
-        """Apply the frames that others have appended after this one."""
+    def _follow(self, seq: int) -> int:
+        """Apply the frames that others have appended after this one; return the latest."""
         self._heard = (seq, len(self._undelivered))
         for frame in self.log.frames(seq):
             if frame.seq != seq + 1:  # it was so long ago that the frames in between are pruned
-                self._seq = None
-                self._load()
-                return
+                return self._load()
             self._seq = None
             self._apply(frame)
             seq = frame.seq
         self._heard = (seq, len(self._undelivered))
         self._seq = seq
+        return seq
 
     def _apply(self, frame: Frame) -> None:
         """Make happen here what happened elsewhere."""
         reader = Reader(frame.entries(self.log.place), self._ids.__getitem__)
         while reader.more:
-            entry = reader.entry(self._claims_of)
+            entry: Entry = reader.entry(self._claims_of)
             if type(entry) is ev.VectorStoreCreated:
                 self._name(entry)
             self._commit(entry)
             if isinstance(entry, ClaimsChange):
-                for place, rows in (*entry.held.items(), *entry.back.items()):
-                    for row in rows:  # what ended without them was dealt with where it happened
-                        self.due.over.pop((place, row), None)
-                        self.due.lapsed.pop((place, row), None)
+                names = [(place, row) for place, rows in entry.held.items() for row in rows]
+                names += [(place, row) for place, rows in entry.back.items() for row in rows]
+                for name in names:  # what claims that ended led to was decided where they did
+                    self.due.over.pop(name, None)
+                    self.due.lapsed.pop(name, None)
         self._logged += len(frame.data)
 
     def _claims_of(self, data: Any) -> ClaimsChange:
@@ -523,10 +527,9 @@ class Replica(Registry):
     def load(self) -> None:
         """Make what is here equal to the log; raise ``DatabaseDamaged`` or ``DatabaseUnavailable``."""
         self.view(lambda: None)
-        self._leads = True
 
-    def _load(self) -> None:
-        """Read the latest snapshot that is whole, and the frames since."""
+    def _load(self) -> int:
+        """Read the latest snapshot that is whole, and the frames since; return the latest."""
         log = self.log
         self._forget()
         damaged = []
@@ -556,12 +559,16 @@ class Replica(Registry):
         self._heard = (seq, len(self._undelivered))
         self._seq = seq
         self._leads = True
+        return seq
 
     def _begin_empty(self) -> None:
         self._clear()
+        self._read_ids()
+        self._logged = 0
+
+    def _read_ids(self) -> None:
         self._ids = dict(self.log.ids())
         self._numbers = {id: number for number, id in self._ids.items()}
-        self._logged = 0
 
     def _restore(self, seq: int) -> None:
         """Fill the stores from a snapshot; raise an error if it is damaged."""
@@ -607,10 +614,9 @@ class Replica(Registry):
                 log.close()
 
     def _compact(self, log: Log) -> int:
-        seq, engine, claims = self.view(
-            lambda: (self._seq, snapshots.copied(self, None), claims_data(self._held(), self._number_at))
+        (seq, _), engine, claims = self.view(
+            lambda: (self._heard, snapshots.copied(self, None), claims_data(self._held(), self._number_at))
         )
-        assert seq is not None
         data = b"".join(map(str.encode, _encoded({"engine": engine(), "claims": claims})))
         snapshot = Snapshot(seq, checksum(seq, 0, data), data)
         log.keep(snapshot)
@@ -620,6 +626,7 @@ class Replica(Registry):
             )
         log.prune(KEPT)
         self._logged, self._snapshot_bytes = 0, len(data)
+        self.view(self._read_ids)
         return seq
 
     def _number_at(self, place: int) -> int:
@@ -639,23 +646,30 @@ class Replica(Registry):
 
     def events(self, vector_store_id: str | None, after: int) -> Iterator[ev.Event]:
         """See ``Engine.events``."""
-        number, latest, parts = self.view(self._parts_of, vector_store_id, after)
+        latest, parts = self.view(self._parts_of, vector_store_id, after)
         if latest > after and (not parts or parts[0][0] > after + 1):
             raise EventsForgotten(vector_store_id, after, parts[0][0] if parts else latest + 1)
         for _, seq in parts:
-            frame = self.view(lambda seq=seq: next(self.log.frames(seq - 1, seq), None))
+            frame = self.view(self._frame, seq)
             if frame is None:
                 raise EventsForgotten(vector_store_id, after, latest + 1)
-            reader = Reader(frame.entries(self.log.place), self._ids.__getitem__)
+            reader = Reader(frame.entries(self.log.place), self._any_id)
             while reader.more:
                 event = reader.entry(lambda _data: None)
-                version = None if event is None else _version(event, vector_store_id)
+                version = None if event is None else ev.version_in(vector_store_id, event)
                 if event is not None and version is not None and version > after:
                     yield event
                     after = version
 
-    def _parts_of(self, vector_store_id: str | None, after: int) -> tuple[int, int, list[tuple[int, int]]]:
-        """Return the number of a stream, its latest version, and its parts."""
+    def _frame(self, seq: int) -> Frame | None:
+        return next(self.log.frames(seq - 1, seq), None)
+
+    def _any_id(self, number: int) -> str:
+        """Return the id of a store; of one that is long gone, none."""
+        return self._ids.get(number, "")
+
+    def _parts_of(self, vector_store_id: str | None, after: int) -> tuple[int, list[tuple[int, int]]]:
+        """Return the latest version of a stream, and the version and the frame of each of its parts."""
         if vector_store_id is None:
             number, latest = 0, self.version
         else:
@@ -664,7 +678,7 @@ class Replica(Registry):
             if number < 0:
                 self.store(vector_store_id)  # raises
             latest = after if store is None else store.version
-        return number, latest, self.log.parts(number, after)
+        return latest, self.log.parts(number, after)
 
     def close(self) -> None:
         """Close the connection; every later call raises ``EngineClosed``."""
@@ -702,13 +716,6 @@ class Replica(Registry):
         self._after_fork()
         self._snapshot_lock, self._lead = Lock(), RLock()
         self._queue.clear()
-
-
-def _version(event: ev.Event, vector_store_id: str | None) -> int | None:
-    """Return the version of an event in a stream; ``None`` if it is not in it."""
-    if vector_store_id is not None:
-        return event.version if event.vector_store_id == vector_store_id else None
-    return event.stores_version if isinstance(event, (ev.VectorStoreCreated, ev.VectorStoreDeleted)) else None
 
 
 def _end(command: Command, error: VsbatchError, cause: LogError) -> None:

@@ -21,10 +21,16 @@ APPLICATION_ID = 0x76736263
 
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE frames (seq INTEGER PRIMARY KEY, token INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL);
-CREATE TABLE parts (stream INTEGER, version INTEGER, seq INTEGER NOT NULL, PRIMARY KEY (stream, version)) WITHOUT ROWID;
+CREATE TABLE frames (
+    seq INTEGER PRIMARY KEY, token INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL
+);
+CREATE TABLE parts (
+    stream INTEGER, version INTEGER, seq INTEGER NOT NULL, PRIMARY KEY (stream, version)
+) WITHOUT ROWID;
 CREATE TABLE stores (number INTEGER PRIMARY KEY, id TEXT NOT NULL, deleted INTEGER);
-CREATE TABLE snapshots (seq INTEGER, part INTEGER, checksum INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (seq, part));
+CREATE TABLE snapshots (
+    seq INTEGER, part INTEGER, checksum INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (seq, part)
+);
 """
 
 _PART_BYTES = 1 << 20
@@ -54,6 +60,7 @@ class SqliteLog:
 
     @property
     def place(self) -> str:
+        """Return the path, as messages name it."""
         return str(self.path)
 
     # Opening
@@ -121,6 +128,7 @@ class SqliteLog:
         return self._connection
 
     def close(self) -> None:
+        """Close the connection, if it is open."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with self._reading("Cannot close"):
@@ -149,9 +157,11 @@ class SqliteLog:
     # Appending
 
     def begin(self) -> None:
+        """Begin to write, once no other connection does."""
         self._run("BEGIN IMMEDIATE")
 
     def append(self, frame: Frame, parts: Iterable[Part]) -> None:
+        """Insert a frame and its parts."""
         self._run("INSERT INTO frames VALUES (?, ?, ?, ?)", *frame)
         for stream, version, made, deleted in parts:
             self._run("INSERT INTO parts VALUES (?, ?, ?)", stream, version, frame.seq)
@@ -161,15 +171,18 @@ class SqliteLog:
                 self._run("UPDATE stores SET deleted = ? WHERE number = ?", frame.seq, stream)
 
     def commit(self) -> None:
+        """Commit: with durability "full", to the disk."""
         self._run("COMMIT")
 
     def rollback(self) -> None:
+        """Roll back, if a transaction has begun."""
         if self._connection is not None and self._connection.in_transaction:
             self._run("ROLLBACK")
 
     # Reading
 
     def changed(self) -> bool:
+        """Return whether another connection has committed since the latest call of ``frames``."""
         try:
             connection = self._connection
             if connection is None:
@@ -180,6 +193,7 @@ class SqliteLog:
         return row[0] != self._seen
 
     def frames(self, after: int, last: int | None = None) -> Iterator[Frame]:
+        """Return the frames between two numbers."""
         with self._reading("Cannot read the frames"):
             self._seen = self._one("PRAGMA data_version")
             rows = self._connected().execute(
@@ -190,6 +204,7 @@ class SqliteLog:
                 yield Frame(*row)
 
     def last(self) -> int:
+        """Return the latest frame, or that of the latest snapshot."""
         with self._reading("Cannot read the frames"):
             return max(
                 self._one("SELECT max(seq) FROM frames") or 0,
@@ -197,6 +212,7 @@ class SqliteLog:
             )
 
     def token(self, seq: int) -> int | None:
+        """Return the token of a frame, read by a new connection while nobody else writes."""
         self.close()  # whatever state the connection is in, a new one knows nothing of it
         self.begin()
         try:
@@ -207,10 +223,12 @@ class SqliteLog:
         return token
 
     def ids(self) -> Iterator[tuple[int, str]]:
+        """Return the number and the id of each store."""
         with self._reading("Cannot read the stores"):
             yield from self._connected().execute("SELECT number, id FROM stores")
 
     def parts(self, stream: int, after: int) -> list[tuple[int, int]]:
+        """Return version and frame of the parts of a stream from that on which holds the next version."""
         with self._reading("Cannot read the parts"):
             first = self._one(
                 "SELECT max(version) FROM parts WHERE stream = ? AND version <= ?", stream, after + 1
@@ -224,11 +242,13 @@ class SqliteLog:
     # Snapshots
 
     def snapshots(self) -> list[int]:
+        """Return the frames of which there are snapshots, the latest first."""
         with self._reading("Cannot read the snapshots"):
             rows = self._connected().execute("SELECT seq FROM snapshots WHERE part = 0 ORDER BY seq DESC")
             return [seq for (seq,) in rows]
 
     def snapshot(self, seq: int) -> Snapshot | None:
+        """Return a snapshot, put together from its parts."""
         with self._reading("Cannot read the snapshots"):
             rows = self._connected().execute(
                 "SELECT checksum, data FROM snapshots WHERE seq = ? ORDER BY part", (seq,)
@@ -239,6 +259,7 @@ class SqliteLog:
         return Snapshot(seq, parts[0][0], b"".join(data for _, data in parts))
 
     def keep(self, snapshot: Snapshot) -> None:
+        """Insert a snapshot, in parts."""
         seq, checksum, data = snapshot
         if seq in self.snapshots():
             return  # it cannot be another
@@ -248,6 +269,7 @@ class SqliteLog:
             self._run("REPLACE INTO snapshots VALUES (?, ?, ?, ?)", seq, first // _PART_BYTES, checksum, part)
 
     def prune(self, kept: int) -> None:
+        """Delete what the snapshots that are kept make superfluous, in short transactions."""
         seqs = self.snapshots()[:kept]
         if len(seqs) < kept:
             return
