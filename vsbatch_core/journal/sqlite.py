@@ -34,7 +34,7 @@ CREATE TABLE snapshots (
 """
 
 _PART_BYTES = 1 << 20
-"""A snapshot is kept in parts of at most so many bytes, each in a transaction of its own: commands wait for it."""
+"""A snapshot is kept in parts of at most so many bytes, each in its own transaction: commands wait for one."""
 _PRUNED_AT_ONCE = 500
 """So many frames are forgotten in one transaction, so that commands do not wait long for it."""
 
