@@ -75,6 +75,7 @@ ROOMS: dict[str, set[str]] = {
         "encoding",
         "engine",
         "errors",
+        "journal",
         "listing",
         "model",
         "wire",

@@ -38,7 +38,22 @@ _PART_BYTES = 64 << 20
 _PRUNED_AT_ONCE = 10_000
 """So many frames are forgotten in one transaction, so that commands do not wait long for it."""
 
+BUSY_SECONDS = 60.0
+"""How long a transaction waits for others, if not told otherwise."""
+
 Durability = Literal["full", "normal"]
+
+
+def connected(path: Path, durability: Durability, busy_seconds: float) -> sqlite3.Connection:
+    """Return a connection to a file; any thread may use it, and transactions begin by ``BEGIN`` alone."""
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 class SqliteLog:
@@ -50,7 +65,9 @@ class SqliteLog:
     ``busy_seconds`` is how long a transaction waits for others.
     """
 
-    def __init__(self, path: Path, *, durability: Durability = "full", busy_seconds: float = 60.0) -> None:
+    def __init__(
+        self, path: Path, *, durability: Durability = "full", busy_seconds: float = BUSY_SECONDS
+    ) -> None:
         self.path = path
         self.durability = durability
         self.busy_seconds = busy_seconds
@@ -114,16 +131,7 @@ class SqliteLog:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = sqlite3.connect(
-                self.path, timeout=self.busy_seconds, isolation_level=None, check_same_thread=False
-            )
-            try:
-                connection.execute("PRAGMA journal_mode = WAL").fetchone()
-                connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
+            self._connection = connected(self.path, self.durability, self.busy_seconds)
             self._seen = -1
         return self._connection
 
