@@ -166,11 +166,9 @@ class Engine:
         latest, waiting, ready = after, deque[Event](), False
 
         def hear(event: Event) -> None:
-            nonlocal latest
             version = version_in(vector_store_id, event)
             if version is not None and version > latest:
                 if ready:
-                    latest = version
                     callback(event)
                 else:
                     waiting.append(event)
@@ -179,11 +177,13 @@ class Engine:
             unsubscribe = self.subscribe(hear)
             try:
                 for event in self.events(vector_store_id, after=after):
-                    latest = version_in(vector_store_id, event) or latest
                     callback(event)
+                    latest = version_in(vector_store_id, event) or latest
+                while waiting:  # what was noticed meanwhile, some of which the log gave
+                    event = waiting.popleft()
+                    if (version_in(vector_store_id, event) or 0) > latest:
+                        callback(event)
                 ready = True
-                while waiting:
-                    hear(waiting.popleft())
             except BaseException:
                 unsubscribe()
                 raise
