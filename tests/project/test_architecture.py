@@ -96,7 +96,7 @@ ROOMS: dict[str, set[str]] = {
         ),
     },
     "load": {"model", "simulation"},
-    "cli": {API, "extras", "adapters", "events", "load", "model", "profiles", "simulation", "testing", "wire"},
+    "cli": {API, "extras", "adapters", "events", "journal", "load", "model", "profiles", "simulation", "testing", "wire"},
     "__main__": {"cli"},
     API: {"claims", "clock", "engine", "errors", "events", "profiles", "registry", "model", "view", "wire"},
 }

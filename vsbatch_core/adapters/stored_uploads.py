@@ -70,12 +70,14 @@ class StoredUploads(Uploads):
         if not self._path.exists():
             raise self._refused("it is not there")
         connection = connected(self._path, self._durability, BUSY_SECONDS)
+        ours = False
         try:
-            if _one(connection, "PRAGMA application_id") != APPLICATION_ID:
-                raise self._refused("no engine has made it")
-        except BaseException:
-            connection.close()
-            raise
+            ours = _one(connection, "PRAGMA application_id") == APPLICATION_ID
+        finally:
+            if not ours:
+                connection.close()
+        if not ours:
+            raise self._refused("no engine has made it")
         return connection
 
     def _refused(self, why: str) -> DatabaseRefused:

@@ -124,6 +124,9 @@ class Log(Protocol):
     def keep(self, snapshot: Snapshot) -> None:
         """Add a snapshot, durably, in a transaction of its own."""
 
+    def put(self, snapshot: Snapshot, made: Iterable[tuple[int, str]]) -> None:
+        """Add a snapshot within the transaction, and number and id of stores in it that no frame has made."""
+
     def prune(self, kept: int) -> None:
         """Forget all but so many of the latest snapshots, and the frames up to the oldest of these.
 

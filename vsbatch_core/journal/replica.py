@@ -43,6 +43,7 @@ from vsbatch_core.claims import ClaimsChange, Retry
 from vsbatch_core.clock import Clock, IdSource
 from vsbatch_core.errors import (
     DatabaseDamaged,
+    DatabaseRefused,
     DatabaseUnavailable,
     EngineClosed,
     EventsForgotten,
@@ -81,6 +82,10 @@ logger = logging.getLogger("vsbatch_core.journal")
 
 class SnapshotDamaged(Exception):
     """A snapshot is not what was written."""
+
+
+UNREADABLE = (SnapshotDamaged, VsbatchError, ValueError, LookupError, TypeError)
+"""What reading a snapshot raises if it is damaged."""
 
 
 @define(eq=False)
@@ -441,13 +446,17 @@ class Replica(Registry):
                 self.log.close()
                 time.sleep(0.05 * look)
         attempt = self._attempt
+        place = self.log.place
         if self._seq is None or attempt is not None:
             if attempt is not None:
+                logger.error("%s: nobody can tell whether frame %d was committed: %s", place, attempt.seq, error)
                 for command in attempt.commands:
-                    _end(command, OutcomeUnknown(self.log.place, str(error)), error)
+                    _end(command, OutcomeUnknown(place, str(error)), error)
             self._forget()
+        if not all(command.done for command in commands):
+            logger.warning("%s: a transaction failed, and nothing has happened: %s", place, error)
         for command in commands:
-            _end(command, DatabaseUnavailable(self.log.place, str(error)), error)
+            _end(command, DatabaseUnavailable(place, str(error)), error)
 
     # Following the log
 
@@ -506,19 +515,20 @@ class Replica(Registry):
     def _load(self) -> int:
         """Read the latest snapshot that is whole, and the frames since; return the latest."""
         log = self.log
+        began = time.monotonic()
         self._forget()
         damaged = []
         for seq in log.snapshots():
             try:
                 self._restore(seq)
                 break
-            except (SnapshotDamaged, VsbatchError, ValueError, LookupError, TypeError) as error:
+            except UNREADABLE as error:
                 damaged.append(f"the snapshot after frame {seq}: {error}")
                 logger.warning("%s: a damaged snapshot is passed over: %s", log.place, damaged[-1])
         else:
             seq = 0
             self._begin_empty()
-        heard, queued = self._heard
+        snapshot, (heard, queued) = seq, self._heard
         for frame in log.frames(seq):
             if frame.seq != seq + 1:
                 break
@@ -534,6 +544,13 @@ class Replica(Registry):
         self._heard = (seq, len(self._undelivered))
         self._seq = seq
         self._leads = True
+        logger.info(
+            "%s: opened: the snapshot after frame %d and %d frames since, in %.3f s",
+            log.place,
+            snapshot,
+            seq - snapshot,
+            time.monotonic() - began,
+        )
         return seq
 
     def _begin_empty(self) -> None:
@@ -547,17 +564,21 @@ class Replica(Registry):
 
     def _restore(self, seq: int) -> None:
         """Fill the stores from a snapshot; raise an error if it is damaged."""
-        snapshot = self.log.snapshot(seq)
-        if snapshot is None or snapshot.checksum != checksum(seq, 0, snapshot.data):
-            raise SnapshotDamaged("it does not have the checksum that was written with it")
-        data = json.loads(snapshot.data)
+        data, size = self.read_snapshot(seq)
         self._begin_empty()
         snapshots.load(self, data["engine"])
         self._commit(self._claims_of(data["claims"]))
         for place, row in list(self.due.over):
             if self.stores[self.listing.id(place)].held(row) is not None:
                 self.due.over.pop((place, row))
-        self._snapshot_bytes = len(snapshot.data)
+        self._snapshot_bytes = size
+
+    def read_snapshot(self, seq: int) -> tuple[dict[str, Any], int]:
+        """Return the data of a snapshot, and how long it is; raise ``SnapshotDamaged``."""
+        snapshot = self.log.snapshot(seq)
+        if snapshot is None or snapshot.checksum != checksum(seq, 0, snapshot.data):
+            raise SnapshotDamaged("it does not have the checksum that was written with it")
+        return json.loads(snapshot.data), len(snapshot.data)
 
     # Snapshots
 
@@ -589,20 +610,55 @@ class Replica(Registry):
                 log.close()
 
     def _compact(self, log: Log) -> int:
-        (seq, _), engine, claims = self.view(
-            lambda: (self._heard, snapshots.dump(self, None), claims_data(self._held(), self._number_at))
-        )
-        data = "".join(_encoded({"engine": engine, "claims": claims})).encode()
-        snapshot = Snapshot(seq, checksum(seq, 0, data), data)
+        began = time.monotonic()
+        (seq, _), engine, claims = self.view(lambda: (self._heard, *self.data()))
+        snapshot = _snapshot(seq, engine, claims)
         log.keep(snapshot)
         if log.snapshot(seq) != snapshot:
             raise DatabaseDamaged(
                 log.place, f"the snapshot after frame {seq} cannot be read back as it was written"
             )
+        size = len(snapshot.data)
+        logger.info(
+            "%s: a snapshot after frame %d was taken: %d bytes, in %.3f s",
+            log.place,
+            seq,
+            size,
+            time.monotonic() - began,
+        )
         log.prune(KEPT)
-        self._logged, self._snapshot_bytes = 0, len(data)
+        self._logged, self._snapshot_bytes = 0, size
         self.view(self._read_ids)
         return seq
+
+    def data(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what a snapshot has: the stores, and their claims."""
+        return snapshots.dump(self, None), claims_data(self._held(), self._number_at)
+
+    def begin_with(self, registry: Registry) -> None:
+        """Make the stores of a registry the beginning of the log.
+
+        Raise ``DatabaseRefused`` if the log is not empty.
+        """
+        log = self.log
+        no_claims = claims_data(ClaimsChange(made=0), lambda number: number)
+        snapshot = _snapshot(1, snapshots.dump(registry, None), no_claims)
+        committing = False
+        try:
+            log.begin()
+            try:
+                if log.last():
+                    raise DatabaseRefused(
+                        log.place, "it is not empty, and a snapshot can only be its beginning. Give another path"
+                    )
+                log.put(snapshot, enumerate(registry.stores, start=1))
+                committing = True
+                log.commit()
+            finally:
+                log.rollback()
+        except LogError as error:
+            kind = OutcomeUnknown if committing else DatabaseUnavailable
+            raise kind(log.place, str(error)) from error
 
     def _number_at(self, place: int) -> int:
         return self._numbers[self.listing.id(place)]
@@ -722,6 +778,11 @@ def _attribute(
         except SubscriberError as error:
             commands[owner].error = commands[owner].error or error
     raise_from(rest)
+
+
+def _snapshot(seq: int, engine: dict[str, Any], claims: dict[str, Any]) -> Snapshot:
+    data = "".join(_encoded({"engine": engine, "claims": claims})).encode()
+    return Snapshot(seq, checksum(seq, 0, data), data)
 
 
 def _encoded(value: Any) -> Iterator[str]:

@@ -7,6 +7,7 @@ keeps other writers out, in this process and in others.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import Any, Literal
 
 from vsbatch_core.errors import DatabaseRefused
 from vsbatch_core.journal.log import FORMAT, Frame, LogError, Part, Snapshot
+
+logger = logging.getLogger("vsbatch_core.journal")
 
 APPLICATION_ID = 0x76736263
 """What the header of a SQLite file says if it is one of ours: "vsbc"."""
@@ -211,6 +214,21 @@ class SqliteLog:
             for row in rows:
                 yield Frame(*row)
 
+    def begin_reading(self) -> None:
+        """Begin a transaction in which all reads return the same state; others may write meanwhile."""
+        self._run("BEGIN")
+
+    def size(self) -> tuple[int, int]:
+        """Return how many frames there are, and how many bytes of data they have."""
+        with self._reading("Cannot read the frames"):
+            row = self._connected().execute("SELECT count(*), sum(length(data)) FROM frames").fetchone()
+        return row[0], row[1] or 0
+
+    def vacuum(self) -> None:
+        """Give the space that nothing takes up any more back to the file system.  O(bytes)."""
+        self._run("VACUUM")
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def last(self) -> int:
         """Return the latest frame, or that of the latest snapshot."""
         with self._reading("Cannot read the frames"):
@@ -266,22 +284,23 @@ class SqliteLog:
         return Snapshot(seq, parts[0][0], b"".join(data for _, data in parts))
 
     def keep(self, snapshot: Snapshot) -> None:
-        """Insert a snapshot, in parts."""
-        seq, checksum, data = snapshot
+        """Insert a snapshot."""
         self.begin()
         try:
-            self._run("DELETE FROM snapshots WHERE seq = ?", seq)
-            for part, first in enumerate(range(0, len(data) or 1, _PART_BYTES)):
-                self._run(
-                    "INSERT INTO snapshots VALUES (?, ?, ?, ?)",
-                    seq,
-                    part,
-                    checksum,
-                    data[first : first + _PART_BYTES],
-                )
+            self.put(snapshot, ())
             self.commit()
         finally:
             self.rollback()
+
+    def put(self, snapshot: Snapshot, made: Iterable[tuple[int, str]]) -> None:
+        """Insert a snapshot, in parts, and stores."""
+        seq, checksum, data = snapshot
+        self._run("DELETE FROM snapshots WHERE seq = ?", seq)
+        for part, first in enumerate(range(0, len(data) or 1, _PART_BYTES)):
+            piece = data[first : first + _PART_BYTES]
+            self._run("INSERT INTO snapshots VALUES (?, ?, ?, ?)", seq, part, checksum, piece)
+        for number, id in made:
+            self._run("INSERT INTO stores (number, id) VALUES (?, ?)", number, id)
 
     def prune(self, kept: int) -> None:
         """Delete what the snapshots that are kept make superfluous, in short transactions."""
@@ -292,6 +311,8 @@ class SqliteLog:
         self._run("DELETE FROM snapshots WHERE seq < ?", oldest)
         with self._reading("Cannot read the frames"):
             first = self._one("SELECT min(seq) FROM frames")
+        if first is not None and first <= oldest:
+            logger.info("%s: frames %d to %d are pruned: a snapshot has them", self.place, first, oldest)
         while first is not None and first <= oldest:
             first = min(first + _PRUNED_AT_ONCE, oldest + 1)
             self.begin()
