@@ -92,7 +92,7 @@ def _lines(found: Found, uploads: Sequence[FileObject]) -> Iterator[str]:
     if not found.damage:
         yield "whole: every checksum is right, and every count is what the files say"
     elif found.whole:
-        yield "It can be opened all the same, with all that was committed: later snapshots replace what is damaged."
+        yield "It can be opened all the same, with all that was committed: later snapshots replace the damage."
     else:
         yield "It cannot be opened: restore it from a copy."
 
