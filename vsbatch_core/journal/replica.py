@@ -518,7 +518,8 @@ class Replica(Registry):
         began = time.monotonic()
         self._forget()
         damaged = []
-        for seq in log.snapshots():
+        last, seqs = log.last(), log.snapshots()
+        for seq in seqs:
             try:
                 self._restore(seq)
                 break
@@ -531,14 +532,16 @@ class Replica(Registry):
         snapshot, (heard, queued) = seq, self._heard
         for frame in log.frames(seq):
             if frame.seq != seq + 1:
+                last = max(last, frame.seq)
                 break
             self._apply(frame)
             seq = frame.seq
             if seq <= heard:
                 while len(self._undelivered) > queued:
                     self._undelivered.pop()
-        last = log.last()
         if last > seq:
+            if log.snapshots() != seqs:  # frames were pruned meanwhile, behind a snapshot that was not there yet
+                return self._load()
             what = f"frame {seq + 1} is missing"
             raise DatabaseDamaged(log.place, "; ".join([*damaged, what]))
         self._heard = (seq, len(self._undelivered))
