@@ -30,6 +30,9 @@ from vsbatch_core.simulation import Constant, Plan, outcomes
 POLL = 0.1
 """Seconds after which a process that has nothing to do looks for files at the latest."""
 
+PAUSE = 1.0
+"""Seconds that a process waits after the database has failed."""
+
 ALL = 10_000
 """So many files a process works on at a time if the plan sets no bound."""
 
@@ -196,4 +199,4 @@ async def _process(engine: Engine, plan: Plan, workers: int) -> None:
             )
         except VsbatchError as error:
             say(sys.stderr, f"vsbatch: warning: {legible(str(error))}")
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(PAUSE)

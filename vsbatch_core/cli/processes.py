@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from struct import iter_unpack, pack
@@ -14,6 +15,9 @@ from typing import NoReturn
 from vsbatch_core.cli.text import Refused, say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+PAUSE = 0.5
+"""Seconds until a process is replaced that ended before it was ready."""
 
 Serve = Callable[[int, Callable[[], None], int], None]
 """What each process does: called with its number, what to call when it is ready, and a pipe.
@@ -32,13 +36,15 @@ class Processes:
         """By process id, the number of a process."""
         self._ready: set[int] = set()
         """The process ids of those that are ready, or were."""
+        self._begun = False
+        """Whether all of them have been ready."""
         self._stopping = False
 
     def run(self, ready: Callable[[], None]) -> None:
         """Start the processes, call ``ready`` when all of them are, and return when all of them have ended.
 
-        SIGINT and SIGTERM are sent on to them.  One that is killed is started again; one that ends with an error
-        before it is ready has said why, and ends all: raise ``SystemExit`` with its status.
+        SIGINT and SIGTERM are sent on to them.  One that ends otherwise is replaced.  If one ends with an error
+        before all have been ready, it has said why, and all end: raise ``SystemExit`` with its status.
         """
         self._lifeline, lifeline = os.pipe()
         heard, self._voice = os.pipe()
@@ -52,6 +58,7 @@ class Processes:
                 select.select([heard], [], [], 0.05)
                 self._look_after(os.WNOHANG)
             if not self._stopping:
+                self._begun = True
                 ready()
             while self._children:
                 self._look_after(0)
@@ -90,7 +97,7 @@ class Processes:
             for each in SIGNALS:
                 signal.signal(each, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            self._serve(number, lambda: _write(self._voice, pack("=i", os.getpid())), self._lifeline)
+            self._serve(number, self._say_ready, self._lifeline)
             status = 0
         except Refused as refused:
             say(sys.stderr, f"vsbatch: {refused}")
@@ -100,6 +107,9 @@ class Processes:
         finally:
             sys.stderr.flush()
             os._exit(status)
+
+    def _say_ready(self) -> None:
+        os.write(self._voice, pack("=i", os.getpid()))
 
     def _look_after(self, flags: int) -> None:
         """Wait for a process to end, unless ``flags`` say not to, and start another in its place."""
@@ -111,11 +121,14 @@ class Processes:
         code = os.waitstatus_to_exitcode(status)
         if self._stopping:
             return
-        if code > 0 and child not in self._ready:
+        if code > 0 and not self._begun:
             raise SystemExit(code)
         how = f"with status {code}" if code >= 0 else f"by signal {-code}"
         say(sys.stderr, f"vsbatch: warning: process {child} ended {how}, and another is started")
-        self._start(number)
+        if child not in self._ready:
+            time.sleep(PAUSE)  # what kept it from starting may keep the next one from it too
+        if not self._stopping:
+            self._start(number)
 
     def _hear(self) -> None:
         """Note which processes have said that they are ready."""
@@ -124,7 +137,3 @@ class Processes:
         except BlockingIOError:
             return
         self._ready.update(child for (child,) in iter_unpack("=i", said))
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    os.write(descriptor, data)
