@@ -121,7 +121,7 @@ class _Proof:
             self.found.damage.append(f"the snapshot after frame {seq} cannot be read: {error}")
             return
         engine, claims = json.loads(json.dumps(replica.data()))
-        if kept["engine"] == engine and _in_order(kept["claims"]) == _in_order(claims):
+        if kept["engine"] == engine and _same(kept["claims"], claims):
             self.found.compared.append(seq)
         else:
             self.found.damage.append(f"the snapshot after frame {seq} is not what the frames before it lead to")
@@ -138,11 +138,25 @@ class _Proof:
             found.files += len(store.numbers)
 
 
-def _in_order(claims: dict[str, Any]) -> dict[str, Any]:
-    """Return the data of claims without the order that they have in memory, which depends on the past."""
-    return {
-        "held": {number: sorted(rows) for number, rows in claims["held"] if rows},
-        "frontiers": dict(claims["frontiers"]),
-        "back": {number: sorted(rows) for number, rows in claims["back"] if rows},
-        "made": claims["made"],
-    }
+def _same(kept: dict[str, Any], built: dict[str, Any]) -> bool:
+    """Return whether the data of claims are the same.
+
+    Their order depends on what happened in memory.  So does whether an attachment still waits for another
+    attempt: the log says until when, and who looks later notes that it does not, which is not in the log.
+    """
+    back_kept, back_built = _by_name(kept["back"]), _by_name(built["back"])
+    return (
+        _by_name(kept["held"]) == _by_name(built["held"])
+        and dict(kept["frontiers"]) == dict(built["frontiers"])
+        and kept["made"] == built["made"]
+        and back_kept.keys() == back_built.keys()
+        and all(
+            tried == back_built[name][0] and until in (None, back_built[name][1])
+            for name, (tried, until) in back_kept.items()
+        )
+    )
+
+
+def _by_name(pairs: list[Any]) -> dict[tuple[int, int], list[Any]]:
+    """Return what is said of attachments, by store and attachment."""
+    return {(number, row): rest for number, rows in pairs for row, *rest in rows}
