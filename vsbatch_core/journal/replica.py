@@ -70,6 +70,8 @@ _WAKE_SECONDS = 1.0
 
 SNAPSHOT_BYTES = 8 << 20
 """There are at least so many bytes of frames between two snapshots."""
+_COPY_SECONDS = 0.002
+"""Stores are copied for a snapshot for so long at a time, while others wait, and then as long not."""
 _PIECE = 10_000
 """So many items of a snapshot are encoded at a time."""
 
@@ -157,6 +159,8 @@ class Replica(Registry):
         """How many bytes of frames there are since the latest snapshot."""
         self._snapshot_bytes = 0
         """How long the latest snapshot is."""
+        self._copying: snapshots.Copying | None = None
+        """The snapshot for which the stores are being copied."""
         self._compacting: Thread | None = None
         """Takes a snapshot, or did."""
         self._snapshot_lock = Lock()
@@ -383,6 +387,9 @@ class Replica(Registry):
 
     def _commit(self, event: Entry) -> None:
         """Make an event or a change of claims happen here; write it down if it has not happened elsewhere."""
+        copying = self._copying
+        if copying is not None and not isinstance(event, ClaimsChange):
+            copying.before(event.vector_store_id)
         if self._writer is None:
             super()._commit(event)
             return
@@ -614,10 +621,13 @@ class Replica(Registry):
                 log.close()
 
     def _compact(self, log: Log) -> int:
-        (seq, _), engine, claims = self.view(
-            lambda: (self._heard, snapshots.copied(self, None), claims_data(self._held(), self._number_at))
-        )
-        data = b"".join(map(str.encode, _encoded({"engine": engine(), "claims": claims})))
+        try:
+            seq, copying, claims = self.view(self._begin_to_copy)
+            while self.view(copying.some, _COPY_SECONDS):
+                time.sleep(_COPY_SECONDS)  # others have waited for the lock
+        finally:
+            self._copying = None
+        data = b"".join(map(str.encode, _encoded({"engine": copying.data(), "claims": claims})))
         snapshot = Snapshot(seq, checksum(seq, 0, data), data)
         log.keep(snapshot)
         if log.snapshot(seq) != snapshot:
@@ -628,6 +638,13 @@ class Replica(Registry):
         self._logged, self._snapshot_bytes = 0, len(data)
         self.view(self._read_ids)
         return seq
+
+    def _begin_to_copy(self) -> tuple[int, snapshots.Copying, dict[str, Any]]:
+        """Return the frame that is copied, the copy that is to be taken, and the claims."""
+        seq, _ = self._heard
+        claims = claims_data(self._held(), self._number_at)
+        self._copying = copying = snapshots.Copying(self)
+        return seq, copying, claims
 
     def _number_at(self, place: int) -> int:
         return self._numbers[self.listing.id(place)]

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter, sleep
 from typing import Any, Literal
 
 from vsbatch_core.errors import DatabaseRefused
@@ -36,7 +37,7 @@ CREATE TABLE snapshots (
 _PART_BYTES = 1 << 20
 """A snapshot is kept in parts of at most so many bytes, each in its own transaction: commands wait for one."""
 _PRUNED_AT_ONCE = 500
-"""So many frames are forgotten in one transaction, so that commands do not wait long for it."""
+"""So many frames, or the parts of so many streams, are deleted in one transaction."""
 
 Durability = Literal["full", "normal"]
 
@@ -179,6 +180,18 @@ class SqliteLog:
         if self._connection is not None and self._connection.in_transaction:
             self._run("ROLLBACK")
 
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Run a transaction for which nobody waits: after it others have the file for as long as it took."""
+        began = perf_counter()
+        self.begin()
+        try:
+            yield
+            self.commit()
+        finally:
+            self.rollback()
+        sleep(perf_counter() - began)
+
     # Reading
 
     def changed(self) -> bool:
@@ -266,7 +279,8 @@ class SqliteLog:
         self._run("DELETE FROM snapshots WHERE seq = ?", seq)
         for first in reversed(range(0, len(data) or 1, _PART_BYTES)):  # it is there when the first part is
             part = data[first : first + _PART_BYTES]
-            self._run("REPLACE INTO snapshots VALUES (?, ?, ?, ?)", seq, first // _PART_BYTES, checksum, part)
+            with self._aside():
+                self._run("REPLACE INTO snapshots VALUES (?, ?, ?, ?)", seq, first // _PART_BYTES, checksum, part)
 
     def prune(self, kept: int) -> None:
         """Delete what the snapshots that are kept make superfluous, in short transactions."""
@@ -279,18 +293,16 @@ class SqliteLog:
             first = self._one("SELECT min(seq) FROM frames")
         while first is not None and first <= oldest:
             first = min(first + _PRUNED_AT_ONCE, oldest + 1)
-            self.begin()
-            try:
+            with self._aside():
                 self._run("DELETE FROM frames WHERE seq < ?", first)
-                self.commit()
-            finally:
-                self.rollback()
             if first > oldest:
                 break
         with self._reading("Cannot read the parts"):
             streams = self._connected().execute("SELECT DISTINCT stream FROM parts").fetchall()
-        for (stream,) in streams:
-            self._run("DELETE FROM parts WHERE stream = ? AND seq <= ?", stream, oldest)
+        for start in range(0, len(streams), _PRUNED_AT_ONCE):
+            with self._aside():
+                for (stream,) in streams[start : start + _PRUNED_AT_ONCE]:
+                    self._run("DELETE FROM parts WHERE stream = ? AND seq <= ?", stream, oldest)
         self._run("DELETE FROM stores WHERE deleted <= ?", oldest)
 
 
