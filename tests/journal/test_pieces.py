@@ -146,11 +146,11 @@ def test_a_snapshot_is_not_there_until_all_of_it_is(
     assert (log.snapshots(), log.snapshot(3)) == ([3], kept._replace(data=bytes(16)))
 
 
-def test_a_snapshot_that_is_there_is_kept(log: SqliteLog) -> None:
+def test_a_snapshot_takes_the_place_of_one_after_the_same_frame(log: SqliteLog) -> None:
     kept = Snapshot(3, 12, b"first")
     log.keep(kept)
     log.keep(kept._replace(data=b"second"))
-    assert log.snapshot(3) == kept
+    assert (log.snapshots(), log.snapshot(3)) == ([3], kept._replace(data=b"second"))
 
 
 def test_others_write_between_the_parts_of_a_snapshot(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
