@@ -1,7 +1,7 @@
 """Replicas over one log, under a schedule and faults that a seed decides, are one engine to all who use them.
 
-``tests/helpers/journal_simulation.py`` says what is judged.  A failure prints its seed and the shortest history that
-was found; ``python -m tests.helpers.journal_simulation SEED`` prints it again.
+``tests/helpers/journal_simulation.py`` says what is judged.  A failure prints its seed and the shortest
+history that was found; ``python -m tests.helpers.journal_simulation SEED`` prints it again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vsbatch_core.testing.calls import call
 
 from ..helpers.brief import EFFORT, searching
 from ..helpers.fake_log import POINTS, Fault
-from ..helpers.journal_simulation import EPOCHS, Epoch, Step, World, report, search, shortened, violation_of
+from ..helpers.journal_simulation import Epoch, Step, World, report, search, shortened, violation_of
 
 SEEDS = {"brief": 60, "usual": 400, "long": 10_000}[EFFORT]
 PARTS = 2
