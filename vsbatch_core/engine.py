@@ -79,6 +79,7 @@ class Engine:
         file_size: FileSize | None = None,
         retry: Retry | None = None,
         durability: Durability = "full",
+        snapshot: dict[str, Any] | None = None,
     ) -> Engine:
         """Return an engine whose stores are kept in a database, which is made if it is not there.
 
@@ -91,14 +92,27 @@ class Engine:
         with ``"normal"`` the last calls before one may be lost.  A call that raises ``DatabaseUnavailable`` has
         changed nothing; after ``OutcomeUnknown`` nobody can tell.  Commands of many threads share a transaction.
         Subscribers are called after it is committed, in this process also with the events of others, as soon as a
-        call notices them.  Raise ``DatabaseRefused``, ``DatabaseDamaged`` or ``DatabaseUnavailable``.
+        call notices them.
+
+        With ``snapshot``, which another engine's ``snapshot`` returned, a new database begins with what that
+        engine held, and under its profile unless another is given.
+
+        Raise ``DatabaseRefused``, also for a snapshot and a database that is not empty, ``DatabaseDamaged``,
+        ``DatabaseUnavailable``, or ``SnapshotError`` as ``restore`` does.
         """
         from vsbatch_core.journal import connect  # noqa: PLC0415 - sqlite3, which not all programs need
         from vsbatch_core.journal.replica import Replica  # noqa: PLC0415
 
-        profile, connection = connect(url, profile, durability)
+        restored = None if snapshot is None else cls.restore(snapshot, clock=clock, profile=profile)
+        profile, connection = connect(url, profile if restored is None else restored.profile, durability)
         replica = Replica(connection, clock or SystemClock(), ids, profile, file_size, retry)
-        replica.load()
+        try:
+            if restored is not None:
+                replica.begin_with(restored._registry)
+            replica.load()
+        except BaseException:
+            replica.close()
+            raise
         engine = cls.__new__(cls)
         engine._serve(replica)
         return engine
@@ -166,11 +180,9 @@ class Engine:
         latest, waiting, ready = after, deque[Event](), False
 
         def hear(event: Event) -> None:
-            nonlocal latest
             version = version_in(vector_store_id, event)
             if version is not None and version > latest:
                 if ready:
-                    latest = version
                     callback(event)
                 else:
                     waiting.append(event)
@@ -179,11 +191,13 @@ class Engine:
             unsubscribe = self.subscribe(hear)
             try:
                 for event in self.events(vector_store_id, after=after):
-                    latest = version_in(vector_store_id, event) or latest
                     callback(event)
+                    latest = version_in(vector_store_id, event) or latest
+                while waiting:  # what was noticed meanwhile, some of which the log gave
+                    event = waiting.popleft()
+                    if (version_in(vector_store_id, event) or 0) > latest:
+                        callback(event)
                 ready = True
-                while waiting:
-                    hear(waiting.popleft())
             except BaseException:
                 unsubscribe()
                 raise
@@ -206,8 +220,10 @@ class Engine:
         """
         registry = self._registry
         return registry.view(
-            lambda: snapshots.dump(registry, None if vector_store_id is None else registry.store(vector_store_id))
-        )
+            lambda: snapshots.copied(
+                registry, None if vector_store_id is None else registry.store(vector_store_id)
+            )
+        )()
 
     @classmethod
     def restore(

@@ -260,7 +260,7 @@ def ended_attachments(event: Event) -> tuple[int, ...]:
 
 
 def version_in(vector_store_id: str | None, event: Event) -> int | None:
-    """Return the version of the event among those of a store, or of the list of stores; ``None`` if it is not one."""
+    """Return the version that the event gave a store, or the list of stores; ``None`` if it is not one of its."""
     if vector_store_id is not None:
         return event.version if event.vector_store_id == vector_store_id else None
     return event.stores_version if isinstance(event, (VectorStoreCreated, VectorStoreDeleted)) else None
