@@ -212,8 +212,8 @@ class Replica(Registry):
         """Have a command done, by whoever leads; return when it is."""
         command.gate.acquire()
         lead = self._lead
-        self._queue.append(command)
         try:
+            self._queue.append(command)
             while not command.delivered:
                 try:
                     leads = lead.acquire(blocking=False)
