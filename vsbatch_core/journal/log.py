@@ -113,7 +113,7 @@ class Log(Protocol):
         """End the transaction, if one has begun, as if it had not."""
 
     def changed(self) -> bool:
-        """Return whether others may have appended since the latest call of ``frames`` without ``last``."""
+        """Return whether others may have appended since ``frames`` without ``last`` was last read to its end."""
 
     def frames(self, after: int, last: int | None = None) -> Iterator[Frame]:
         """Return the frames that follow a number, up to the last, in order."""
@@ -137,13 +137,10 @@ class Log(Protocol):
         """Return a snapshot, if it is there."""
 
     def keep(self, snapshot: Snapshot) -> None:
-        """Add a snapshot, durably, in a transaction of its own."""
+        """Add a snapshot, durably, in as many transactions as suits: it is there as a whole or not at all."""
 
-    def prune(self, kept: int) -> None:
-        """Forget all but so many of the latest snapshots, and the frames up to the oldest of these.
-
-        Forget nothing if there are fewer.
-        """
+    def prune(self, oldest: int) -> None:
+        """Forget the snapshots before that after frame ``oldest``, and the frames up to it."""
 
     def close(self) -> None:
         """Close the connection; it opens again when it is needed."""
