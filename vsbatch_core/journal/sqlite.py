@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,9 @@ _PART_BYTES = 1 << 20
 """A snapshot is kept in parts of at most so many bytes, each in its own transaction: commands wait for one."""
 _PRUNED_AT_ONCE = 500
 """So many frames are forgotten in one transaction, so that commands do not wait long for it."""
+
+_LOOK_SECONDS = 0.0005
+"""A transaction that waits for others looks so often whether it may begin."""
 
 Durability = Literal["full", "normal"]
 
@@ -191,8 +195,27 @@ class SqliteLog:
     # Appending
 
     def begin(self) -> None:
-        """Begin to write, once no other connection does."""
-        self._run("BEGIN IMMEDIATE")
+        """Begin to write, once no other connection does.
+
+        SQLite's own way to wait looks again after up to 0.1 s, and finds that a busy process has begun anew.
+        """
+        until = time.monotonic() + self.busy_seconds
+        self._run("PRAGMA busy_timeout = 0")
+        try:
+            while not self._begun(until):
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            self._run(f"PRAGMA busy_timeout = {int(self.busy_seconds * 1000)}")
+
+    def _begun(self, until: float) -> bool:
+        """Begin to write; return ``False`` if another connection does, which may go on until a time."""
+        try:
+            self._connected().execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY") and time.monotonic() < until:
+                return False
+            raise self._error(error) from error
+        return True
 
     def append(self, frame: Frame, parts: Iterable[Part]) -> None:
         """Insert a frame and its parts."""
