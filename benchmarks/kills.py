@@ -41,7 +41,7 @@ from vsbatch_core.journal import replica, sqlite
 
 THREADS = 4
 """In each process."""
-ROUNDS = 10
+ROUNDS = 5
 """So many kills, or a few more, are borne by one file; then another is begun."""
 LEAST, MOST = 2, 4
 """So many processes share a file."""
@@ -436,13 +436,13 @@ class Round:
             self._start()
             dying = [child for child in self.children if child.death]
             if dying[0].death == RANDOM:
-                self._listen(self.random.uniform(0.0, 0.4), lambda: False)
+                self._listen(self.random.uniform(0.0, 0.3), lambda: False)
             else:  # it dies by itself
                 self._await(f"come to the point '{dying[0].death}'", lambda: all(map(dead, dying)))
             for child in dying:
                 child.kill()
                 outcome.kills[child.death] += 1
-            self._listen(self.random.uniform(0.0, 0.15), lambda: False)
+            self._listen(self.random.uniform(0.0, 0.1), lambda: False)
             for kind in ("quiet", "equals"):
                 self._tell_to(kind)
         finally:
