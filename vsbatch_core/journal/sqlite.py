@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,8 @@ _PART_BYTES = 1 << 20
 _PRUNED_AT_ONCE = 500
 """So many frames, or the parts of so many streams, are deleted in one transaction."""
 
+_LOOK_SECONDS = 0.0005
+"""A transaction that waits for others looks so often whether it may begin."""
 BUSY_SECONDS = 60.0
 """How long a transaction waits for others, if not told otherwise."""
 
@@ -203,8 +206,27 @@ class SqliteLog:
     # Appending
 
     def begin(self) -> None:
-        """Begin to write, once no other connection does."""
-        self._run("BEGIN IMMEDIATE")
+        """Begin to write, once no other connection does.
+
+        SQLite's own way to wait looks again after up to 0.1 s, and finds that a busy process has begun anew.
+        """
+        until = time.monotonic() + self.busy_seconds
+        self._run("PRAGMA busy_timeout = 0")
+        try:
+            while not self._begun(until):
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            self._run(f"PRAGMA busy_timeout = {int(self.busy_seconds * 1000)}")
+
+    def _begun(self, until: float) -> bool:
+        """Begin to write; return ``False`` if another connection does, which may go on until a time."""
+        try:
+            self._connected().execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY") and time.monotonic() < until:
+                return False
+            raise self._error(error) from error
+        return True
 
     def append(self, frame: Frame, parts: Iterable[Part]) -> None:
         """Insert a frame and its parts."""
