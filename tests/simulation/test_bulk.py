@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vsbatch_core import (
@@ -304,6 +304,10 @@ def test_workers_that_a_new_plan_does_not_have_take_no_more_files_in_bulk(worker
     both(many, advanced(1), planned(evolve(many, workers=workers)), advanced(1.5), run_until_idle)
 
 
+def test_what_was_due_before_others_moved_the_clock_happens_late_in_bulk_too() -> None:
+    both(Plan(workers=3, service=Exponential(1)), advanced(1), moved_by_others(20), run_until_idle)
+
+
 def test_a_file_that_was_tried_before_is_not_new_when_a_plan_without_retries_comes() -> None:
     fails = Plan(workers=2, script={"file-1": [Failed("server_error"), Failed("invalid_file")]})
     simulation = both(evolve(fails, retries=3), advanced(2.5), planned(fails), run_until_idle)
@@ -559,6 +563,7 @@ def test_seconds_by_size_are_those_that_come_one_by_one(base: float, each: float
     st.lists(st.sampled_from((0.0, 0.5, 1.0, 1.5, 2.0)) | st.floats(0, 9), min_size=8, max_size=40),
     st.lists(st.sampled_from((0.0, 0.25, 0.5, 1.0)) | st.floats(0, 9), max_size=100),
 )
+@example([float(i) for i in range(16)], [0.5, 0.25, 9.0, 0.5, 9.0, 9.0])
 def test_many_workers_serve_as_few_do(free: list[float], seconds: list[float]) -> None:
     free.sort()
     heap, ordered = list(free), list(free)

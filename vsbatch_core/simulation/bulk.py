@@ -445,10 +445,7 @@ class Bulk(Machine):
         return [now] * int(idle) + ends
 
     def _expires(self, vector_store_id: str) -> bool:
-        """Return whether a store expires, if it is there.
-
-        It is active last by what ends in it before that: so all that ends in a window is looked at together.
-        """
+        """Return whether a store expires: what ends in it in a window is then looked at together."""
         return self.engine.vector_stores.retrieve(vector_store_id).expires_after is not None
 
     def _ended(self, files: _Files, until: float, groups: list[Group], services: array[float]) -> _Files:
