@@ -239,8 +239,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a run holds a byte if any of it does",
         "columns.py",
-        "blocks[key].count(byte, start, end) == end - start",
-        "blocks[key].count(byte, start, end) > 0",
+        "if held < n:",
+        "if not held:",
         HOLD_LAW,
     ),
     Mutant(
