@@ -104,6 +104,12 @@ OWN_ATTRIBUTES_LAW = (
     "core/test_policies.py::"
     "test_a_batch_lists_and_counts_those_files_alone_that_it_attached_each_with_its_own_attributes"
 )
+ONE_POLICY_LAW = "oracle/test_combinations.py::test_with_one_policy_changed_the_story_is_that_of_the_oracle"
+COMBINED_LAW = (
+    "oracle/test_combinations.py::"
+    "test_under_every_combination_of_policies_the_story_is_that_of_the_oracle[replace-request_order]"
+)
+"""Bugs in which two policies meet: ``ONE_POLICY_LAW`` must not catch them."""
 REPLAYED = "Replayed"
 RESTORED = "Restored"
 
@@ -625,6 +631,29 @@ MUTANTS: tuple[Mutant, ...] = (
         "store.py",
         "[row for row in there if row not in kept]",
         "[row for row in there if row in kept]",
+    ),
+    # Policies that meet
+    Mutant(
+        "a cancel of a finished batch is refused only where none drains",
+        "decisions.py",
+        "if store.profile.cancel_finished == 'refuse':",
+        "if store.profile.cancel_finished == 'refuse' and (not drain):",
+        COMBINED_LAW,
+    ),
+    Mutant(
+        "before counts beside an unknown after, though after alone does",
+        "paging.py",
+        "        before = None\n    found",
+        "        before = None if profile.unknown_cursor == 'refuse' else before\n    found",
+        COMBINED_LAW,
+    ),
+    Mutant(
+        "three policies together lose what a cancel returns",
+        "client.py",
+        "if store.profile.cancel_answer == 'in_progress':",
+        "if store.profile.cancel_answer == 'in_progress' and "
+        "(store.profile.cancel != 'drain' or store.profile.batch_object == 'vector_store.files_batch'):",
+        COMBINED_LAW,
     ),
     # Claims, and what time makes due
     Mutant(
