@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
@@ -9,7 +10,7 @@ from vsbatch_core import snapshots, validation
 from vsbatch_core.claims import Retry
 from vsbatch_core.client import VectorStores
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
-from vsbatch_core.events import Event
+from vsbatch_core.events import Event, version_in
 from vsbatch_core.model import Profile
 from vsbatch_core.processing import Processing
 from vsbatch_core.registry import FileSize, Registry
@@ -151,6 +152,42 @@ class Engine:
         """
         validation.integer("after", after, 0)
         return self._registry.events(vector_store_id, after)
+
+    def follow(
+        self, callback: Callable[[Event], object], vector_store_id: str | None = None, *, after: int
+    ) -> Callable[[], None]:
+        """Have ``callback`` called with each event of a store, or of the list of stores, that follows a version.
+
+        Those that have happened come first, from the log, then those to come, as with ``subscribe``: none is
+        missing in between, and none comes twice.  Return a function that ends it.  With ``snapshot`` a follower
+        may begin anywhere: the snapshot has the version from which to follow.  Raise ``EventsForgotten`` if the
+        log does not reach so far back, and what ``callback`` raises for what has happened.
+        """
+        latest, waiting, ready = after, deque[Event](), False
+
+        def hear(event: Event) -> None:
+            version = version_in(vector_store_id, event)
+            if version is not None and version > latest:
+                if ready:
+                    callback(event)
+                else:
+                    waiting.append(event)
+
+        with self.view.hold():
+            unsubscribe = self.subscribe(hear)
+            try:
+                for event in self.events(vector_store_id, after=after):
+                    callback(event)
+                    latest = version_in(vector_store_id, event) or latest
+                while waiting:  # what was noticed meanwhile, some of which the log gave
+                    event = waiting.popleft()
+                    if (version_in(vector_store_id, event) or 0) > latest:
+                        callback(event)
+                ready = True
+            except BaseException:
+                unsubscribe()
+                raise
+        return unsubscribe
 
     def version(self, vector_store_id: str | None = None) -> int:
         """Return the number of the latest event of a store, or of the list of stores.  O(1).

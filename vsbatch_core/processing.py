@@ -187,6 +187,7 @@ class Processing:
         found: list[Store | VsbatchError] = []
 
         def decide(_registry: Registry, now: float) -> ClaimsChange | None:
+            found.clear()
             for claim in claims:
                 try:
                     store = registry.stores.get(claim.vector_store_id)
@@ -259,6 +260,7 @@ class Processing:
         held: list[tuple[int, Claim, int]] = []
 
         def decide(store: Store, now: float) -> ev.Event | ClaimsChange | None:
+            held.clear()
             for i, claim, usage_bytes in group:
                 try:
                     decisions.require_held(store, claim, tried)

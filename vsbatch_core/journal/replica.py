@@ -141,6 +141,8 @@ class Replica(Registry):
         """What the transaction that is under way has made happen so far."""
         self._parts: dict[int, Part] = {}
         self._entries: list[ev.Event | ClaimsChange] = []
+        self._syncing = False
+        """Whether the thread that holds the lock is in a transaction, or catches up with the log."""
         self._whole = True
         """Whether all that a transaction has put here is in ``_writer`` too."""
         self._seq: int | None = None
@@ -179,7 +181,7 @@ class Replica(Registry):
         """
         command = Command(vector_store_id, decide, result, replaying)
         if self.lock._is_owned():  # within a callback, or in a context of ``View.hold``
-            if self._busy:
+            if self._busy or self._syncing:
                 raise NestedCommand
             self._transact([command])
         else:
@@ -231,7 +233,7 @@ class Replica(Registry):
         try:
             try:
                 lock.acquire()
-                self._delivering = self._busy = False  # if one is not, an exception ended the call that set it
+                self._delivering = self._busy = self._syncing = False  # if not, an exception ended their call
                 group = [each for each in list(self._queue)[:GROUP] if not (each.done or each.abandoned)]
                 if group:
                     self._transact(group)
@@ -250,15 +252,13 @@ class Replica(Registry):
         """
         lock = self.lock
         if lock._is_owned():
-            if self._busy:
-                if self._unfinished is not None:
-                    raise NestedCommand
-                return read(*arguments)
-            return self._current(read, arguments)
+            if self._unfinished is not None or (self._syncing and not self._busy):
+                raise NestedCommand
+            return read(*arguments) if self._busy else self._current(read, arguments)
         try:
             try:
                 lock.acquire()
-                self._delivering = self._busy = False
+                self._delivering = self._busy = self._syncing = False  # if not, an exception ended their call
                 return self._current(read, arguments)
             finally:
                 if lock._is_owned():
@@ -273,10 +273,14 @@ class Replica(Registry):
         """Return what is read when all that was committed is here."""
         try:
             if self._seq is None or self._attempt is not None or self.log.changed():
+                self._syncing = True
                 self._catch_up()
+                self._syncing = False
             return self._view(read, arguments)
         except LogError as error:
             raise DatabaseUnavailable(self.log.place, str(error)) from error
+        finally:
+            self._syncing = False
 
     def _settle(self) -> None:
         """Make what is due happen, in a transaction of its own; it is delivered later."""
@@ -304,7 +308,7 @@ class Replica(Registry):
         """Carry out commands; note what became of each of them.  Return what happened."""
         delivering, busy = self._delivering, self._busy
         try:
-            self._delivering = True  # subscribers wait for the commit
+            self._delivering = self._syncing = True  # subscribers wait for the commit
             while not all(each.done for each in commands):
                 self._try([each for each in commands if not each.done])
         except LogError as error:
@@ -313,7 +317,7 @@ class Replica(Registry):
             self._give_up()
             raise
         finally:
-            self._delivering, self._busy = delivering, busy
+            self._delivering, self._busy, self._syncing = delivering, busy, False
         return self._entries
 
     def _try(self, commands: list[Command]) -> None:
@@ -420,7 +424,8 @@ class Replica(Registry):
             self.log.rollback()
             self._resolve()
         except LogError as error:
-            logger.warning("cannot end a transaction that was interrupted: %s", error)
+            logger.warning("%s: cannot end a transaction that was interrupted: %s", self.log.place, error)
+            self.log.close()  # which ends it, whatever the database says
         else:
             if self._seq is None:
                 self._forget()
@@ -533,9 +538,12 @@ class Replica(Registry):
 
     def _begin_empty(self) -> None:
         self._clear()
+        self._read_ids()
+        self._logged = 0
+
+    def _read_ids(self) -> None:
         self._ids = dict(self.log.ids())
         self._numbers = {id: number for number, id in self._ids.items()}
-        self._logged = 0
 
     def _restore(self, seq: int) -> None:
         """Fill the stores from a snapshot; raise an error if it is damaged."""
@@ -593,6 +601,7 @@ class Replica(Registry):
             )
         log.prune(KEPT)
         self._logged, self._snapshot_bytes = 0, len(data)
+        self.view(self._read_ids)
         return seq
 
     def _number_at(self, place: int) -> int:
@@ -616,16 +625,23 @@ class Replica(Registry):
         if latest > after and (not parts or parts[0][0] > after + 1):
             raise EventsForgotten(vector_store_id, after, parts[0][0] if parts else latest + 1)
         for _, seq in parts:
-            frame = self.view(lambda seq=seq: next(self.log.frames(seq - 1, seq), None))
+            frame = self.view(self._frame, seq)
             if frame is None:
                 raise EventsForgotten(vector_store_id, after, latest + 1)
-            reader = Reader(frame.entries(self.log.place), self._ids.__getitem__)
+            reader = Reader(frame.entries(self.log.place), self._any_id)
             while reader.more:
                 event = reader.entry(lambda _data: None)
-                version = None if event is None else _version(event, vector_store_id)
+                version = None if event is None else ev.version_in(vector_store_id, event)
                 if event is not None and version is not None and version > after:
                     yield event
                     after = version
+
+    def _frame(self, seq: int) -> Frame | None:
+        return next(self.log.frames(seq - 1, seq), None)
+
+    def _any_id(self, number: int) -> str:
+        """Return the id of a store; of one that is long gone, none."""
+        return self._ids.get(number, "")
 
     def _parts_of(self, vector_store_id: str | None, after: int) -> tuple[int, list[tuple[int, int]]]:
         """Return the latest version of a stream, and the version and the frame of each of its parts."""
@@ -675,13 +691,6 @@ class Replica(Registry):
         self._after_fork()
         self._snapshot_lock, self._lead = Lock(), RLock()
         self._queue.clear()
-
-
-def _version(event: ev.Event, vector_store_id: str | None) -> int | None:
-    """Return the version of an event in a stream; ``None`` if it is not in it."""
-    if vector_store_id is not None:
-        return event.version if event.vector_store_id == vector_store_id else None
-    return event.stores_version if isinstance(event, (ev.VectorStoreCreated, ev.VectorStoreDeleted)) else None
 
 
 def _end(command: Command, error: VsbatchError, cause: LogError) -> None:
