@@ -785,18 +785,50 @@ def test_subscribers_that_give_commands_as_time_makes_things_happen_are_served_a
     engine.check()
 
 
-def test_a_subscriber_that_raises_at_what_was_due_leaves_it_done() -> None:
-    for call in (
-        CALLS["pending"],
-        CALLS["claim"],
-        CALLS["complete, refused"],
-        CALLS["a view that finds nothing"],
-    ):
-        engine, heard = due_engine(lambda _engine, _event: 1 / 0)
-        with pytest.raises(errors.SubscriberError):
-            call(engine)
-        assert [event.kind for event in heard] == DUE
-        engine.check()
+@pytest.mark.parametrize("name", CALLS.keys() - {"subscribe"})
+def test_a_subscriber_that_raises_at_what_was_due_leaves_it_done_and_the_error_has_what_the_call_came_to(
+    name: str,
+) -> None:
+    expected: Any = None
+    refusal: VsbatchError | None = None
+    quiet, _ = due_engine()
+    try:
+        expected = CALLS[name](quiet)
+    except VsbatchError as error:
+        refusal = error
+    engine, heard = due_engine(lambda _engine, _event: 1 / 0)
+    with pytest.raises(errors.SubscriberError) as caught:
+        CALLS[name](engine)
+    assert [event.kind for event in heard[:3]] == DUE
+    assert caught.value.result == expected
+    assert (type(caught.value.refusal), str(caught.value.refusal)) == (type(refusal), str(refusal))
+    assert ("was refused, and changed nothing" in str(caught.value)) is (refusal is not None)
+    engine.check()
+    assert engine.snapshot() == quiet.snapshot()
+
+
+def test_who_subscribes_as_another_subscriber_raises_can_unsubscribe() -> None:
+    engine, _ = due_engine(lambda _engine, _event: 1 / 0)
+    heard = list[Any]()
+    with pytest.raises(errors.SubscriberError) as caught:
+        engine.subscribe(heard.append)
+    caught.value.result()
+    with pytest.raises(errors.SubscriberError):
+        engine.vector_stores.create()
+    assert heard == []
+
+
+def test_claims_that_were_made_as_a_subscriber_raised_can_be_finished() -> None:
+    engine = engine_of(retry=Retry(attempts=1))
+    claimed(engine, lease_seconds=30)
+    stop = engine.subscribe(lambda _: 1 / 0)
+    wait(engine, 30)
+    with pytest.raises(errors.SubscriberError) as caught:
+        claimed(engine, 9)
+    stop()
+    assert ids(caught.value.result) == ["file-b", "file-c"]
+    engine.processing.finish([Completed(claim) for claim in caught.value.result])
+    assert statuses(engine) == {"file-a": "failed", "file-b": "completed", "file-c": "completed"}
 
 
 def test_a_read_within_a_command_makes_nothing_due() -> None:

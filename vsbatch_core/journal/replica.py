@@ -330,7 +330,7 @@ class Replica(Registry):
         self._seq = None
         for command in commands:
             command.events = len(self._entries)
-            command.error = None
+            command.value = command.error = None
             try:
                 command.value = self._execute(
                     command.vector_store_id, command.decide, command.result, command.replaying
@@ -717,10 +717,11 @@ def _attribute(
         of.setdefault(owner, []).append(error)
     rest = of.pop(-1, [])
     for owner, errors in of.items():
+        command = commands[owner]
         try:
-            raise_from(errors)
+            raise_from(errors, command.value, command.error)
         except SubscriberError as error:
-            commands[owner].error = commands[owner].error or error
+            command.error = error
     raise_from(rest)
 
 
