@@ -9,11 +9,9 @@ from operator import attrgetter, itemgetter
 from sys import maxsize
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from attrs import evolve
-
 from vsbatch_core import decisions, validation
 from vsbatch_core import events as ev
-from vsbatch_core.claims import Claim, ClaimsChange, Completed, Failed
+from vsbatch_core.claims import Claim, ClaimsChange, Completed, Failed, extended
 from vsbatch_core.errors import (
     ArrayTooShort,
     InvalidId,
@@ -150,12 +148,12 @@ class Processing:
         seconds = validation.seconds("lease_seconds", lease_seconds)
 
         def change(held: list[tuple[Store, Claim]], now: float) -> ClaimsChange:
-            extended: dict[int, dict[int, Claim]] = {}
+            changed: dict[int, dict[int, Claim]] = {}
             for store, claim in held:
                 row = claim.attachment
-                longer = evolve(cast("Claim", store.held(row)), deadline=now + seconds)
-                extended.setdefault(store.number, {})[row] = longer
-            return ClaimsChange(held=extended)
+                longer = extended(cast("Claim", store.held(row)), now + seconds)
+                changed.setdefault(store.number, {})[row] = longer
+            return ClaimsChange(held=changed)
 
         return self._change_held(claims, "extend", change, lambda done, store, row: done.held[store.number][row])
 

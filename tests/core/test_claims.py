@@ -23,6 +23,7 @@ from vsbatch_core import (
     Profile,
     Retry,
     SequentialIds,
+    VectorStoreFile,
     VirtualClock,
     VsbatchError,
     claims,
@@ -430,7 +431,6 @@ FORGED: dict[str, Callable[[Claim], Claim]] = {
     "of another file": lambda claim: evolve(claim, file=evolve(claim.file, id="file-b")),
     "of a store to come": lambda claim: evolve(claim, vector_store_id="vs_9"),
     "of what is no store": lambda claim: evolve(claim, vector_store_id="file-a"),
-    "of a store without a name": lambda claim: evolve(claim, vector_store_id=None),  # type: ignore[arg-type]
 }
 
 
@@ -449,6 +449,16 @@ def test_a_claim_that_the_engine_did_not_make_is_refused_and_does_not_hold_up_th
     assert not isinstance(results[1], VsbatchError)
     assert results[1].usage_bytes == 2
     engine.check()
+
+
+@pytest.mark.parametrize(
+    "name", ["vector_store_id", "file", "attachment", "attempt", "deadline", "worker", "number"]
+)
+@pytest.mark.parametrize("value", [None, [], {}, True, b"file-a", VectorStoreFile([], 0, "vs_1")], ids=str)  # type: ignore[arg-type]
+def test_a_claim_that_no_engine_can_have_made_cannot_be_made_by_anybody_else(name: str, value: Any) -> None:
+    claim = only(claimed(engine_of()))
+    with pytest.raises(TypeError, match=rf"^Claim\({name}=.*: give "):
+        evolve(claim, **{name: value})
 
 
 def test_of_two_outcomes_of_one_claim_the_first_counts_and_the_second_is_refused() -> None:
