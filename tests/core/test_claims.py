@@ -82,6 +82,10 @@ def delivered(engine: Engine) -> list[Any]:
     return found
 
 
+def raise_oops(text: str) -> None:
+    raise ValueError(text)
+
+
 def only(results: list[Any]) -> Any:
     (result,) = results
     return result
@@ -826,6 +830,27 @@ def test_who_subscribes_as_another_subscriber_raises_can_unsubscribe() -> None:
     with pytest.raises(errors.SubscriberError):
         engine.vector_stores.create()
     assert heard == []
+
+
+def test_all_outcomes_count_though_subscribers_raise_at_the_first_event_and_their_error_has_the_results() -> None:
+    engine = engine_of(retry=Retry(attempts=1))
+    a, b, c = claimed(engine, 3)
+    engine.vector_stores.create(file_ids=["file-x"])
+    x = only(claimed(engine, lease_seconds=30))
+    elsewhere = evolve(a, vector_store_id="vs_9")
+    engine.subscribe(lambda event: raise_oops(event.kind))
+    wait(engine, 30)
+    with pytest.raises(errors.SubscriberError) as caught:
+        engine.processing.finish([Completed(elsewhere), Failed(a), Completed(b, 2), Completed(x), Failed(c)])
+    results: Any = caught.value.result
+    assert [type(results[0]), type(results[3])] == [errors.NotAttached, errors.AlreadyFinished]
+    assert [results[i].status for i in (1, 2, 4)] == ["failed", "completed", "failed"]
+    assert statuses(engine) == {"file-a": "failed", "file-b": "completed", "file-c": "failed"}
+    assert isinstance(caught.value.__cause__, ExceptionGroup)
+    assert sorted(map(str, caught.value.__cause__.exceptions)) == [
+        "vector_store.files.completed",
+        *["vector_store.files.failed"] * 3,  # of file-x, whose claim lapsed, and of the others
+    ]
 
 
 def test_claims_that_were_made_as_a_subscriber_raised_can_be_finished() -> None:

@@ -730,8 +730,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "what was released is claimed though it was cancelled",
         "claims.py",
-        "*self.delayed, *self._returned.names()}",
-        "*self.delayed}",
+        "known = {*self.held, *self.attempts, *self.delayed, *self._returned.names()}",
+        "known = {*self.held, *self.attempts, *self.delayed}",
         RELEASED_LAW,
     ),
     Mutant(
