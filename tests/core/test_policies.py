@@ -87,6 +87,12 @@ def test_a_word_that_a_key_has_not_is_refused_and_the_message_names_those_that_i
         Engine.restore(snapshot)
 
 
+@pytest.mark.parametrize("limits", [None, {}, 7, {"page": 7}, Profile()], ids=repr)
+def test_limits_that_are_none_are_refused(limits: Any) -> None:
+    with pytest.raises(TypeError, match=r"^Profile\(limits=.*\): give Limits"):
+        Profile(limits=limits)
+
+
 def test_a_snapshot_of_before_a_policy_was_is_read_with_its_default() -> None:
     snapshot = populated(Profile(all_failed="completed")).snapshot()
     for key in WORDS.keys() - {"batch_object", "all_failed", "cancel_finished", "cancel"}:
