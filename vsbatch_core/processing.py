@@ -316,7 +316,8 @@ class Processing:
         that run have returned; what could not be finished is given back.
 
         Signals belong to the host: a handler of SIGTERM may set ``stop``.  After ``KeyboardInterrupt`` the loop
-        claims nothing more, waits for the handlers that run, finishes their files, and raises it.
+        claims nothing more, waits for the handlers that run, finishes their files, and raises it; after a second
+        one it gives their claims back instead, and waits for them.
         """
         from vsbatch_core import work  # noqa: PLC0415 - asyncio, which most programs do not need
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -465,6 +466,24 @@ def test_ctrl_c_waits_for_the_handlers_that_run_and_is_raised() -> None:
     completed = batch_of(engine).file_counts.completed
     assert status_of(engine, "file-001").status == "completed"
     assert len(engine.processing.claim(9, worker="next")) == 5 - completed
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal can be sent to a thread here")
+def test_a_second_ctrl_c_gives_back_the_claims_of_the_handlers_that_run() -> None:
+    engine, main = engine_of(5), threading.main_thread().ident
+    assert main is not None
+
+    def handler(claim: Claim) -> int:
+        if claim.file.id == "file-001":
+            for _ in range(2):
+                time.sleep(2 * SOON)  # until the loop waits for the handlers
+                signal.pthread_kill(main, signal.SIGINT)
+        time.sleep(8 * SOON)
+        return 1
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.processing.work(handler, worker="w", limit=2, lease_seconds=inf)
+    assert [engine.view.claim("vs_1", number) for number in range(5)] == [None] * 5
 
 
 def test_cancelling_the_coroutine_cancels_the_handlers_and_gives_their_claims_back() -> None:
