@@ -55,11 +55,11 @@ class Claim:
 new_claim = constructor(Claim)
 
 
-def extended(claim: Claim, deadline: float) -> Claim:
-    """Return the claim with another deadline."""
+def extended(claim: Claim, file: VectorStoreFile, deadline: float) -> Claim:
+    """Return the claim with another deadline, and the file as it stands by now."""
     return new_claim(
         claim.vector_store_id,
-        claim.file,
+        file,
         claim.attachment,
         claim.attempt,
         deadline,
@@ -197,6 +197,7 @@ class Claims:
         self.held.update(claims)
         self.frontier = frontier
         for row in claims:
+            self.delayed.pop(row, None)  # whoever follows by a log is not told that it has waited long enough
             self._returned.touch(row)
 
     def give_back(self, row: int, attempts: int, ready_at: float | None) -> None:

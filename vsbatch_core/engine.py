@@ -98,7 +98,11 @@ class Engine:
 
         profile, connection = connect(url, profile, durability)
         replica = Replica(connection, clock or SystemClock(), ids, profile, file_size, retry)
-        replica.load()
+        try:
+            replica.load()
+        except BaseException:
+            replica.close()
+            raise
         engine = cls.__new__(cls)
         engine._serve(replica)
         return engine
@@ -206,8 +210,10 @@ class Engine:
         """
         registry = self._registry
         return registry.view(
-            lambda: snapshots.dump(registry, None if vector_store_id is None else registry.store(vector_store_id))
-        )
+            lambda: snapshots.copied(
+                registry, None if vector_store_id is None else registry.store(vector_store_id)
+            )
+        )()
 
     @classmethod
     def restore(

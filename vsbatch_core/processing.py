@@ -152,7 +152,7 @@ class Processing:
             changed: dict[int, dict[int, Claim]] = {}
             for store, claim in held:
                 row = claim.attachment
-                longer = extended(cast("Claim", store.held(row)), now + seconds)
+                longer = extended(cast("Claim", store.held(row)), store.rows.read(row), now + seconds)
                 changed.setdefault(store.number, {})[row] = longer
             return ClaimsChange(held=changed)
 
