@@ -578,8 +578,8 @@ class NestedCommand(HostError):
 class SubscriberError(HostError):
     """Subscribers raised; the events stand, and every other subscriber got them.
 
-    ``__cause__`` is the ``ExceptionGroup`` of what they raised.  ``result`` is what the call would have returned;
-    if the call itself was refused, and the events are of what time had made due, ``refusal`` is its error.
+    ``__cause__`` is the ``ExceptionGroup`` of what they raised.  ``result`` is what the call would have returned,
+    of ``snapshot`` a function that returns it; if the call itself was refused, and the events are of what time had made due, ``refusal`` is its error.
     """
 
     code = "subscriber_failed"

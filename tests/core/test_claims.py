@@ -799,7 +799,7 @@ def test_subscribers_that_give_commands_as_time_makes_things_happen_are_served_a
     engine.check()
 
 
-@pytest.mark.parametrize("name", CALLS.keys() - {"subscribe"})
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "subscribe"])
 def test_a_subscriber_that_raises_at_what_was_due_leaves_it_done_and_the_error_has_what_the_call_came_to(
     name: str,
 ) -> None:
@@ -814,7 +814,8 @@ def test_a_subscriber_that_raises_at_what_was_due_leaves_it_done_and_the_error_h
     with pytest.raises(errors.SubscriberError) as caught:
         CALLS[name](engine)
     assert [event.kind for event in heard[:3]] == DUE
-    assert caught.value.result == expected
+    result: Any = caught.value.result
+    assert (result() if name == "snapshot" else result) == expected
     assert (type(caught.value.refusal), str(caught.value.refusal)) == (type(refusal), str(refusal))
     assert ("was refused, and changed nothing" in str(caught.value)) is (refusal is not None)
     engine.check()
