@@ -579,7 +579,8 @@ class SubscriberError(HostError):
     """Subscribers raised; the events stand, and every other subscriber got them.
 
     ``__cause__`` is the ``ExceptionGroup`` of what they raised.  ``result`` is what the call would have returned,
-    of ``snapshot`` a function that returns it; if the call itself was refused, and the events are of what time had made due, ``refusal`` is its error.
+    of ``snapshot`` a function that returns it.  If the call itself was refused, and the events are of what time
+    had made due, ``refusal`` is its error.
     """
 
     code = "subscriber_failed"

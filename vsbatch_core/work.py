@@ -15,8 +15,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from math import inf
 from typing import Any, Protocol, cast
 
-from attrs import evolve
-
 from vsbatch_core import validation
 from vsbatch_core.claims import Claim, Completed, Failed
 from vsbatch_core.errors import SubscriberError, VsbatchError, shown
@@ -119,8 +117,10 @@ class Session:
     def outcome(self, claim: Claim, result: object, error: BaseException | None) -> Completed | Failed:
         """Return what became of a claim whose handler returned or raised."""
         of = result.claim if error is None and isinstance(result, (Completed, Failed)) else None
-        if isinstance(of, Claim) and of.number == claim.number:
-            return evolve(cast("Completed | Failed", result), claim=claim)  # it may be of a changed copy
+        if isinstance(of, Claim) and of.number == claim.number:  # though it may be a changed copy of the claim
+            if isinstance(result, Failed):
+                return Failed(claim, result.code, result.message, result.retry)
+            return Completed(claim, cast("Completed", result).usage_bytes)
         if error is None and result is None:
             return Completed(claim)
         if error is None and type(result) is int and 0 <= result <= validation.MAX_BYTES:
