@@ -153,7 +153,7 @@ class Engine:
         is raised: events that a command was interrupted before delivering are delivered by the next call.
 
         If it raises, the event stands, the other subscribers are still called, and the command raises a
-        ``SubscriberError`` whose cause is what was raised.
+        ``SubscriberError`` whose cause is what was raised, and which has the result of the command.
         """
         return self._registry.subscribe(callback)
 

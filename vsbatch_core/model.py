@@ -22,7 +22,6 @@ from typing import (
 )
 
 from attrs import Attribute, AttrsInstance, field, fields, frozen, make_class
-from attrs.validators import instance_of
 
 __all__ = [
     "ExpiresAfter",
@@ -355,6 +354,11 @@ def _word(_profile: Profile, attribute: Attribute[str], value: Any) -> None:
         raise ValueError(f"Profile({attribute.name}={value!r}): give one of {', '.join(map(repr, words))}")
 
 
+def _limits(_profile: Profile, _attribute: Attribute[Limits], value: Any) -> None:
+    if not isinstance(value, Limits):
+        raise TypeError(f"Profile(limits={value!r}): give Limits(…)")
+
+
 @frozen(kw_only=True)
 class Limits:
     """The limits of the API (documented).  Raise ``ValueError`` for one that is no whole number of 1 or more."""
@@ -425,7 +429,7 @@ class Profile:
     both_cursors: Literal["between", "after", "refuse"] = field(default="between", validator=_word)
     ties: Ties = field(default="request_order", validator=_word)
     unnamed_store: Unnamed = field(default="empty", validator=_word)
-    limits: Limits = field(default=Limits(), validator=instance_of(Limits))
+    limits: Limits = field(default=Limits(), validator=_limits)
 
 
 class _Names(dict[type, tuple[str, ...]]):

@@ -195,15 +195,15 @@ class Registry:
                 if self.due.over and not replaying:
                     self.due.settle(time)
             value = result(subject, event)
-        except Exception:
+        except Exception as error:
             self._busy = False
             if self._undelivered:  # the command is refused, but what was due has happened
-                self._deliver()
+                self._deliver(refusal=error)
             raise
         finally:
             self._busy = False
         if self._undelivered:
-            self._deliver()
+            self._deliver(value)
         return value
 
     def view(self, read: Callable[..., T], *arguments: Any) -> T:
@@ -238,15 +238,15 @@ class Registry:
             if self._leads and self.due.look_at < inf and not before:
                 self._settle()
             value = read(*arguments)
-        except Exception:
+        except Exception as error:
             self._busy = before
             if self._undelivered and not before:  # there is nothing to read, but what was due has happened
-                self._deliver()
+                self._deliver(refusal=error)
             raise
         finally:
             self._busy = before
         if self._undelivered and not before:
-            self._deliver()
+            self._deliver(value)
         return value
 
     def _settle(self) -> None:
@@ -302,9 +302,12 @@ class Registry:
             undelivered.extend(zip(callbacks, repeat(event)))
         self._unfinished = None
 
-    def _deliver(self) -> None:
-        """Call the callbacks that are queued, unless a call that is under way does so; raise what they raised."""
-        raise_from([error for _, error in self._call_subscribers()])
+    def _deliver(self, result: object = None, refusal: BaseException | None = None) -> None:
+        """Call the callbacks that are queued, unless a call that is under way does so; raise what they raised.
+
+        The error that is raised carries what became of the call that delivers.
+        """
+        raise_from([error for _, error in self._call_subscribers()], result, refusal)
 
     def _call_subscribers(self) -> list[tuple[ev.Event, BaseException]]:
         """Call the callbacks that are queued, unless a call that is under way does so.
@@ -335,12 +338,15 @@ class Registry:
     def subscribe(self, callback: Callback) -> Callable[[], None]:
         """See ``Engine.subscribe``."""
         token = object()
-        self.view(self._subscribers.__setitem__, token, callback)
 
         def unsubscribe() -> None:
             self.view(self._subscribers.pop, token, None)
 
-        return unsubscribe
+        def subscribed() -> Callable[[], None]:
+            self._subscribers[token] = callback
+            return unsubscribe
+
+        return self.view(subscribed)
 
     @property
     def subscribers(self) -> int:
@@ -585,8 +591,11 @@ class Registry:
             self._claimable.check("the stores with files to claim", claimable)
 
 
-def raise_from(raised: list[BaseException]) -> None:
-    """Raise what says that callbacks raised these, if they did: Ctrl-C inside one of them before all else."""
+def raise_from(raised: list[BaseException], result: object = None, refusal: BaseException | None = None) -> None:
+    """Raise what says that callbacks raised these, if they did: Ctrl-C inside one of them before all else.
+
+    ``result`` and ``refusal`` are those of ``SubscriberError``.
+    """
     if not raised:
         return
     interrupts = [error for error in raised if not isinstance(error, Exception)]
@@ -594,7 +603,7 @@ def raise_from(raised: list[BaseException]) -> None:
     cause = ExceptionGroup("subscribers raised", errors) if errors else None
     if interrupts:
         raise interrupts[0] from cause
-    raise SubscriberError(len(errors)) from cause
+    raise SubscriberError(len(errors), result, refusal) from cause
 
 
 def _after_fork() -> None:

@@ -13,11 +13,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from vsbatch_core import validation
 from vsbatch_core.claims import Claim, Completed, Failed
-from vsbatch_core.errors import RequestError, SubscriberError, VsbatchError, shown
+from vsbatch_core.errors import SubscriberError, VsbatchError, shown
 
 Result = Completed | Failed | int | None
 """What a handler returns: an outcome of its claim, or the bytes that its completed file takes up, or nothing."""
@@ -81,8 +81,12 @@ class Session:
         free = self.limit - len(self.held)
         if free == 0:
             return []
-        claims = self._queue.claim(
-            free, worker=self.worker, lease_seconds=self._lease_seconds, vector_store_id=self._vector_store_id
+        claims: list[Claim] = self._given(
+            self._queue.claim,
+            free,
+            worker=self.worker,
+            lease_seconds=self._lease_seconds,
+            vector_store_id=self._vector_store_id,
         )
         if not self.held:
             self._next_heartbeat = time.monotonic() + self._lease_seconds / _HEARTBEATS
@@ -99,7 +103,7 @@ class Session:
         seconds = self._next_heartbeat - time.monotonic() if self.held else inf
         if len(self.held) < self.limit and not stopping:
             seconds = min(seconds, self._pause)
-        return None if seconds == inf else max(0.0, seconds)
+        return None if seconds == inf else min(max(0.0, seconds), threading.TIMEOUT_MAX)
 
     def heartbeat(self) -> None:
         """Send heartbeats for what is held, if it is time to."""
@@ -108,12 +112,15 @@ class Session:
         self._next_heartbeat = time.monotonic() + self._lease_seconds / _HEARTBEATS
         claims = list(self.held.values())
         # The handler of a claim that is lost goes on; what comes of it will be refused.
-        self._warn(self._queue.heartbeat(claims, lease_seconds=self._lease_seconds))
+        self._warn(self._given(self._queue.heartbeat, claims, lease_seconds=self._lease_seconds))
 
     def outcome(self, claim: Claim, result: object, error: BaseException | None) -> Completed | Failed:
         """Return what became of a claim whose handler returned or raised."""
-        if error is None and isinstance(result, (Completed, Failed)) and result.claim.number == claim.number:
-            return result
+        of = result.claim if error is None and isinstance(result, (Completed, Failed)) else None
+        if isinstance(of, Claim) and of.number == claim.number:  # though it may be a changed copy of the claim
+            if isinstance(result, Failed):
+                return Failed(claim, result.code, result.message, result.retry)
+            return Completed(claim, cast("Completed", result).usage_bytes)
         if error is None and result is None:
             return Completed(claim)
         if error is None and type(result) is int and 0 <= result <= validation.MAX_BYTES:
@@ -136,21 +143,27 @@ class Session:
         """Finish claims; log those that are refused."""
         if not outcomes:
             return
-        for outcome in outcomes:
-            self.held.pop(outcome.claim.number, None)
         try:
-            results = self._queue.finish(outcomes)
-        except RequestError as error:  # some outcome is refused whatever it is of: find it one by one
-            if len(outcomes) == 1:
-                results = self._queue.finish([self.outcome(outcomes[0].claim, None, error)])
-            else:
+            results = self._given(self._queue.finish, outcomes)
+        except Exception as error:  # noqa: BLE001 - of an outcome, or of the host asked for a size: find it one by one
+            if len(outcomes) > 1:
                 for outcome in outcomes:
                     self.finish([outcome])
                 return
-        except SubscriberError:
-            _log.exception("worker %s finished %d files, and subscribers raised", self.worker, len(outcomes))
-            return
+            results = self._given(self._queue.finish, [self.outcome(outcomes[0].claim, None, error)])
+        for outcome in outcomes:
+            self.held.pop(outcome.claim.number, None)
         self._warn(results)
+
+    def _given(self, ask: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return what the queue returns; log what subscribers raised meanwhile."""
+        try:
+            return ask(*args, **kwargs)
+        except SubscriberError as error:
+            _log.exception("worker %s: subscribers raised", self.worker)
+            if error.refusal is not None:
+                raise error.refusal from None
+            return error.result
 
     def _warn(self, results: Iterable[object]) -> None:
         for result in results:
@@ -160,9 +173,9 @@ class Session:
     def release(self, claims: Iterable[Claim]) -> None:
         """Give claims back."""
         claims = list(claims)
+        self._given(self._queue.release, claims)
         for claim in claims:
             self.held.pop(claim.number, None)
-        self._queue.release(claims)
 
     def release_all(self) -> None:
         """Give back what is held still: claims whose handlers were not called, or were cancelled."""
@@ -194,9 +207,11 @@ def run(session: Session, handler: Handler, stop: threading.Event | None) -> Non
                     running[pool.submit(handler, claim)] = claim
                 step(stopping=False)
         finally:  # also after Ctrl-C: what the handlers do is not lost
-            while running:
-                step(stopping=True)
-            session.release_all()
+            try:
+                while running:
+                    step(stopping=True)
+            finally:
+                session.release_all()
 
 
 async def run_async(session: Session, handler: AsyncHandler, stop: asyncio.Event | None) -> None:

@@ -376,7 +376,7 @@ class Replica(Registry):
         self._seq = None
         for command in commands:
             command.events = len(self._entries)
-            command.error = None
+            command.value = command.error = None
             try:
                 command.value = self._execute(
                     command.vector_store_id, command.decide, command.result, command.replaying
@@ -894,21 +894,22 @@ def _attribute(
 ) -> None:
     """Give what subscribers raised to the commands whose events they were called with.
 
-    Raise what belongs to none of them: what others made happen, and Ctrl-C.
+    The first one gets what they raised at events that others made happen.  Raise Ctrl-C.
     """
     places = {id(entry): place for place, entry in enumerate(entries)}
     of: dict[int, list[BaseException]] = {}
     for event, error in raised:
         place = places.get(id(event), -1)
         owners = [i for i, each in enumerate(commands) if each.events <= place and each.done]
-        owner = owners[-1] if owners and isinstance(error, Exception) else -1
+        owner = -1 if not isinstance(error, Exception) else owners[-1] if owners else 0
         of.setdefault(owner, []).append(error)
     rest = of.pop(-1, [])
     for owner, errors in of.items():
+        command = commands[owner]
         try:
-            raise_from(errors)
+            raise_from(errors, command.value, command.error)
         except SubscriberError as error:
-            commands[owner].error = commands[owner].error or error
+            command.error = error
     raise_from(rest)
 
 
