@@ -30,7 +30,8 @@ def url_of(path: Path) -> str:
 
 
 def opened(path: Path, **options: Any) -> Engine:
-    """Return an engine whose database is in this folder."""
+    """Return an engine whose database is in this folder, which is made if it is not there."""
+    path.mkdir(exist_ok=True)
     return Engine.open(url_of(path), **{"clock": VirtualClock(), "ids": SequentialIds(), **options})
 
 
