@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
 from vsbatch_core import validation
 from vsbatch_core.client import FileBatches, Files, VectorStores
 from vsbatch_core.events import Event
-from vsbatch_core.model import AsyncPage, Identified, Page
+from vsbatch_core.model import AsyncPage, Identified, Page, new_async_page
 from vsbatch_core.processing import Processing
 from vsbatch_core.registry import Registry, WouldBlock
 
@@ -130,7 +130,7 @@ class Caller:
 
     async def _page(self, ask: Callable[[], Page[Item]]) -> AsyncPage[Item]:
         page = await self.read(ask)
-        return AsyncPage(page.data, page.has_more, partial(self._page, page.get_next_page))
+        return new_async_page(page.data, page.has_more, partial(self._page, page.get_next_page))
 
 
 class AsyncFileBatches:

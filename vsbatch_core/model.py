@@ -381,6 +381,7 @@ class AsyncPage(_Page[T]):
 
 
 new_page = constructor(Page)
+new_async_page = constructor(AsyncPage)
 
 
 def _whole(_limits: Limits, attribute: Attribute[int], value: Any) -> None:

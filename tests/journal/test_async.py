@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from vsbatch_core import AsyncPage, Engine, Page, SequentialIds, VirtualClock, errors, wire
+from vsbatch_core import AsyncPage, Engine, Page, SequentialIds, VirtualClock, errors, random_ids, wire
 from vsbatch_core.aio import THREADS
 from vsbatch_core.testing.calls import Call, Refusal, comparable
 from vsbatch_core.testing.machine import Lockstep
@@ -352,7 +352,7 @@ def reads(engine: Engine) -> list[Callable[[], Awaitable[Any]]]:
 
 def test_what_only_reads_needs_no_thread_while_nobody_else_commits(tmp_path: Path, hops: list[object]) -> None:
     engine = populated(opened(tmp_path))
-    other = opened(tmp_path)
+    other = opened(tmp_path, ids=random_ids)
 
     async def main() -> None:
         for read in reads(engine):
@@ -647,7 +647,7 @@ from vsbatch_core import Engine
 
 async def main(engine: Engine) -> None:
     reveal_type(await engine.aio.vector_stores.file_batches.create("vs_1", file_ids=["file-1"]))
-    reveal_type([file.status async for file in engine.aio.vector_stores.files.list("vs_1", limit=3)])
+    reveal_type([file async for file in engine.aio.vector_stores.files.list("vs_1", limit=3)])
     reveal_type((await engine.aio.vector_stores.list()).data)
     reveal_type(await engine.aio.read(engine.version, "vs_1"))
     await engine.aio.vector_stores.files.create("vs_1", file_ids=["file-1"])
@@ -665,7 +665,7 @@ def test_a_type_checker_knows_every_argument_and_every_result(tmp_path: Path) ->
     found = [line.partition(": ")[2].partition("program.py")[0] for line in done.stdout.splitlines()]
     assert [line.replace("vsbatch_core.model.", "") for line in found[:4]] == [
         'note: Revealed type is "VectorStoreFileBatch"',
-        "note: Revealed type is \"list[Literal['in_progress', 'completed', 'failed', 'cancelled']]\"",
+        'note: Revealed type is "list[VectorStoreFile]"',
         'note: Revealed type is "tuple[VectorStore, ...]"',
         'note: Revealed type is "int"',
     ]
