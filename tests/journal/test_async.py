@@ -395,7 +395,7 @@ def test_an_engine_in_memory_needs_no_thread(hops: list[object]) -> None:
 
     asyncio.run(main())
     assert hops == []
-    assert ours() == before
+    assert ours() <= before  # those of other engines may have ended meanwhile
 
 
 # What a task that is cancelled leaves
