@@ -100,7 +100,11 @@ class Engine:
 
         profile, connection = connect(url, profile, durability)
         replica = Replica(connection, clock or SystemClock(), ids, profile, file_size, retry)
-        replica.load()
+        try:
+            replica.load()
+        except BaseException:
+            replica.close()
+            raise
         engine = cls.__new__(cls)
         engine._serve(replica)
         return engine

@@ -152,7 +152,8 @@ class Processing:
             extended: dict[int, dict[int, Claim]] = {}
             for store, claim in held:
                 row = claim.attachment
-                longer = evolve(cast("Claim", store.held(row)), deadline=now + seconds)
+                kept = cast("Claim", store.held(row))
+                longer = evolve(kept, file=store.rows.read(row), deadline=now + seconds)
                 extended.setdefault(store.number, {})[row] = longer
             return ClaimsChange(held=extended)
 

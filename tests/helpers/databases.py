@@ -1,7 +1,8 @@
-"""Engines with a database, what holds their transactions up, and how often a thread is asked for."""
+"""Engines on SQLite files, and what others do to a file between two statements of one of them, or meanwhile."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -10,10 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from vsbatch_core import Engine, SequentialIds, VirtualClock
+from vsbatch_core.journal.sqlite import SqliteLog
+
+START = 1_700_000_000.0
 
 _HOLD = """
 import sqlite3, sys
@@ -26,18 +31,49 @@ connection.close()
 
 
 def url_of(path: Path) -> str:
-    return f"sqlite:///{path / 'state.db'}"
+    """Return the URL of a file."""
+    return f"sqlite:///{quote(os.fsencode(path))}"
 
 
 def opened(path: Path, **options: Any) -> Engine:
-    """Return an engine whose database is in this folder, which is made if it is not there."""
-    path.mkdir(exist_ok=True)
-    return Engine.open(url_of(path), **{"clock": VirtualClock(), "ids": SequentialIds(), **options})
+    """Return an engine on a file, that does not wait for the disk and whose time stands still."""
+    return Engine.open(url_of(path), **{"clock": VirtualClock(START), "durability": "normal", **options})
+
+
+def filled(path: Path, batches: int = 3) -> Engine:
+    """Return an engine on a new file, with one store, some batches of it, and files that ended in each way."""
+    engine = opened(path, ids=SequentialIds())
+    store = engine.vector_stores.create(name="docs")
+    for i in range(batches):
+        files = [f"file-{i}-{j}" for j in range(4)]
+        batch = engine.vector_stores.file_batches.create(store.id, file_ids=files)
+        engine.processing.complete(store.id, files[0], usage_bytes=10)
+        engine.processing.fail(store.id, files[1])
+        if i % 2:
+            engine.vector_stores.file_batches.cancel(batch.id, vector_store_id=store.id)
+    return engine
+
+
+def store_id(engine: Engine) -> str:
+    """Return the id of the oldest store."""
+    return engine.view.vector_store_ids()[0]
+
+
+def once_before(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], object]) -> None:
+    """Have ``act`` called before the next call of a method of ``SqliteLog``, and not before later ones."""
+    method = getattr(SqliteLog, name)
+
+    def hooked(log: SqliteLog, *arguments: Any) -> Any:
+        monkeypatch.setattr(SqliteLog, name, method)
+        act()
+        return method(log, *arguments)
+
+    monkeypatch.setattr(SqliteLog, name, hooked)
 
 
 def frames(path: Path) -> int:
     """Return how many transactions there were."""
-    connection = sqlite3.connect(path / "state.db")
+    connection = sqlite3.connect(path)
     try:
         found: int = connection.execute("SELECT max(seq) FROM frames").fetchone()[0] or 0
     finally:
@@ -48,7 +84,7 @@ def frames(path: Path) -> int:
 @contextmanager
 def held(path: Path) -> Iterator[Callable[[], object]]:
     """Hold up every transaction, until what is returned is called."""
-    connection = sqlite3.connect(path / "state.db", isolation_level=None)
+    connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")
         yield connection.rollback
@@ -59,7 +95,7 @@ def held(path: Path) -> Iterator[Callable[[], object]]:
 @contextmanager
 def held_elsewhere(path: Path) -> Iterator[Callable[[], object]]:
     """As ``held``, by another process."""
-    command = [sys.executable, "-c", _HOLD, str(path / "state.db")]
+    command = [sys.executable, "-c", _HOLD, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from vsbatch_core import Engine
+from vsbatch_core import Engine, SequentialIds
 from vsbatch_core.adapters import openai as adapter
 from vsbatch_core.adapters.asgi import App
 from vsbatch_core.adapters.faults import Faults
@@ -74,6 +74,11 @@ WRITES = [NEW, NEW_FILE, sent("POST", STORE, {"name": 7}), sent("DELETE", "/v1/v
 OTHERS = [UPLOAD, sent("GET", "/v1/files"), sent("GET", "/v1/%76ector_stores"), sent("PUT", STORE)]
 
 
+def numbered(path: Path, **options: Any) -> Engine:
+    """Return an engine on a file, whose ids are known."""
+    return opened(path, **{"ids": SequentialIds(), **options})
+
+
 def filled(engine: Engine) -> Engine:
     for name in "ab":
         engine.vector_stores.create(name=name)
@@ -85,7 +90,7 @@ def test_every_request_is_answered_as_dispatch_answers_it(tmp_path: Path) -> Non
     async def answers() -> list[Response]:
         return [await ask(request) for request in [*READS, *WRITES, *OTHERS, *READS]]
 
-    with filled(opened(tmp_path / "a")) as engine, filled(opened(tmp_path / "b")) as twin:
+    with filled(numbered(tmp_path / "a")) as engine, filled(numbered(tmp_path / "b")) as twin:
         ask = asking(App(Api(engine, uploads=uploads(engine))))
         plain = Api(twin, uploads=uploads(twin))
         found = asyncio.run(answers())
@@ -110,7 +115,7 @@ def test_what_only_reads_stores_takes_no_thread_and_all_else_takes_one(
             assert len(hops) == 1
             hops.clear()
 
-    with filled(opened(tmp_path)) as engine:
+    with filled(numbered(tmp_path / "db")) as engine:
         ask = asking(App(Api(engine, uploads=uploads(engine))))
         asyncio.run(main())
 
@@ -128,7 +133,7 @@ def test_an_engine_in_memory_answers_everything_without_a_thread(hops: list[obje
 @pytest.mark.slow
 def test_the_loop_of_a_server_goes_on_while_another_process_holds_the_transaction(tmp_path: Path) -> None:
     async def main() -> None:
-        with held_elsewhere(tmp_path) as let_go:
+        with held_elsewhere(tmp_path / "db") as let_go:
             writing = asyncio.create_task(ask(NEW))
             for _ in range(100):  # if a request blocked the loop, the first beat would never come
                 await asyncio.sleep(0.01)
@@ -136,7 +141,7 @@ def test_the_loop_of_a_server_goes_on_while_another_process_holds_the_transactio
             let_go()
             assert (await writing).status == 200
 
-    with filled(opened(tmp_path)) as engine:
+    with filled(numbered(tmp_path / "db")) as engine:
         ask = asking(App(engine))
         asyncio.run(main())
 
@@ -150,23 +155,23 @@ def test_requests_that_come_together_share_transactions(tmp_path: Path) -> None:
 
     async def main() -> list[Response]:
         begun.clear()
-        with held(tmp_path) as let_go:
+        with held(tmp_path / "db") as let_go:
             writing = [asyncio.create_task(ask(new)) for _ in range(40)]
             while len(begun) < len(writing):
                 await asyncio.sleep(0.001)
             let_go()
             return await asyncio.gather(*writing)
 
-    with filled(opened(tmp_path, file_size=file_size)) as engine:
-        before, ask = frames(tmp_path), asking(App(engine))
+    with filled(numbered(tmp_path / "db", file_size=file_size)) as engine:
+        before, ask = frames(tmp_path / "db"), asking(App(engine))
         made = {json.loads(response.body)["id"] for response in asyncio.run(main())}
         assert len(made) == 40
-        assert frames(tmp_path) - before < 40
+        assert frames(tmp_path / "db") - before < 40
 
 
 def test_the_client_for_coroutines_waits_for_no_disk_either(tmp_path: Path, hops: list[object]) -> None:
     async def main(client: AsyncOpenAI) -> None:
-        with held(tmp_path) as let_go:
+        with held(tmp_path / "db") as let_go:
             writing = asyncio.ensure_future(client.vector_stores.create(name="n"))
             for _ in range(50):
                 await asyncio.sleep(0.001)
@@ -179,7 +184,7 @@ def test_the_client_for_coroutines_waits_for_no_disk_either(tmp_path: Path, hops
         ]
         assert hops == []
 
-    with filled(opened(tmp_path)) as engine:
+    with filled(numbered(tmp_path / "db")) as engine:
         asyncio.run(main(adapter.async_client(engine)))
 
 
@@ -191,7 +196,7 @@ def test_what_the_host_raises_in_a_thread_reaches_the_caller_of_the_client(tmp_p
         with pytest.raises(adapter.HostRaised, match=r"LookupError in answer to POST /v1/.*/files: no such disk"):
             await client.vector_stores.files.create("vs_1", file_id="file-a")
 
-    with opened(tmp_path, file_size=file_size) as engine:
+    with numbered(tmp_path / "db", file_size=file_size) as engine:
         engine.vector_stores.create()
         client = adapter.async_client(engine)
         asyncio.run(main())
@@ -204,11 +209,11 @@ def test_a_request_that_counts_is_dispatched_once(tmp_path: Path, hops: list[obj
     async def main(api: Api) -> list[Response]:
         return [await asking(App(api))(batch) for _ in range(3)]
 
-    with filled(opened(tmp_path / "faults")) as engine:
+    with filled(numbered(tmp_path / "faults")) as engine:
         faulty = FaultyApi(engine=engine, faults=Faults(file_batch=[2]))
         asyncio.run(main(faulty))
         assert (faulty.state.requests, len(hops)) == (3, 3)
-    with opened(tmp_path / "polls") as engine:
+    with numbered(tmp_path / "polls") as engine:
         simulation = Simulation(seed=1, plan=Plan.after_polls(2), engine=engine)
         filled(engine)
         found = asyncio.run(main(Api(engine, driver=simulation, polled=simulation.polled)))

@@ -38,14 +38,24 @@ Made = Callable[..., Engine]
 Scene = Callable[[Engine], Coroutine[Any, Any, Any]]
 
 
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+def numbered(path: Path, **options: Any) -> Engine:
+    """Return an engine on a file, whose ids are known."""
+    return opened(path, **{"ids": SequentialIds(), **options})
+
+
 @pytest.fixture(params=["memory", "database"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Made]:
+def make(request: pytest.FixtureRequest, path: Path) -> Iterator[Made]:
     """What makes the engine of a test: in memory, and with a database."""
     engines: list[Engine] = []
 
     def made(**options: Any) -> Engine:
         options = {"clock": VirtualClock(), "ids": SequentialIds(), **options}
-        engine = Engine(**options) if request.param == "memory" else opened(tmp_path, **options)
+        engine = Engine(**options) if request.param == "memory" else numbered(path, **options)
         engines.append(engine)
         return engine
 
@@ -144,7 +154,7 @@ class AwaitedDurable(Awaited):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         folder = TemporaryDirectory()
-        self.engine = Engine.open(url_of(Path(folder.name)), durability="normal", **self.options)
+        self.engine = Engine.open(url_of(Path(folder.name, "db")), durability="normal", **self.options)
         self.engine.subscribe(self.told.append)
         self.made.append((self.engine, folder))
 
@@ -187,8 +197,8 @@ def test_pages_go_on_by_themselves_as_those_of_the_client_do(make: Made) -> None
     asyncio.run(walk())
 
 
-def test_events_are_read_back_as_the_engine_reads_them(tmp_path: Path) -> None:
-    engine = populated(opened(tmp_path))
+def test_events_are_read_back_as_the_engine_reads_them(path: Path) -> None:
+    engine = populated(numbered(path))
     for n in range(3):
         engine.vector_stores.files.create("vs_1", file_id=f"late-{n}")
 
@@ -264,11 +274,11 @@ async def process(engine: Engine) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scene", [create, finish, expire])
-def test_the_loop_goes_on_while_another_process_holds_the_transaction(scene: Scene, tmp_path: Path) -> None:
-    engine = populated(opened(tmp_path))
+def test_the_loop_goes_on_while_another_process_holds_the_transaction(scene: Scene, path: Path) -> None:
+    engine = populated(numbered(path))
 
     async def main() -> None:
-        with held_elsewhere(tmp_path) as let_go:
+        with held_elsewhere(path) as let_go:
             command = asyncio.create_task(scene(engine))
             for _ in range(100):  # beats of a heart; if a call blocked the loop, the first would never come
                 await asyncio.sleep(0.01)
@@ -283,12 +293,12 @@ def test_the_loop_goes_on_while_another_process_holds_the_transaction(scene: Sce
 
 @pytest.mark.parametrize("scene", [look, walk])
 def test_the_loop_goes_on_while_a_read_waits_for_a_transaction_that_is_under_way(
-    scene: Scene, tmp_path: Path
+    scene: Scene, path: Path
 ) -> None:
-    engine = populated(opened(tmp_path))
+    engine = populated(numbered(path))
 
     async def main() -> Any:
-        with held(tmp_path) as let_go:
+        with held(path) as let_go:
             command = asyncio.create_task(create(engine))
             await until(waiting(engine, 1))
             await until(lambda: not _free(engine))
@@ -313,11 +323,11 @@ def _free(engine: Engine) -> bool:
     return free
 
 
-def test_commands_that_are_awaited_together_share_a_transaction(tmp_path: Path) -> None:
-    engine = opened(tmp_path)
+def test_commands_that_are_awaited_together_share_a_transaction(path: Path) -> None:
+    engine = numbered(path)
 
     async def main() -> list[Any]:
-        with held(tmp_path) as let_go:
+        with held(path) as let_go:
             commands = [asyncio.create_task(create(engine)) for _ in range(THREADS)]
             await until(waiting(engine, THREADS))
             let_go()
@@ -326,9 +336,7 @@ def test_commands_that_are_awaited_together_share_a_transaction(tmp_path: Path) 
     with engine:
         made = asyncio.run(main())
         assert len({store.id for store in made}) == THREADS
-        assert (
-            frames(tmp_path) <= 2
-        )  # those that the first one found waiting, and those that came while it waited
+        assert frames(path) <= 2  # those that the first one found waiting, and those that came while it waited
         assert len(list(engine.vector_stores.list())) == THREADS
 
 
@@ -350,9 +358,9 @@ def reads(engine: Engine) -> list[Callable[[], Awaitable[Any]]]:
     ]
 
 
-def test_what_only_reads_needs_no_thread_while_nobody_else_commits(tmp_path: Path, hops: list[object]) -> None:
-    engine = populated(opened(tmp_path))
-    other = opened(tmp_path, ids=random_ids)
+def test_what_only_reads_needs_no_thread_while_nobody_else_commits(path: Path, hops: list[object]) -> None:
+    engine = populated(numbered(path))
+    other = numbered(path, ids=random_ids)
 
     async def main() -> None:
         for read in reads(engine):
@@ -370,14 +378,14 @@ def test_what_only_reads_needs_no_thread_while_nobody_else_commits(tmp_path: Pat
         asyncio.run(main())
 
 
-def test_a_command_takes_one_thread_and_a_refusal_too(tmp_path: Path, hops: list[object]) -> None:
+def test_a_command_takes_one_thread_and_a_refusal_too(path: Path, hops: list[object]) -> None:
     async def main() -> None:
         await create(engine)
         with pytest.raises(errors.InvalidType):
             await engine.aio.vector_stores.create(name=7)  # type: ignore[arg-type]
         assert len(hops) == 2
 
-    with opened(tmp_path) as engine:
+    with numbered(path) as engine:
         asyncio.run(main())
 
 
@@ -401,9 +409,9 @@ def test_an_engine_in_memory_needs_no_thread(hops: list[object]) -> None:
 # What a task that is cancelled leaves
 
 
-def test_a_command_that_is_under_way_happens_though_its_task_is_cancelled(tmp_path: Path) -> None:
+def test_a_command_that_is_under_way_happens_though_its_task_is_cancelled(path: Path) -> None:
     async def main() -> None:
-        with held(tmp_path) as let_go:
+        with held(path) as let_go:
             command = asyncio.create_task(create(engine))
             await until(waiting(engine, 1))
             command.cancel()
@@ -412,14 +420,14 @@ def test_a_command_that_is_under_way_happens_though_its_task_is_cancelled(tmp_pa
             let_go()
         await until(waiting(engine, 0))
 
-    with opened(tmp_path) as engine:
+    with numbered(path) as engine:
         asyncio.run(main())
         assert [store.name for store in engine.vector_stores.list()] == ["c"]
 
 
-def test_a_command_that_has_not_begun_never_happens_once_its_task_is_cancelled(tmp_path: Path) -> None:
+def test_a_command_that_has_not_begun_never_happens_once_its_task_is_cancelled(path: Path) -> None:
     async def main() -> None:
-        with held(tmp_path) as let_go:
+        with held(path) as let_go:
             others = [asyncio.create_task(create(engine)) for _ in range(THREADS)]
             await until(waiting(engine, THREADS))
             late = asyncio.create_task(engine.aio.vector_stores.create(name="late"))
@@ -431,7 +439,7 @@ def test_a_command_that_has_not_begun_never_happens_once_its_task_is_cancelled(t
             await asyncio.gather(*others)
         await create(engine)
 
-    with opened(tmp_path) as engine:
+    with numbered(path) as engine:
         asyncio.run(main())
         assert {store.name for store in engine.vector_stores.list()} == {"c"}
 
@@ -454,10 +462,10 @@ def test_whatever_is_cancelled_happens_once_or_not_at_all(passes: list[int | Non
         return await asyncio.gather(*[command(n, after) for n, after in enumerate(passes)])
 
     with TemporaryDirectory() as folder:
-        with Engine.open(url_of(Path(folder)), durability="normal") as engine:
+        with Engine.open(url_of(Path(folder, "db")), durability="normal") as engine:
             done = asyncio.run(main())
             asyncio.run(engine.aio.call(lambda: None))
-        with Engine.open(url_of(Path(folder))) as engine:
+        with Engine.open(url_of(Path(folder, "db"))) as engine:
             stores = list(engine.vector_stores.list())
             engine.check()
         names = [store.name for store in stores]
@@ -466,9 +474,9 @@ def test_whatever_is_cancelled_happens_once_or_not_at_all(passes: list[int | Non
         assert all(store.file_counts.total == 2 for store in stores)
 
 
-def test_a_worker_that_is_cancelled_while_it_claims_gives_the_claims_back(tmp_path: Path) -> None:
+def test_a_worker_that_is_cancelled_while_it_claims_gives_the_claims_back(path: Path) -> None:
     async def main() -> None:
-        with held(tmp_path) as let_go:
+        with held(path) as let_go:
             work = asyncio.create_task(engine.aio.processing.work(asyncio.sleep, worker="w"))  # type: ignore[arg-type]
             await until(waiting(engine, 1))
             for _ in range(3):
@@ -479,7 +487,7 @@ def test_a_worker_that_is_cancelled_while_it_claims_gives_the_claims_back(tmp_pa
             with pytest.raises(asyncio.CancelledError):
                 await work
 
-    with populated(opened(tmp_path)) as engine:
+    with populated(numbered(path)) as engine:
         asyncio.run(main())
         held_still = [engine.view.claim("vs_1", attachment) for attachment in range(7)]
         assert held_still == [None] * 7
@@ -487,8 +495,8 @@ def test_a_worker_that_is_cancelled_while_it_claims_gives_the_claims_back(tmp_pa
         assert (claim.file.id, claim.attempt) == ("file-0", 1)
 
 
-def test_a_worker_with_a_database_finishes_what_it_claims(tmp_path: Path) -> None:
-    with populated(opened(tmp_path)) as engine:
+def test_a_worker_with_a_database_finishes_what_it_claims(path: Path) -> None:
+    with populated(numbered(path)) as engine:
         asyncio.run(process(engine))
         assert engine.vector_stores.file_batches.retrieve("vsfb_1", vector_store_id="vs_1").status == "completed"
 
@@ -555,10 +563,10 @@ def test_what_the_host_is_asked_has_the_context_of_the_caller(make: Made) -> Non
     assert asked == ["a request"]
 
 
-def test_events_that_were_not_delivered_are_delivered_in_a_thread(tmp_path: Path, hops: list[object]) -> None:
+def test_events_that_were_not_delivered_are_delivered_in_a_thread(path: Path, hops: list[object]) -> None:
     heard: list[Any] = []
 
-    with populated(opened(tmp_path)) as engine:
+    with populated(numbered(path)) as engine:
         engine.subscribe(heard.append)
         registry: Any = engine._registry
         registry._undelivered.append((heard.append, "left by a call that was interrupted"))
@@ -574,9 +582,9 @@ def ours() -> set[threading.Thread]:
 
 
 @pytest.mark.parametrize("ends", [Engine.close, lambda engine: asyncio.run(engine.aio.close())])
-def test_the_threads_of_an_engine_that_was_closed_end(ends: Callable[[Engine], object], tmp_path: Path) -> None:
+def test_the_threads_of_an_engine_that_was_closed_end(ends: Callable[[Engine], object], path: Path) -> None:
     before = ours()
-    engine = opened(tmp_path)
+    engine = numbered(path)
     asyncio.run(create(engine))
     made = ours() - before
     assert len(made) == 1
@@ -590,19 +598,19 @@ def test_the_threads_of_an_engine_that_was_closed_end(ends: Callable[[Engine], o
     ends(engine)
 
 
-def test_a_context_closes_the_engine_at_its_end(tmp_path: Path) -> None:
+def test_a_context_closes_the_engine_at_its_end(path: Path) -> None:
     async def main() -> None:
         async with engine.aio as aio:
             await aio.vector_stores.create()
         with pytest.raises(errors.EngineClosed):
             await aio.vector_stores.list()
 
-    engine = opened(tmp_path)
+    engine = numbered(path)
     asyncio.run(main())
 
 
-def test_one_engine_may_be_used_in_several_event_loops(tmp_path: Path) -> None:
-    with opened(tmp_path) as engine:
+def test_one_engine_may_be_used_in_several_event_loops(path: Path) -> None:
+    with numbered(path) as engine:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda _: asyncio.run(create(engine)), range(12)))
         assert len(asyncio.run(walk_stores(engine))) == 12
@@ -632,8 +640,8 @@ if child:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a fork")
-def test_a_child_process_that_was_forked_has_threads_of_its_own(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", FORKS, url_of(tmp_path)]
+def test_a_child_process_that_was_forked_has_threads_of_its_own(path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, url_of(path)]
     environment = {**os.environ, "PYTHONPATH": SEARCH}
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=environment)
     assert done.stdout == "child, parent, parent again\n"

@@ -117,7 +117,7 @@ ROOMS: dict[str, set[str]] = {
 THIRD_PARTY: dict[str, set[str]] = {
     **{
         room: {"attrs"}
-        for room in ("model", "events", "transitions", "validation", "claims", "processing", "journal")
+        for room in ("model", "events", "transitions", "validation", "claims", "processing", "view", "journal")
     },
     "listing": {"sortedcontainers"},
     "simulation": {"attrs", "matplotlib", "openai"},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 from vsbatch_core import snapshots
-from vsbatch_core.errors import DatabaseRefused, DatabaseUnavailable
+from vsbatch_core.errors import DatabaseRefused
 from vsbatch_core.journal.log import LogError
 from vsbatch_core.journal.sqlite import Durability, SqliteLog
 from vsbatch_core.model import Profile
@@ -24,7 +25,7 @@ def connect(url: str, profile: Profile | None, durability: Durability) -> tuple[
     """Return the profile of the database, which is made if it is not there, and what returns connections to it.
 
     The URL is ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, percent-encoded.  Raise
-    ``DatabaseRefused`` or ``DatabaseUnavailable``.
+    ``DatabaseRefused``, ``DatabaseDamaged`` or ``DatabaseUnavailable``.
     """
     if durability not in ("full", "normal"):
         raise ValueError(f"durability must be 'full' or 'normal', not {durability!r}")
@@ -34,17 +35,23 @@ def connect(url: str, profile: Profile | None, durability: Durability) -> tuple[
     try:
         found = log.open(wanted, json.dumps(snapshots.profile_data(Profile())))
     except LogError as error:
-        raise DatabaseUnavailable(log.place, str(error)) from error
+        raise error.refusal(log.place) from error
     finally:
         log.close()
     return snapshots.profile_from(json.loads(found)), lambda: SqliteLog(path, durability=durability)
 
 
-def path_of(url: str) -> Path:
+def path_of(url: Any) -> Path:
     """Return the path that a URL names; raise ``DatabaseRefused``."""
-    scheme, separator, path = url.partition(":///")
-    if scheme != "sqlite" or not separator or not path or "?" in path:
+    path = url.removeprefix("sqlite:///") if isinstance(url, str) else url
+    if not path or path == url:
         raise DatabaseRefused(
             url, "its URL is not known. Give sqlite:///relative.db or sqlite:////absolute.db, percent-encoded"
         )
-    return Path(unquote(path))
+    if "?" in path:
+        raise DatabaseRefused(url, "its URL has a query, of which none is known. In a path '?' is written '%3F'")
+    if path == ":memory:":
+        raise DatabaseRefused(url, "nothing lasts in memory. Give the path of a file, or use Engine()")
+    if "%00" in path or "\0" in path:
+        raise DatabaseRefused(url, "a path cannot hold the character NUL. Leave it out")
+    return Path(os.fsdecode(unquote_to_bytes(path)))

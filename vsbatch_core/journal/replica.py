@@ -44,7 +44,6 @@ from vsbatch_core.claims import ClaimsChange, Retry
 from vsbatch_core.clock import Clock, IdSource
 from vsbatch_core.errors import (
     DatabaseDamaged,
-    DatabaseUnavailable,
     EngineClosed,
     EventsForgotten,
     NestedCommand,
@@ -63,7 +62,7 @@ T = TypeVar("T")
 GROUP = 1024
 """At most so many commands share a transaction."""
 KEPT = 2
-"""So many snapshots are kept: if the latest is damaged, the one before it and the frames since are read."""
+"""So many whole snapshots are kept: if the latest is damaged, the one before it and the frames since are read."""
 _LOOKS = 3
 """How often the log is asked for the token of an attempt, before its outcome is called unknown."""
 _WAKE_SECONDS = 1.0
@@ -100,6 +99,8 @@ class Command:
     error: BaseException | None = None
     done: bool = False
     """Whether the outcome is known and lasts."""
+    delivered: bool = False
+    """Whether its events were delivered since, so that its caller may return."""
     abandoned: bool = False
     """Whether its caller was interrupted while it waited."""
     events: int = 0
@@ -205,7 +206,7 @@ class Replica(Registry):
         lead = self._lead
         self._queue.append(command)
         try:
-            while not command.done:
+            while not command.delivered:
                 try:
                     leads = lead.acquire(blocking=False)
                     if leads:
@@ -225,12 +226,12 @@ class Replica(Registry):
             raise
 
     def _wake(self) -> None:
-        """Wake the threads whose commands are done, and one that may lead."""
+        """Wake the threads whose commands are delivered, and one that may lead."""
         queue = self._queue
         while queue:
             with suppress(IndexError, ValueError):  # another thread was faster
                 command = queue[0]
-                if not (command.done or command.abandoned):
+                if not (command.delivered or command.abandoned):
                     command.wake()
                     return
                 queue.remove(command)
@@ -243,9 +244,12 @@ class Replica(Registry):
             try:
                 lock.acquire()
                 self._delivering = self._busy = self._syncing = False  # if not, an exception ended their call
-                group = [each for each in list(self._queue)[:GROUP] if not (each.done or each.abandoned)]
-                if group:
+                waiting = list(self._queue)[:GROUP]
+                group = [each for each in waiting if not (each.done or each.abandoned)]
+                if group or self._undelivered:
                     self._transact(group)
+                for command in waiting:  # also those of a leader that was interrupted before this
+                    command.delivered = command.done
             finally:
                 if lock._is_owned():
                     lock.release()
@@ -297,12 +301,18 @@ class Replica(Registry):
             if behind:
                 self._syncing = True
                 self._catch_up()
-                self._syncing = False
+                self._end_sync()
             return self._view(read, arguments)
         except LogError as error:
-            raise DatabaseUnavailable(self.log.place, str(error)) from error
+            raise error.refusal(self.log.place) from error
         finally:
-            self._syncing = False
+            self._end_sync()
+
+    def _end_sync(self) -> None:
+        """Note that no transaction is under way; close the connection if a signal handler asked for it."""
+        self._syncing = False
+        if self._closed:
+            self.log.close()
 
     def _settle(self) -> None:
         """Make what is due happen, in a transaction of its own; it is delivered later."""
@@ -333,21 +343,24 @@ class Replica(Registry):
         delivering, busy = self._delivering, self._busy
         try:
             self._delivering = self._syncing = True  # subscribers wait for the commit
-            while not all(each.done for each in commands):
-                self._try([each for each in commands if not each.done])
-        except LogError as error:
-            self._fail(commands, error)
+            try:
+                while not all(each.done for each in commands):
+                    self._try([each for each in commands if not each.done])
+            except LogError as error:
+                self._fail(commands, error)
         except BaseException:
             self._give_up()
             raise
         finally:
-            self._delivering, self._busy, self._syncing = delivering, busy, False
+            self._delivering, self._busy = delivering, busy
+            self._end_sync()
         return self._entries
 
     def _try(self, commands: list[Command]) -> None:
         """Carry out commands in one transaction; or only end one that fails in the midst of a change."""
         log = self.log
         seq = self._catch_up(to_write=True)
+        commands = [each for each in commands if not each.done]  # one that was in doubt may have been found there
         self._heard = (seq, len(self._undelivered))
         self._entries, self._parts, self._whole = [], {}, True
         self._writer = writer = Writer(self._numbers.__getitem__)
@@ -437,7 +450,12 @@ class Replica(Registry):
         attempt = self._attempt
         if attempt is None:
             return
-        if self.log.token(attempt.seq) == attempt.token:
+        try:
+            token = self.log.token(attempt.seq)
+        except BaseException:
+            self.log.close()  # it must not keep others from writing
+            raise
+        if token == attempt.token:
             self._landed(attempt)
         else:
             self._forget()
@@ -447,9 +465,11 @@ class Replica(Registry):
         try:
             self.log.rollback()
             self._resolve()
-        except LogError as error:
-            logger.warning("%s: cannot end a transaction that was interrupted: %s", self.log.place, error)
+        except BaseException as error:
             self.log.close()  # which ends it, whatever the database says
+            if not isinstance(error, LogError):
+                raise
+            logger.warning("%s: cannot end a transaction that was interrupted: %s", self.log.place, error)
         else:
             if self._seq is None:
                 self._forget()
@@ -471,7 +491,7 @@ class Replica(Registry):
                     _end(command, OutcomeUnknown(self.log.place, str(error)), error)
             self._forget()
         for command in commands:
-            _end(command, DatabaseUnavailable(self.log.place, str(error)), error)
+            _end(command, error.refusal(self.log.place), error)
 
     # Following the log
 
@@ -487,16 +507,19 @@ class Replica(Registry):
         if to_write:
             self.log.begin()
         seq = self._seq
-        if seq is None:
-            return self._load()
-        return self._follow(seq) if self.log.changed() else seq
+        if seq is not None:
+            seq = self._follow(seq) if self.log.changed() else seq
+        return self._load(alone=to_write) if seq is None else seq
 
-    def _follow(self, seq: int) -> int:
-        """Apply the frames that others have appended after this one; return the latest."""
+    def _follow(self, seq: int) -> int | None:
+        """Apply the frames that others have appended after this one; return the latest.
+
+        Return ``None`` if that was so long ago that the frames in between are pruned.
+        """
         self._heard = (seq, len(self._undelivered))
         for frame in self.log.frames(seq):
-            if frame.seq != seq + 1:  # it was so long ago that the frames in between are pruned
-                return self._load()
+            if frame.seq != seq + 1:
+                return None
             self._seq = None
             self._apply(frame)
             seq = frame.seq
@@ -506,12 +529,16 @@ class Replica(Registry):
 
     def _apply(self, frame: Frame) -> None:
         """Make happen here what happened elsewhere."""
-        reader = Reader(frame.entries(self.log.place), self._ids.__getitem__)
+        reader = Reader(frame.entries(self.log.place), self._id)
         while reader.more:
             entry: Entry = reader.entry(self._claims_of)
             if type(entry) is ev.VectorStoreCreated:
                 self._name(entry)
-            self._commit(entry)
+            try:
+                self._commit(entry)
+            except LookupError as error:
+                what = f"frame {frame.seq} cannot follow what is before it: {error!r}"
+                raise DatabaseDamaged(self.log.place, what) from error
             if isinstance(entry, ClaimsChange):
                 names = [(place, row) for place, rows in entry.held.items() for row in rows]
                 names += [(place, row) for place, rows in entry.back.items() for row in rows]
@@ -521,44 +548,80 @@ class Replica(Registry):
         self._logged += len(frame.data)
 
     def _claims_of(self, data: Any) -> ClaimsChange:
-        return claims_of(data, lambda number: self.stores[self._ids[number]])
+        return claims_of(data, lambda number: self.stores[self._id(number)])
+
+    def _id(self, number: int) -> str:
+        """Return the id of a store; raise ``DatabaseDamaged``."""
+        id = self._ids.get(number)
+        if id is None:
+            raise DatabaseDamaged(self.log.place, f"its list of stores does not have number {number}")
+        return id
 
     def load(self) -> None:
         """Make what is here equal to the log; raise ``DatabaseDamaged`` or ``DatabaseUnavailable``."""
         self.view(lambda: None)
 
-    def _load(self) -> int:
-        """Read the latest snapshot that is whole, and the frames since; return the latest."""
+    def _load(self, *, alone: bool) -> int:
+        """Read the latest snapshot that is whole, and the frames since; return the latest.
+
+        ``alone`` says whether nobody else can write meanwhile.  If others can, what seems to be missing may have
+        been pruned between two statements: look again while they cannot.
+        """
+        if not alone:
+            with suppress(DatabaseDamaged):
+                return self._load_once()
+            self.log.begin()
+        try:
+            return self._load_once()
+        finally:
+            if not alone:
+                self.log.rollback()
+
+    def _load_once(self) -> int:
         log = self.log
         self._forget()
+        heard, queued = self._heard[0], len(self._undelivered)  # some may have been delivered since it was noted
+        self._heard = (heard, queued)
         damaged = []
+        last = log.last()
         for seq in log.snapshots():
             try:
                 self._restore(seq)
                 break
             except (SnapshotDamaged, VsbatchError, ValueError, LookupError, TypeError) as error:
                 damaged.append(f"the snapshot after frame {seq}: {error}")
-                logger.warning("%s: a damaged snapshot is passed over: %s", log.place, damaged[-1])
         else:
             seq = 0
             self._begin_empty()
-        heard, queued = self._heard
+        if heard >= 0:
+            self._queue_events(heard, seq)
         for frame in log.frames(seq):
             if frame.seq != seq + 1:
+                last = max(last, seq + 1)
                 break
             self._apply(frame)
             seq = frame.seq
             if seq <= heard:
                 while len(self._undelivered) > queued:
                     self._undelivered.pop()
-        last = log.last()
         if last > seq:
             what = f"frame {seq + 1} is missing"
             raise DatabaseDamaged(log.place, "; ".join([*damaged, what]))
+        for what in damaged:
+            logger.warning("%s: a damaged snapshot is passed over: %s", log.place, what)
         self._heard = (seq, len(self._undelivered))
         self._seq = seq
         self._leads = True
         return seq
+
+    def _queue_events(self, after: int, last: int) -> None:
+        """Queue the events of frames that a snapshot made superfluous here, but not for the subscribers."""
+        for frame in self.log.frames(after, last):
+            reader = Reader(frame.entries(self.log.place), self._any_id)
+            while reader.more:
+                event = reader.entry(lambda _data: None)
+                if event is not None:
+                    self._undelivered.extend([(callback, event) for callback in self._subscribers.values()])
 
     def _begin_empty(self) -> None:
         self._clear()
@@ -572,7 +635,7 @@ class Replica(Registry):
     def _restore(self, seq: int) -> None:
         """Fill the stores from a snapshot; raise an error if it is damaged."""
         snapshot = self.log.snapshot(seq)
-        if snapshot is None or snapshot.checksum != checksum(seq, 0, snapshot.data):
+        if snapshot is None or not _is_whole(snapshot):
             raise SnapshotDamaged("it does not have the checksum that was written with it")
         data = json.loads(snapshot.data)
         self._begin_empty()
@@ -596,19 +659,24 @@ class Replica(Registry):
         try:
             self.compact()
         except VsbatchError as error:
-            logger.warning("%s: no snapshot was taken: %s", self.log.place, error)
+            if not self._closed:
+                logger.warning("%s: no snapshot was taken: %s", self.log.place, error)
 
     def compact(self) -> int:
         """Take a snapshot, and forget what it makes superfluous; return the frame that it follows.
 
-        It has a connection of its own; commands wait only while the columns are copied.  O(n).
+        It has a connection of its own; commands wait only while the columns are copied.  Within a callback it is
+        taken in a thread of its own, which waits for the callback, and follows this frame or a later one.  O(n).
         """
+        if self.lock._is_owned():  # a thread that takes one waits for this thread
+            self._compact_aside()
+            return self._heard[0]
         with self._snapshot_lock:
             log = self.connect()
             try:
                 return self._compact(log)
             except LogError as error:
-                raise DatabaseUnavailable(log.place, str(error)) from error
+                raise error.refusal(log.place) from error
             finally:
                 log.close()
 
@@ -623,7 +691,9 @@ class Replica(Registry):
             raise DatabaseDamaged(
                 log.place, f"the snapshot after frame {seq} cannot be read back as it was written"
             )
-        log.prune(KEPT)
+        whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]
+        if len(whole) >= KEPT:
+            log.prune(whole[KEPT - 1])
         self._logged, self._snapshot_bytes = 0, len(data)
         self.view(self._read_ids)
         return seq
@@ -657,8 +727,13 @@ class Replica(Registry):
                 event = reader.entry(lambda _data: None)
                 version = None if event is None else ev.version_in(vector_store_id, event)
                 if event is not None and version is not None and version > after:
+                    if version != after + 1:
+                        break
                     yield event
                     after = version
+        if after < latest:
+            of = "the list of vector stores" if vector_store_id is None else f"vector store '{vector_store_id}'"
+            raise DatabaseDamaged(self.log.place, f"it does not name the frame of event {after + 1} of {of}")
 
     def _frame(self, seq: int) -> Frame | None:
         return next(self.log.frames(seq - 1, seq), None)
@@ -681,10 +756,12 @@ class Replica(Registry):
 
     def close(self) -> None:
         """Close the connection; every later call raises ``EngineClosed``."""
+        within = self.lock._is_owned()
         with self.lock:
             self._closed = True
-            self.log.close()
-        if self._compacting is not None:
+            if not self._syncing:
+                self.log.close()
+        if self._compacting is not None and not within:  # within a callback it may wait for this thread, or be it
             self._compacting.join()
 
     # Forking: a connection must not be open in both processes
@@ -715,6 +792,11 @@ class Replica(Registry):
         self._after_fork()
         self._snapshot_lock, self._lead = Lock(), RLock()
         self._queue.clear()
+
+
+def _is_whole(snapshot: Snapshot | None) -> bool:
+    """Return whether a snapshot is there and as it was written."""
+    return snapshot is not None and snapshot.checksum == checksum(snapshot.seq, 0, snapshot.data)
 
 
 def _end(command: Command, error: VsbatchError, cause: LogError) -> None:
