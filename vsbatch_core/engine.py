@@ -218,8 +218,10 @@ class Engine:
         """
         registry = self._registry
         return registry.view(
-            lambda: snapshots.dump(registry, None if vector_store_id is None else registry.store(vector_store_id))
-        )
+            lambda: snapshots.copied(
+                registry, None if vector_store_id is None else registry.store(vector_store_id)
+            )
+        )()
 
     @classmethod
     def restore(

@@ -36,7 +36,7 @@ from vsbatch_core.testing.calls import Call, Refusal, answer, call, same
 from vsbatch_core.testing.oracle import Oracle
 
 from .fake_log import ALWAYS, POINTS, Disk, FakeLog, Fault, Power
-from .schedule import Crash, Deadlock, Schedule, SimulatedLock, Task
+from .schedule import Deadlock, Schedule, SimulatedLock, Task
 
 FILES = ("file-c", "file-a", "file-b")
 BATCHES = "vector_stores.file_batches"

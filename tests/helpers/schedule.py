@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from random import Random
-from typing import Any, Self
+from typing import Self
 
 
 class Crash(BaseException):
@@ -160,5 +160,5 @@ class SimulatedLock:
         self.acquire()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()

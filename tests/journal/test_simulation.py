@@ -15,7 +15,7 @@ from vsbatch_core.testing.calls import call
 
 from ..helpers.brief import EFFORT, searching
 from ..helpers.fake_log import POINTS, Fault
-from ..helpers.journal_simulation import EPOCHS, Epoch, Step, World, report, search, shortened, violation_of
+from ..helpers.journal_simulation import Epoch, Step, World, report, search, shortened, violation_of
 
 SEEDS = {"brief": 60, "usual": 400, "long": 10_000}[EFFORT]
 PARTS = 2

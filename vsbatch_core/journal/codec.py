@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from struct import Struct, pack, unpack_from
 from typing import Any, TypeVar
 
@@ -93,10 +93,9 @@ class Writer:
             self.string(value)
 
     def strings(self, value: Sequence[str]) -> None:
-        """Write a column of strings."""
-        self.integer(len(value))
-        for each in value:
-            self.string(each)
+        """Write a column of strings: how long each of them is, and all of them as one."""
+        self.integers([*map(len, value)])
+        self.string("".join(value))
 
     def integers(self, value: Sequence[int]) -> None:
         """Write a column of integers from 0, each as wide as the largest needs."""
@@ -175,7 +174,9 @@ class Reader:
 
     def strings(self) -> tuple[str, ...]:
         """Return the next column of strings."""
-        return tuple([self.string() for _ in range(self.integer())])
+        ends = [*accumulate(self.integers())]
+        text = self.string()
+        return tuple([text[start:end] for start, end in zip([0, *ends], ends, strict=False)])
 
     def integers(self) -> tuple[int, ...]:
         """Return the next column of integers."""
@@ -192,10 +193,9 @@ class Reader:
         n = self.integer()
         if not n:
             return ()
-        value = [self.integer()]
-        for step in self.integers():
-            value.append(value[-1] + (~step >> 1 if step & 1 else step >> 1))
-        return tuple(value)
+        first = self.integer()
+        steps = [~step >> 1 if step & 1 else step >> 1 for step in self.integers()]
+        return tuple(accumulate(steps, initial=first))
 
     def store(self) -> str:
         """Return the id of the next store."""

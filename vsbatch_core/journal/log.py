@@ -137,7 +137,7 @@ class Log(Protocol):
         """Return a snapshot, if it is there."""
 
     def keep(self, snapshot: Snapshot) -> None:
-        """Add a snapshot, durably, in a transaction of its own."""
+        """Add a snapshot, durably, in as many transactions as suits: it is there as a whole or not at all."""
 
     def prune(self, oldest: int) -> None:
         """Forget the snapshots before that after frame ``oldest``, and the frames up to it."""

@@ -35,9 +35,9 @@ CREATE TABLE snapshots (
 """
 _STATEMENTS = [statement.strip() for statement in _SCHEMA.split(";") if statement.strip()]
 
-_PART_BYTES = 64 << 20
-"""A snapshot is kept in parts of at most so many bytes: SQLite limits the size of a value."""
-_PRUNED_AT_ONCE = 10_000
+_PART_BYTES = 1 << 20
+"""A snapshot is kept in parts of at most so many bytes, each in its own transaction: commands wait for one."""
+_PRUNED_AT_ONCE = 500
 """So many frames are forgotten in one transaction, so that commands do not wait long for it."""
 
 Durability = Literal["full", "normal"]
@@ -242,7 +242,7 @@ class SqliteLog:
     def last(self) -> int:
         """Return the latest frame that any table names."""
         with self._reading("the frames cannot be read"):
-            tables = ("frames", "snapshots", "parts")
+            tables = ("frames", "snapshots WHERE part = 0", "parts")
             return max(self._one(f"SELECT max(seq) FROM {table}") or 0 for table in tables)  # noqa: S608 - our own
 
     def token(self, seq: int) -> int | None:
@@ -281,7 +281,7 @@ class SqliteLog:
     def snapshots(self) -> list[int]:
         """Return the frames of which there are snapshots, the latest first."""
         with self._reading("the snapshots cannot be read"):
-            rows = self._connected().execute("SELECT DISTINCT seq FROM snapshots ORDER BY seq DESC")
+            rows = self._connected().execute("SELECT seq FROM snapshots WHERE part = 0 ORDER BY seq DESC")
             return [seq for (seq,) in rows]
 
     def snapshot(self, seq: int) -> Snapshot | None:
@@ -298,20 +298,10 @@ class SqliteLog:
     def keep(self, snapshot: Snapshot) -> None:
         """Insert a snapshot, in parts."""
         seq, checksum, data = snapshot
-        self.begin()
-        try:
-            self._run("DELETE FROM snapshots WHERE seq = ?", seq)
-            for part, first in enumerate(range(0, len(data) or 1, _PART_BYTES)):
-                self._run(
-                    "INSERT INTO snapshots VALUES (?, ?, ?, ?)",
-                    seq,
-                    part,
-                    checksum,
-                    data[first : first + _PART_BYTES],
-                )
-            self.commit()
-        finally:
-            self.rollback()
+        self._run("DELETE FROM snapshots WHERE seq = ?", seq)
+        for first in reversed(range(0, len(data) or 1, _PART_BYTES)):  # it is there when the first part is
+            part = data[first : first + _PART_BYTES]
+            self._run("REPLACE INTO snapshots VALUES (?, ?, ?, ?)", seq, first // _PART_BYTES, checksum, part)
 
     def prune(self, oldest: int) -> None:
         """Delete what the snapshot after frame ``oldest`` makes superfluous, in short transactions."""
