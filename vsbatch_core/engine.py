@@ -81,6 +81,7 @@ class Engine:
         file_size: FileSize | None = None,
         retry: Retry | None = None,
         durability: Durability = "full",
+        snapshot: dict[str, Any] | None = None,
     ) -> Engine:
         """Return an engine whose stores are kept in a database, which is made if it is not there.
 
@@ -93,14 +94,23 @@ class Engine:
         with ``"normal"`` the last calls before one may be lost.  A call that raises ``DatabaseUnavailable`` has
         changed nothing; after ``OutcomeUnknown`` nobody can tell.  Commands of many threads share a transaction.
         Subscribers are called after it is committed, in this process also with the events of others, as soon as a
-        call notices them.  Raise ``DatabaseRefused``, ``DatabaseDamaged`` or ``DatabaseUnavailable``.
+        call notices them.
+
+        With ``snapshot``, which another engine's ``snapshot`` returned, a new database begins with what that
+        engine held, and under its profile unless another is given.
+
+        Raise ``DatabaseRefused``, also for a snapshot and a database that is not empty, ``DatabaseDamaged``,
+        ``DatabaseUnavailable``, or ``SnapshotError`` as ``restore`` does.
         """
         from vsbatch_core.journal import connect  # noqa: PLC0415 - sqlite3, which not all programs need
         from vsbatch_core.journal.replica import Replica  # noqa: PLC0415
 
-        profile, connection = connect(url, profile, durability)
+        restored = None if snapshot is None else cls.restore(snapshot, clock=clock, profile=profile)
+        profile, connection = connect(url, profile if restored is None else restored.profile, durability)
         replica = Replica(connection, clock or SystemClock(), ids, profile, file_size, retry)
         try:
+            if restored is not None:
+                replica.begin_with(restored._registry)
             replica.load()
         except BaseException:
             replica.close()

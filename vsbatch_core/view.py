@@ -48,6 +48,11 @@ class View:
         """Whether a worker has ever claimed a file, so that claims may lapse.  O(1)."""
         return self._registry.due.claims_made > 0
 
+    def latest(self) -> float:
+        """Return the time of the latest event that anything here has seen; 0.0 if there was none.  O(s)."""
+        registry = self._registry
+        return registry.view(lambda: max([registry.at, *(store.at for store in registry.stores.values())]))
+
     @property
     def subscribers(self) -> int:
         """How many callbacks are subscribed.  O(1)."""

@@ -237,7 +237,9 @@ class World:
         """Have the module of the replica use the locks, the time and the randomness of the schedule."""
         kept = replica_module.Command, replica_module.time, replica_module._random
         replica_module.Command = self._command  # type: ignore[misc, assignment]
-        replica_module.time = SimpleNamespace(sleep=lambda _seconds: self.schedule.pause())  # type: ignore[assignment]
+        replica_module.time = SimpleNamespace(
+            sleep=lambda _seconds: self.schedule.pause(), perf_counter=lambda: 0.0, monotonic=lambda: 0.0
+        )  # type: ignore[assignment]
         replica_module._random = Random(self.seed)  # type: ignore[assignment]
         try:
             yield

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -17,8 +18,9 @@ from vsbatch_core.model import Profile
 
 if TYPE_CHECKING:
     from vsbatch_core.journal.log import Log
+    from vsbatch_core.journal.proof import Found, Show
 
-__all__ = ["connect"]
+__all__ = ["connect", "path_of", "proved", "vacuum"]
 
 
 def connect(url: str, profile: Profile | None, durability: Durability) -> tuple[Profile, Callable[[], Log]]:
@@ -39,6 +41,39 @@ def connect(url: str, profile: Profile | None, durability: Durability) -> tuple[
     finally:
         log.close()
     return snapshots.profile_from(json.loads(found)), lambda: SqliteLog(path, durability=durability)
+
+
+def proved(url: str, show: Show) -> Found:
+    """Return what ``proof.prove`` finds in a database.
+
+    Raise ``DatabaseRefused``, ``DatabaseDamaged`` or ``DatabaseUnavailable``.
+    """
+    from vsbatch_core.journal.proof import prove  # noqa: PLC0415 - seldom needed
+
+    with _log(url) as (log, profile):
+        return prove(log, profile, show)
+
+
+def vacuum(url: str) -> None:
+    """Give the space of a database that nothing takes up any more back to the file system.
+
+    Raise ``DatabaseRefused``, ``DatabaseDamaged`` or ``DatabaseUnavailable``.  O(bytes).
+    """
+    with _log(url) as (log, _):
+        log.vacuum()
+
+
+@contextmanager
+def _log(url: str) -> Iterator[tuple[SqliteLog, Profile]]:
+    """Return a connection to a database, and its profile."""
+    profile, _ = connect(url, None, "full")
+    log = SqliteLog(path_of(url))
+    try:
+        yield log, profile
+    except LogError as error:
+        raise error.refusal(log.place) from error
+    finally:
+        log.close()
 
 
 def path_of(url: Any) -> Path:

@@ -139,6 +139,9 @@ class Log(Protocol):
     def keep(self, snapshot: Snapshot) -> None:
         """Add a snapshot, durably, in as many transactions as suits: it is there as a whole or not at all."""
 
+    def put(self, snapshot: Snapshot, made: Iterable[tuple[int, str]]) -> None:
+        """Add a snapshot within the transaction, and number and id of stores in it that no frame has made."""
+
     def prune(self, oldest: int) -> None:
         """Forget the snapshots before that after frame ``oldest``, and the frames up to it."""
 

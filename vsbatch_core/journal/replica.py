@@ -43,6 +43,8 @@ from vsbatch_core.claims import ClaimsChange, Retry
 from vsbatch_core.clock import Clock, IdSource
 from vsbatch_core.errors import (
     DatabaseDamaged,
+    DatabaseRefused,
+    DatabaseUnavailable,
     EngineClosed,
     EventsForgotten,
     NestedCommand,
@@ -86,6 +88,10 @@ logger = logging.getLogger("vsbatch_core.journal")
 
 class SnapshotDamaged(Exception):
     """A snapshot is not what was written."""
+
+
+UNREADABLE = (SnapshotDamaged, VsbatchError, ValueError, LookupError, TypeError)
+"""What reading a snapshot raises if it is damaged."""
 
 
 @define(eq=False)
@@ -510,13 +516,17 @@ class Replica(Registry):
                 self.log.close()
                 time.sleep(0.05 * look)
         attempt = self._attempt
+        place = self.log.place
         if self._seq is None or attempt is not None:
             if attempt is not None:
+                logger.error("%s: nobody can tell whether frame %d was committed: %s", place, attempt.seq, error)
                 for command in attempt.commands:
-                    _end(command, OutcomeUnknown(self.log.place, str(error)), error)
+                    _end(command, OutcomeUnknown(place, str(error)), error)
             self._forget()
+        if not all(command.done for command in commands):
+            logger.warning("%s: a transaction failed, and nothing has happened: %s", place, error)
         for command in commands:
-            _end(command, error.refusal(self.log.place), error)
+            _end(command, error.refusal(place), error)
 
     # Following the log
 
@@ -605,6 +615,7 @@ class Replica(Registry):
 
     def _load_once(self) -> int:
         log = self.log
+        began = time.monotonic()
         self._forget()
         heard, queued = self._heard[0], len(self._undelivered)  # some may have been delivered since it was noted
         self._heard = (heard, queued)
@@ -614,13 +625,14 @@ class Replica(Registry):
             try:
                 self._restore(seq)
                 break
-            except (SnapshotDamaged, VsbatchError, ValueError, LookupError, TypeError) as error:
+            except UNREADABLE as error:
                 damaged.append(f"the snapshot after frame {seq}: {error}")
         else:
             seq = 0
             self._begin_empty()
         if heard >= 0:
             self._queue_events(heard, seq)
+        snapshot = seq
         for frame in log.frames(seq):
             if frame.seq != seq + 1:
                 last = max(last, seq + 1)
@@ -638,6 +650,13 @@ class Replica(Registry):
         self._heard = (seq, len(self._undelivered))
         self._seq = seq
         self._leads = True
+        logger.info(
+            "%s: opened: the snapshot after frame %d and %d frames since, in %.3f s",
+            log.place,
+            snapshot,
+            seq - snapshot,
+            time.monotonic() - began,
+        )
         return seq
 
     def _queue_events(self, after: int, last: int) -> None:
@@ -660,17 +679,21 @@ class Replica(Registry):
 
     def _restore(self, seq: int) -> None:
         """Fill the stores from a snapshot; raise an error if it is damaged."""
-        snapshot = self.log.snapshot(seq)
-        if snapshot is None or not _is_whole(snapshot):
-            raise SnapshotDamaged("it does not have the checksum that was written with it")
-        data = json.loads(snapshot.data)
+        data, size = self.read_snapshot(seq)
         self._begin_empty()
         snapshots.load(self, data["engine"], trusted=True)
         self._commit(self._claims_of(data["claims"]))
         for place, row in list(self.due.over):
             if self.stores[self.listing.id(place)].held(row) is not None:
                 self.due.over.pop((place, row))
-        self._snapshot_bytes = len(snapshot.data)
+        self._snapshot_bytes = size
+
+    def read_snapshot(self, seq: int) -> tuple[dict[str, Any], int]:
+        """Return the data of a snapshot, and how long it is; raise ``SnapshotDamaged``."""
+        snapshot = self.log.snapshot(seq)
+        if snapshot is None or not _is_whole(snapshot):
+            raise SnapshotDamaged("it does not have the checksum that was written with it")
+        return json.loads(snapshot.data), len(snapshot.data)
 
     # Snapshots
 
@@ -707,23 +730,60 @@ class Replica(Registry):
                 log.close()
 
     def _compact(self, log: Log) -> int:
+        began = time.monotonic()
         (seq, _), engine, claims = self.view(
             lambda: (self._heard, snapshots.copied(self, None), claims_data(self._held(), self._number_at))
         )
-        data = b"".join(map(str.encode, _encoded({"engine": engine(), "claims": claims})))
-        snapshot = Snapshot(seq, checksum(seq, 0, data), data)
+        snapshot = _snapshot(seq, engine(), claims)
         if log.snapshot(seq) != snapshot:
             log.keep(snapshot)
         if log.snapshot(seq) != snapshot:
             raise DatabaseDamaged(
                 log.place, f"the snapshot after frame {seq} cannot be read back as it was written"
             )
+        size = len(snapshot.data)
+        logger.info(
+            "%s: a snapshot after frame %d was taken: %d bytes, in %.3f s",
+            log.place,
+            seq,
+            size,
+            time.monotonic() - began,
+        )
         whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]
         if len(whole) >= KEPT:
             log.prune(whole[KEPT - 1])
-        self._logged, self._snapshot_bytes = 0, len(data)
+        self._logged, self._snapshot_bytes = 0, size
         self.view(self._read_ids)
         return seq
+
+    def data(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what a snapshot has: the stores, and their claims."""
+        return snapshots.copied(self, None)(), claims_data(self._held(), self._number_at)
+
+    def begin_with(self, registry: Registry) -> None:
+        """Make the stores of a registry the beginning of the log.
+
+        Raise ``DatabaseRefused`` if the log is not empty.
+        """
+        log = self.log
+        no_claims = claims_data(ClaimsChange(made=0), lambda number: number)
+        snapshot = _snapshot(1, snapshots.copied(registry, None)(), no_claims)
+        committing = False
+        try:
+            log.begin()
+            try:
+                if log.last():
+                    raise DatabaseRefused(
+                        log.place, "it is not empty, and a snapshot can only be its beginning. Give another path"
+                    )
+                log.put(snapshot, enumerate(registry.stores, start=1))
+                committing = True
+                log.commit()
+            finally:
+                log.rollback()
+        except LogError as error:
+            kind = OutcomeUnknown if committing else DatabaseUnavailable
+            raise kind(log.place, str(error)) from error
 
     def _number_at(self, place: int) -> int:
         return self._numbers[self.listing.id(place)]
@@ -855,6 +915,11 @@ def _attribute(
         except SubscriberError as error:
             commands[owner].error = commands[owner].error or error
     raise_from(rest)
+
+
+def _snapshot(seq: int, engine: dict[str, Any], claims: dict[str, Any]) -> Snapshot:
+    data = b"".join(map(str.encode, _encoded({"engine": engine, "claims": claims})))
+    return Snapshot(seq, checksum(seq, 0, data), data)
 
 
 def _encoded(value: Any) -> Iterator[str]:

@@ -7,6 +7,7 @@ keeps other writers out, in this process and in others.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from zlib import crc32
 
 from vsbatch_core.errors import DatabaseDamaged, DatabaseRefused
 from vsbatch_core.journal.log import FORMAT, Frame, LogError, Part, Snapshot
+
+logger = logging.getLogger("vsbatch_core.journal")
 
 APPLICATION_ID = 0x76736263
 """What the header of a SQLite file says if it is one of ours: "vsbc"."""
@@ -40,7 +43,22 @@ _PART_BYTES = 1 << 20
 _PRUNED_AT_ONCE = 500
 """So many frames are forgotten in one transaction, so that commands do not wait long for it."""
 
+BUSY_SECONDS = 60.0
+"""How long a transaction waits for others, if not told otherwise."""
+
 Durability = Literal["full", "normal"]
+
+
+def connected(path: Path, durability: Durability, busy_seconds: float) -> sqlite3.Connection:
+    """Return a connection to a file; any thread may use it, and transactions begin by ``BEGIN`` alone."""
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 class SqliteLog:
@@ -52,7 +70,9 @@ class SqliteLog:
     ``busy_seconds`` is how long a transaction waits for others.
     """
 
-    def __init__(self, path: Path, *, durability: Durability = "full", busy_seconds: float = 60.0) -> None:
+    def __init__(
+        self, path: Path, *, durability: Durability = "full", busy_seconds: float = BUSY_SECONDS
+    ) -> None:
         self.path = path
         self.durability = durability
         self.busy_seconds = busy_seconds
@@ -132,16 +152,7 @@ class SqliteLog:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = sqlite3.connect(
-                self.path, timeout=self.busy_seconds, isolation_level=None, check_same_thread=False
-            )
-            try:
-                connection.execute("PRAGMA journal_mode = WAL").fetchone()
-                connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
+            self._connection = connected(self.path, self.durability, self.busy_seconds)
             self._seen = -1
         return self._connection
 
@@ -239,6 +250,21 @@ class SqliteLog:
             if last is None:  # and only once all of them were taken: until then what is new is not known
                 self._seen = version
 
+    def begin_reading(self) -> None:
+        """Begin a transaction in which all reads return the same state; others may write meanwhile."""
+        self._run("BEGIN")
+
+    def size(self) -> tuple[int, int]:
+        """Return how many frames there are, and how many bytes of data they have."""
+        with self._reading("Cannot read the frames"):
+            row = self._connected().execute("SELECT count(*), sum(length(data)) FROM frames").fetchone()
+        return row[0], row[1] or 0
+
+    def vacuum(self) -> None:
+        """Give the space that nothing takes up any more back to the file system.  O(bytes)."""
+        self._run("VACUUM")
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def last(self) -> int:
         """Return the latest frame that any table names."""
         with self._reading("the frames cannot be read"):
@@ -297,17 +323,25 @@ class SqliteLog:
 
     def keep(self, snapshot: Snapshot) -> None:
         """Insert a snapshot, in parts."""
+        self._run("DELETE FROM snapshots WHERE seq = ?", snapshot.seq)
+        self.put(snapshot, ())
+
+    def put(self, snapshot: Snapshot, made: Iterable[tuple[int, str]]) -> None:
+        """Insert a snapshot, in parts, and stores."""
         seq, checksum, data = snapshot
-        self._run("DELETE FROM snapshots WHERE seq = ?", seq)
         for first in reversed(range(0, len(data) or 1, _PART_BYTES)):  # it is there when the first part is
             part = data[first : first + _PART_BYTES]
             self._run("REPLACE INTO snapshots VALUES (?, ?, ?, ?)", seq, first // _PART_BYTES, checksum, part)
+        for number, id in made:
+            self._run("INSERT INTO stores (number, id) VALUES (?, ?)", number, id)
 
     def prune(self, oldest: int) -> None:
         """Delete what the snapshot after frame ``oldest`` makes superfluous, in short transactions."""
         self._run("DELETE FROM snapshots WHERE seq < ?", oldest)
         with self._reading("the frames cannot be read"):
             first = self._one("SELECT min(seq) FROM frames")
+        if first is not None and first <= oldest:
+            logger.info("%s: frames %d to %d are pruned: a snapshot has them", self.place, first, oldest)
         while first is not None and first <= oldest:
             first = min(first + _PRUNED_AT_ONCE, oldest + 1)
             self.begin()
