@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from vsbatch_core import snapshots, validation
+from vsbatch_core.aio import AsyncEngine
 from vsbatch_core.claims import Retry
 from vsbatch_core.client import VectorStores
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
@@ -127,12 +129,18 @@ class Engine:
     def close(self) -> None:
         """Close the database, if there is one: every later call raises ``EngineClosed``, but for this one."""
         self._registry.close()
+        self.aio.forget_threads()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @cached_property
+    def aio(self) -> AsyncEngine:
+        """Both APIs for coroutines, with the same names and arguments: see ``AsyncEngine``."""
+        return AsyncEngine(self._registry, self.vector_stores, self.processing)
 
     @property
     def clock(self) -> Clock:

@@ -27,10 +27,9 @@ from vsbatch_core.registry import ALL, Registry, raise_from
 from vsbatch_core.store import Store
 
 if TYPE_CHECKING:
-    import asyncio
     import threading
 
-    from vsbatch_core.work import AsyncHandler, Handler
+    from vsbatch_core.work import Handler
 
 T = TypeVar("T")
 
@@ -330,34 +329,6 @@ class Processing:
             poll_seconds=poll_seconds,
         )
         work.run(session, handler, stop)
-
-    async def work_async(
-        self,
-        handler: AsyncHandler,
-        *,
-        worker: str,
-        limit: int = 8,
-        lease_seconds: float = 60.0,
-        vector_store_id: str | None = None,
-        poll_seconds: float = 1.0,
-        stop: asyncio.Event | None = None,
-    ) -> None:
-        """Process files as ``work`` does, with a task for each claim in place of a thread.
-
-        ``handler(claim)`` returns an awaitable of what a handler of ``work`` returns.  If this coroutine is
-        cancelled, it cancels the handlers and releases their claims.
-        """
-        from vsbatch_core import work  # noqa: PLC0415 - asyncio, which most programs do not need
-
-        session = work.Session(
-            self,
-            worker=worker,
-            limit=limit,
-            lease_seconds=lease_seconds,
-            vector_store_id=vector_store_id,
-            poll_seconds=poll_seconds,
-        )
-        await work.run_async(session, handler, stop)
 
     def complete(
         self,

@@ -39,7 +39,7 @@ from math import inf
 from operator import call
 from sys import maxsize
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from vsbatch_core import events as ev
@@ -77,13 +77,24 @@ ALL = object()
 """Stands for the list of stores where a store's id is expected."""
 
 Callback = Callable[[ev.Event], object]
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _registries: WeakSet[Registry] = WeakSet()
 
 
+class WouldBlock(BaseException):
+    """What was to be read at once cannot be; nothing has happened.
+
+    It is no ``Exception``: who handles the errors of a call is not meant.
+    """
+
+
 class Registry:
     """The stores, in the order in which they were made."""
+
+    blocking = False
+    """Whether a call may wait for a disk."""
 
     def __init__(
         self,
@@ -229,6 +240,13 @@ class Registry:
             if lock._is_owned():
                 lock.release()
             raise
+
+    def at_once(self, read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Return ``read(…)``; raise ``WouldBlock`` if a call that it makes has to wait, or is a command.
+
+        Here nothing waits longer than a command takes, and all is called.
+        """
+        return read(*arguments, **named)
 
     def _view(self, read: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         self._finish()

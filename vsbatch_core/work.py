@@ -1,6 +1,6 @@
 """The loop of a worker: claim, process, send heartbeats, finish, wait for more; with threads or with coroutines.
 
-``Processing.work`` and ``Processing.work_async`` document it.  Both run the same session, which knows nothing of
+``Processing.work`` and ``AsyncProcessing.work`` document it.  Both run the same session, which knows nothing of
 threads or coroutines; the two loops differ in what runs a handler and in how they wait.
 """
 
@@ -10,10 +10,11 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from math import inf
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from vsbatch_core import validation
 from vsbatch_core.claims import Claim, Completed, Failed
@@ -23,6 +24,8 @@ Result = Completed | Failed | int | None
 """What a handler returns: an outcome of its claim, or the bytes that its completed file takes up, or nothing."""
 Handler = Callable[[Claim], Result]
 AsyncHandler = Callable[[Claim], Awaitable[Result]]
+Call = Callable[..., Coroutine[Any, Any, Any]]
+T = TypeVar("T")
 
 _log = logging.getLogger("vsbatch_core.work")
 
@@ -173,7 +176,8 @@ class Session:
     def release(self, claims: Iterable[Claim]) -> None:
         """Give claims back."""
         claims = list(claims)
-        self._given(self._queue.release, claims)
+        if claims:
+            self._given(self._queue.release, claims)
         for claim in claims:
             self.held.pop(claim.number, None)
 
@@ -214,23 +218,30 @@ def run(session: Session, handler: Handler, stop: threading.Event | None) -> Non
                 session.release_all()
 
 
-async def run_async(session: Session, handler: AsyncHandler, stop: asyncio.Event | None) -> None:
+async def run_async(session: Session, handler: AsyncHandler, stop: asyncio.Event | None, call: Call) -> None:
     """Work with a task for each claim, until ``stop`` is set and what was claimed has been finished.
 
-    If the coroutine itself is cancelled, the handlers are cancelled and their claims are given back.
+    ``call(function, …)`` returns what the function does, which may ask the engine.  If the coroutine itself is
+    cancelled, the handlers are cancelled and their claims are given back.
     """
     stop = asyncio.Event() if stop is None else stop
     running: dict[asyncio.Task[Any], Claim] = {}
     stopping = asyncio.ensure_future(stop.wait())
 
-    async def call(claim: Claim) -> Result:
+    async def handle(claim: Claim) -> Result:
         return await handler(claim)
 
-    async def step() -> None:
-        waiting: set[asyncio.Future[Any]] = {*running} if stop.is_set() else {*running, stopping}
-        pause = session.pause(stopping=stop.is_set())
-        done, _ = await asyncio.wait(waiting, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-        ended = [(task, running.pop(task)) for task in list(running) if task in done]
+    async def ask(function: Callable[..., T], *arguments: Any) -> T:
+        """Have the session ask the engine; where that is cancelled, end when it is known what was claimed."""
+        asking = asyncio.ensure_future(call(function, *arguments))
+        try:
+            return await asyncio.shield(asking)
+        finally:
+            while not asking.done():
+                with suppress(asyncio.CancelledError):  # the first one is raised in the end
+                    await asyncio.wait([asking])
+
+    def settle(ended: list[tuple[asyncio.Task[Any], Claim]]) -> None:
         session.release([claim for task, claim in ended if task.cancelled()])
         session.finish(
             [
@@ -241,11 +252,18 @@ async def run_async(session: Session, handler: AsyncHandler, stop: asyncio.Event
         )
         session.heartbeat()
 
+    async def step() -> None:
+        waiting: set[asyncio.Future[Any]] = {*running} if stop.is_set() else {*running, stopping}
+        pause = session.pause(stopping=stop.is_set())
+        done, _ = await asyncio.wait(waiting, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+        await ask(settle, [(task, running.pop(task)) for task in list(running) if task in done])
+
     try:
         while not stop.is_set():
-            for claim in session.claim():
-                running[asyncio.create_task(call(claim))] = claim
-            await step()
+            for claim in await ask(session.claim):
+                running[asyncio.create_task(handle(claim))] = claim
+            if running or not stop.is_set():  # it may have been set while the claim was awaited
+                await step()
         while running:
             await step()
     finally:
@@ -253,4 +271,4 @@ async def run_async(session: Session, handler: AsyncHandler, stop: asyncio.Event
         for task in running:
             task.cancel()
         await asyncio.gather(stopping, *running, return_exceptions=True)
-        session.release_all()
+        await ask(session.release_all)

@@ -24,6 +24,7 @@ from typing import Any
 import openai
 import pytest
 
+from vsbatch_core import Engine
 from vsbatch_core.cli import main, parser, serve
 from vsbatch_core.cli.files import OVERHEAD
 from vsbatch_core.cli.server import KEY_VARIABLE
@@ -271,6 +272,8 @@ def test_time_passes_between_requests_as_on_the_wall_clock(monkeypatch: pytest.M
     passed = []
 
     class Recorder:
+        engine = Engine()
+
         def advance(self, seconds: float) -> None:
             passed.append(seconds)
 

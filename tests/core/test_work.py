@@ -56,7 +56,7 @@ def work_in_tasks(engine: Engine, handler: Handler, stop_when: Callable[[], bool
     async def main() -> None:
         stop = asyncio.Event()
         options_ = {"worker": "w", "poll_seconds": SOON, **options}
-        task = asyncio.create_task(engine.processing.work_async(call, stop=stop, **options_))
+        task = asyncio.create_task(engine.aio.processing.work(call, stop=stop, **options_))
         while not stop_when():
             await asyncio.sleep(SOON / 10)
         stop.set()
@@ -445,7 +445,7 @@ def test_a_wrong_argument_is_refused_before_anything_is_claimed(options: Any, na
     with pytest.raises(Exception, match=named):
         engine.processing.work(lambda _: None, **options)
     with pytest.raises(Exception, match=named):
-        asyncio.run(engine.processing.work_async(lambda _: asyncio.sleep(0), **options))
+        asyncio.run(engine.aio.processing.work(lambda _: asyncio.sleep(0), **options))
     assert len(engine.processing.claim(9, worker="w")) == 1
 
 
@@ -497,7 +497,7 @@ def test_cancelling_the_coroutine_cancels_the_handlers_and_gives_their_claims_ba
             raise
 
     async def main() -> None:
-        task = asyncio.create_task(engine.processing.work_async(handler, worker="w", limit=3))
+        task = asyncio.create_task(engine.aio.processing.work(handler, worker="w", limit=3))
         await asyncio.sleep(SOON)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -518,9 +518,7 @@ def test_a_handler_that_is_cancelled_gives_its_claim_back() -> None:
 
     async def main() -> None:
         stop = asyncio.Event()
-        task = asyncio.create_task(
-            engine.processing.work_async(handler, worker="w", poll_seconds=SOON, stop=stop)
-        )
+        task = asyncio.create_task(engine.aio.processing.work(handler, worker="w", poll_seconds=SOON, stop=stop))
         while not ended(engine)():
             await asyncio.sleep(SOON / 10)
         stop.set()

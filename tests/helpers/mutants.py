@@ -111,6 +111,9 @@ COMBINED_LAW = (
     "test_under_every_combination_of_policies_the_story_is_that_of_the_oracle[replace-request_order]"
 )
 """Bugs in which two policies meet: ``ONE_POLICY_LAW`` must not catch them."""
+AT_ONCE_LAW = "journal/test_async.py::test_what_only_reads_needs_no_thread_while_nobody_else_commits"
+IN_A_THREAD_LAW = "journal/test_async.py::test_a_command_takes_one_thread_and_a_refusal_too"
+CANCELLED_LAW = "journal/test_async.py::test_a_worker_that_is_cancelled_while_it_claims_gives_the_claims_back"
 SIMULATION = (
     "journal/test_simulation.py::test_no_schedule_and_no_faults_tell_replicas_of_one_log_from_the_oracle[0]"
 )
@@ -998,9 +1001,32 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "what is read may be of a transaction that was not committed",
         "journal/replica.py",
-        "if self._seq is None or self._attempt is not None or self.log.changed():",
-        "if self.log.changed():",
+        "behind = self._seq is None or self._attempt is not None or self.log.changed()",
+        "behind = self.log.changed()",
         SIMULATION,
+    ),
+    Mutant(
+        "what is read at once catches up with the log",
+        "journal/replica.py",
+        "if (behind or self._undelivered) and _at_once.get():",
+        "if self._undelivered and _at_once.get():",
+        AT_ONCE_LAW,
+    ),
+    Mutant(
+        "a coroutine carries out a command in place",
+        "aio.py",
+        "if not self._registry.blocking:",
+        "if True:",
+        IN_A_THREAD_LAW,
+    ),
+    Mutant(
+        "a worker that is cancelled while it claims forgets the claims",
+        "work.py",
+        "            while not asking.done():\n"
+        "                with suppress(asyncio.CancelledError):\n"
+        "                    await asyncio.wait([asking])",
+        "            pass",
+        CANCELLED_LAW,
     ),
     Mutant(
         "events of a transaction that failed stay in the queue",

@@ -61,8 +61,9 @@ ROOMS: dict[str, set[str]] = {
     "snapshots": {"model", "errors", "events", "validation", "batch", "rows", "store", "registry"},
     "view": {"model", "events", "rows", "claims", "store", "registry"},
     "journal": {"model", "errors", "events", "wire", "clock", "claims", "store", "registry", "snapshots"},
+    "aio": {"model", "events", "validation", "registry", "client", "processing", "work"},
     "engine": {
-        *("model", "events", "validation", "clock", "claims"),
+        *("model", "events", "validation", "clock", "claims", "aio"),
         *("registry", "client", "processing", "snapshots", "view", "journal"),
     },
     "wire": {"model", "errors", "events", "validation"},
@@ -110,7 +111,19 @@ ROOMS: dict[str, set[str]] = {
         "wire",
     },
     "__main__": {"cli"},
-    API: {"claims", "clock", "engine", "errors", "events", "profiles", "registry", "model", "view", "wire"},
+    API: {
+        "aio",
+        "claims",
+        "clock",
+        "engine",
+        "errors",
+        "events",
+        "profiles",
+        "registry",
+        "model",
+        "view",
+        "wire",
+    },
 }
 """By room, the rooms that it may import.  A room that is not here may not be."""
 
@@ -142,7 +155,7 @@ LAYERS: tuple[set[str], ...] = (
     {"due"},
     {"registry"},
     {"client", "processing", "snapshots", "view"},
-    {"journal"},
+    {"aio", "journal"},
     {"engine"},
 )
 """The rooms that keep, change and show what there is, from the bottom up: each may know those below it."""
