@@ -918,14 +918,16 @@ def _attribute(
 ) -> None:
     """Give what subscribers raised to the commands whose events they were called with.
 
-    The first one gets what they raised at events that others made happen.  Raise Ctrl-C.
+    The first one gets what they raised at events that others made happen.  Raise Ctrl-C, and what no command
+    can be given.
     """
     places = {id(entry): place for place, entry in enumerate(entries)}
     of: dict[int, list[BaseException]] = {}
     for event, error in raised:
         place = places.get(id(event), -1)
         owners = [i for i, each in enumerate(commands) if each.events <= place and each.done]
-        owner = -1 if not isinstance(error, Exception) else owners[-1] if owners else 0
+        first = 0 if commands else -1
+        owner = -1 if not isinstance(error, Exception) else owners[-1] if owners else first
         of.setdefault(owner, []).append(error)
     rest = of.pop(-1, [])
     for owner, errors in of.items():
