@@ -60,7 +60,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "snapshots": {"model", "errors", "events", "validation", "batch", "rows", "store", "registry"},
     "view": {"model", "events", "rows", "claims", "store", "registry"},
-    "journal": {"model", "errors", "events", "wire", "clock", "claims", "store", "registry", "snapshots"},
+    "journal": {"model", "errors", "events", "wire", "clock", "claims", "rows", "store", "registry", "snapshots"},
     "engine": {
         *("model", "events", "validation", "clock", "claims"),
         *("registry", "client", "processing", "snapshots", "view", "journal"),
