@@ -392,7 +392,7 @@ def test_where_no_process_can_be_forked_several_are_refused(
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path, refused: Any) -> None:
     (tmp_path / "text.db").write_text("no database " * 1000)
-    assert "file is not a database" in refused("--database", f"sqlite:///{tmp_path / 'text.db'}")
+    assert "it is not a SQLite file" in refused("--database", f"sqlite:///{tmp_path / 'text.db'}")
     with sqlite3.connect(tmp_path / "other.db") as connection:
         connection.execute("CREATE TABLE theirs (a)")
     connection.close()

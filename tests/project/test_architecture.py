@@ -60,7 +60,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "snapshots": {"model", "errors", "events", "validation", "batch", "rows", "store", "registry"},
     "view": {"model", "events", "rows", "claims", "store", "registry"},
-    "journal": {"model", "errors", "events", "wire", "clock", "claims", "store", "registry", "snapshots"},
+    "journal": {"model", "errors", "events", "wire", "clock", "claims", "rows", "store", "registry", "snapshots"},
     "aio": {"model", "events", "validation", "registry", "client", "processing", "work"},
     "engine": {
         *("model", "events", "validation", "clock", "claims", "aio"),
