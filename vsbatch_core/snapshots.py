@@ -13,9 +13,9 @@ from itertools import chain, groupby
 from typing import Any
 
 from vsbatch_core import events as ev
-from vsbatch_core import validation
+from vsbatch_core import idempotency, validation
 from vsbatch_core.batch import Batch
-from vsbatch_core.errors import Contradiction, InvalidType, SnapshotError, VsbatchError, shown
+from vsbatch_core.errors import Contradiction, InvalidId, InvalidType, SnapshotError, VsbatchError, shown
 from vsbatch_core.model import (
     AUTO,
     DAY,
@@ -33,7 +33,7 @@ from vsbatch_core.registry import Registry
 from vsbatch_core.rows import CODES, Rows
 from vsbatch_core.store import Store
 
-FORMAT = "vsbatch-core snapshot 4"
+FORMAT = "vsbatch-core snapshot 5"
 
 LETTERS = "pcfx"
 """The letters that stand for the statuses in_progress, completed, failed and cancelled."""
@@ -62,7 +62,12 @@ def dump(registry: Registry, only: Store | None) -> dict[str, Any]:
         "profile": profile_data(registry.profile),
         "vector_stores": stores,
         "departed": registry.listing.departed if only is None else [],
+        "idempotency_keys": _dump_keys(registry.keys) if only is None else [],
     }
+
+
+def _dump_keys(keys: idempotency.Keys) -> list[list[str]]:
+    return [[key, fingerprint, id] for key, (fingerprint, id) in keys.items()]
 
 
 def _dump_store(store: Store) -> dict[str, Any]:
@@ -98,6 +103,7 @@ def _dump_store(store: Store) -> dict[str, Any]:
             [batch.id, batch.created_at, batch.first, batch.stop, batch.cancel_asked]
             for batch in store.batches.values()
         ],
+        "idempotency_keys": _dump_keys(store.keys),
     }
 
 
@@ -169,18 +175,39 @@ def load(registry: Registry, snapshot: dict[str, Any]) -> None:
             raise Contradiction(
                 "version", f"{version} events do not lead to {here} stores, {len(departed)} deleted"
             )
-        registry.restore(at, version, stores.items(), departed)
+        keys = _keys("idempotency_keys", snapshot["idempotency_keys"], saved_under, registry.profile, "vs_")
+        registry.restore(at, version, stores.items(), departed, keys)
 
 
-_SNAPSHOT = ("format", "at", "version", "profile", "vector_stores", "departed")
+_SNAPSHOT = ("format", "at", "version", "profile", "vector_stores", "departed", "idempotency_keys")
 _STORE = (
     *("id", "created_at", "name", "description", "expires_after", "metadata", "last_active_at", "at", "version"),
     *("next_attachment", "attachments", "file_ids", "created", "statuses", "usage_bytes", "last_errors"),
     *("chunking_strategies", "strategies", "attributes", "left", "departed", "expired", "file_batches"),
+    "idempotency_keys",
 )
+_KEY = ("key", "fingerprint", "id")
 _BATCH = ("id", "created_at", "first", "stop", "cancel_asked")
 
 Intervals = list[tuple[int, int]]
+
+
+def _keys(place: str, value: Any, saved_under: Profile, profile: Profile, prefix: str) -> idempotency.Keys:
+    """Return the idempotency keys of a place, whose ids begin with ``prefix``."""
+    kept: dict[str, tuple[str, str, str]] = {}
+    limit = saved_under.limits.idempotency_keys
+    for i, row in enumerate(_array(place, value)):
+        where = f"{place}[{i}]"
+        key, fingerprint, id = _row(where, row, _KEY)
+        validation.idempotency(where, key, fingerprint)
+        if not validation.string(f"{where}.id", id, minimum=1).startswith(prefix):
+            raise InvalidId(f"{where}.id", id, prefix)
+        if key in kept:
+            raise Contradiction(f"{where}.key", f"idempotency key {shown(key)} is there already")
+        kept[key] = key, fingerprint, id
+    if len(kept) > limit:
+        raise Contradiction(place, f"it has more than {limit}, the limit of the profile")
+    return idempotency.restored(kept.values(), profile.limits.idempotency_keys)
 
 
 class _Loader:
@@ -247,6 +274,7 @@ class _Loader:
             departed=departed,
             expiry_noted=expired,
             batches=batches,
+            keys=_keys(self.at("idempotency_keys"), data["idempotency_keys"], self.saved_under, self.profile, ""),
         )
         return store
 

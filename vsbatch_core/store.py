@@ -27,7 +27,7 @@ from math import inf
 from typing import Any
 
 from vsbatch_core import events as ev
-from vsbatch_core import transitions, validation
+from vsbatch_core import idempotency, transitions, validation
 from vsbatch_core.batch import Batch
 from vsbatch_core.claims import Claim, Claims
 from vsbatch_core.columns import MASK, SHIFT, rising
@@ -53,6 +53,7 @@ from vsbatch_core.model import (
     FILE_STATUSES,
     ExpiresAfter,
     FileCounts,
+    Idempotency,
     LastError,
     Metadata,
     Profile,
@@ -70,6 +71,10 @@ NONE_LISTED: dict[str, list[int]] = {}
 NO_BATCHES: list[Batch] = []
 NO_BATCHES_BY_ID: dict[str, Batch] = {}
 NO_FIRSTS: list[int] = []
+
+NewKey = tuple[Idempotency | None, str, str | None]
+"""The key of a create, if it has one; the id of what it created; and the key that is forgotten for it."""
+_NO_KEY: NewKey = (None, "", None)
 
 Departure = tuple[str, int, int, bool]
 """A file that leaves: its id, its attachment, the code of its status while it is attached, else 0, and whether a
@@ -101,6 +106,15 @@ def require_version(param: str, version: Any, seen: int) -> None:
         )
 
 
+def require_new_key(
+    keys: idempotency.Keys, event: ev.VectorStoreCreated | ev.FileAttached | ev.FileBatchCreated
+) -> None:
+    """Refuse an event whose idempotency key is kept: the create would have returned what is there."""
+    validation.require_idempotency(event.idempotency)
+    if event.idempotency is not None and event.idempotency.key in keys:
+        raise Contradiction("idempotency.key", f"{shown(event.idempotency.key)} came with a request before")
+
+
 class Store:
     """One vector store.
 
@@ -121,6 +135,7 @@ class Store:
         "expiry_timer",
         "firsts",
         "id",
+        "keys",
         "last_active_at",
         "listed",
         "metadata",
@@ -170,10 +185,12 @@ class Store:
         """The batches that list any attachments, in the order of these."""
         self.firsts = NO_FIRSTS
         """The first attachment of each of them."""
+        self.keys = idempotency.NO_KEYS
+        """The idempotency keys of the creates of files and batches."""
         self._value: VectorStore | None = None
         if event.file_ids:
-            put, arguments = self._plan_attach(event)
-            put(*arguments)
+            arguments = (*self._attachments(event.file_ids, event), None, _NO_KEY, event)
+            self._attach(*arguments)
 
     # Reading
 
@@ -377,12 +394,14 @@ class Store:
                 minimum = 0 if self.profile.reattach == "reuse" else 1
                 validation.require_new_files(event, limits, minimum=minimum, maximum=limits.batch_files)
                 self._require_not_attached("file_ids", event.file_ids)
+                require_new_key(self.keys, event)
                 validation.exactly("first_attachment", event.first_attachment, self.rows.next)
             case ev.FileAttached():
                 self.require_open(event.at)
                 validation.exactly("attachment", event.attachment, self.rows.next)
                 validation.string("file_id", event.file_id, minimum=1)
                 self._require_not_attached("file_id", (event.file_id,))
+                require_new_key(self.keys, event)
                 validation.require_chunking("chunking_strategy", event.chunking_strategy, limits)
                 validation.require_attributes("attributes", event.attributes, limits)
 
@@ -468,14 +487,22 @@ class Store:
         in_progress = list(range(self.rows.next, self.rows.next + len(file_ids)))
         return in_progress, file_ids, chunking, attributes, departures, counts, usage_bytes, in_batches
 
-    def _plan_attach(self, event: ev.VectorStoreCreated | ev.FileAttached) -> Put:
-        return self._attach, (*self._attachments(ev.attached(event), event), None, event)
+    def _plan_attach(self, event: ev.FileAttached) -> Put:
+        file_ids = (event.file_id,)
+        return self._attach, (*self._attachments(file_ids, event), None, self._key(event, event.file_id), event)
 
     def _plan_batch(self, event: ev.FileBatchCreated) -> Put:
         first, n = event.first_attachment, len(event.file_ids)
         batch = Batch(event.batch_id, int(event.at), first, first + n)
         batch.counts[IN_PROGRESS - 1] = n
-        return self._attach, (*self._attachments(event.file_ids, event), batch, event)
+        key = self._key(event, event.batch_id)
+        return self._attach, (*self._attachments(event.file_ids, event), batch, key, event)
+
+    def _key(self, event: ev.FileAttached | ev.FileBatchCreated, id: str) -> NewKey:
+        """Return what is put for the idempotency key of an event."""
+        if event.idempotency is None:
+            return _NO_KEY
+        return event.idempotency, id, idempotency.oldest(self.keys, self.profile.limits.idempotency_keys)
 
     def _plan_end(self, event: ev.FileCompleted | ev.FileFailed) -> Put:
         if type(event) is ev.FileCompleted:
@@ -626,6 +653,7 @@ class Store:
         usage_bytes: int,
         in_batches: dict[Batch, list[int]],
         batch: Batch | None,
+        key: NewKey,
         event: ev.VectorStoreCreated | ev.FileBatchCreated | ev.FileAttached,
     ) -> None:
         for file_id, row, code, listed in departures:
@@ -650,6 +678,7 @@ class Store:
             place = bisect_left(self.firsts, batch.first)
             self.ordered[place:] = [batch]
             self.firsts[place:] = [batch.first]
+        self.keys = idempotency.keep(self.keys, *key)
         self._count(counts, in_batches)
         self.usage_bytes = usage_bytes
         self._seen(event)
@@ -773,10 +802,11 @@ class Store:
         departed: Sequence[int],
         expiry_noted: bool,
         batches: Iterable[Batch],
+        keys: idempotency.Keys,
     ) -> None:
         """Fill an empty store with its parts: the truth as given, all else worked out.  O(n)."""
         self.at, self.version, self.last_active_at, self.rows = at, version, last_active_at, rows
-        self.expiry_noted = expiry_noted
+        self.expiry_noted, self.keys = expiry_noted, keys
         if departed:
             self.departed = OrderedDict((rows.id(row), None) for row in departed)
         self.batches = {batch.id: batch for batch in batches} or NO_BATCHES_BY_ID
@@ -850,6 +880,7 @@ class Store:
         ):
             if found != recomputed:
                 raise Inconsistent(f"{what} of {where}", found, recomputed)
+        idempotency.check(self.keys, self.profile.limits.idempotency_keys, where)
         if len(self.departed) > self.profile.limits.departed:
             limit = self.profile.limits.departed
             raise Inconsistent(f"how many left {where} and are cursors", len(self.departed), limit)

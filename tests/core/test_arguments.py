@@ -48,6 +48,7 @@ VALID: dict[Any, Any] = {
         {"file_id": "file-x"},
     ],
     "filter": "completed",
+    "idempotency_key": "key-1",
     "lease_seconds": 30.0,
     "limit": 2,
     "message": "It is torn.",

@@ -55,7 +55,7 @@ class World:
 
     def __init__(self, policies: Mapping[str, Any] = {}) -> None:
         self.clock = VirtualClock(start=1_000.0)
-        limits = Limits(batch_files=5_000, departed=2)
+        limits = Limits(batch_files=5_000, departed=2, idempotency_keys=2)
         profile = Profile(limits=limits, **policies)
         retry = Retry(attempts=2, backoff=1.0)
         self.engine = Engine(clock=self.clock, ids=SequentialIds(), profile=profile, retry=retry)
@@ -93,6 +93,13 @@ class World:
             self.claims += processing.claim(1, worker="worker-2", attachments=[11], **held)
         self.engine.subscribe(self.events.append)
         self.engine.subscribe(self.others.append)
+
+    def keyed(self) -> None:
+        """Keep as many idempotency keys as may be kept, so that the next one makes the oldest be forgotten."""
+        stores, batches, _ = self.parts()
+        for key in ("key-8", "key-9"):
+            stores.create(idempotency_key=key)
+            batches.create("vs_1", file_ids=["file-1"], idempotency_key=key)
 
     def later(self) -> None:
         """Let time pass in which claims lapse, one of them on a last attempt, and a store expires."""
@@ -168,6 +175,17 @@ def acts() -> Iterator[Act]:
     yield Act("update a store", lambda w: stores(w).update("vs_1", name="other", metadata={"k": "v"}))
     yield Act("delete a store", lambda w: stores(w).delete("vs_2"))
     yield Act("attach", lambda w: stores(w).files.create("vs_1", file_id="file-new", attributes={"b": True}))
+    key = {"idempotency_key": "key-1"}
+    yield Act("create a store with a key", lambda w: stores(w).create(**key), prepare=World.keyed)
+    yield Act(
+        "attach with a key",
+        lambda w: stores(w).files.create("vs_1", file_id="file-new", **key),
+        prepare=World.keyed,
+    )
+    yield Act(
+        "create a batch with the first key of a store",
+        lambda w: stores(w).file_batches.create("vs_4", file_ids=["file-1"], **key),
+    )
     yield Act("attach again", lambda w: stores(w).files.create("vs_1", file_id="file-single"))
     yield Act("attach again what a batch lists", lambda w: stores(w).files.create("vs_1", file_id="file-7"))
     yield Act("attach again what left", lambda w: stores(w).files.create("vs_2", file_id="file-a"))

@@ -655,7 +655,7 @@ def snapshot_with_everything() -> dict[str, Any]:
     """A snapshot in whose first store no array is empty."""
     engine = base()
     stores = engine.vector_stores
-    stores.create()
+    stores.create(idempotency_key="key-1")
     stores.delete("vs_4")
     stores.update("vs_1", metadata={"k": "v"}, expires_after={"anchor": "last_active_at", "days": 3})
     stores.files.create("vs_1", file_id="file-b", attributes={"k": 1.5}, chunking_strategy=static(200, 9))
@@ -668,7 +668,7 @@ def snapshot_with_everything() -> dict[str, Any]:
     engine.processing.fail("vs_1", "file-f", code="invalid_file", message="bad")
     for file_id in ("file-g", "file-d"):
         stores.files.delete(file_id, vector_store_id="vs_1")
-    stores.file_batches.create("vs_1", file_ids=["file-c", "file-h"])
+    stores.file_batches.create("vs_1", file_ids=["file-c", "file-h"], idempotency_key="key-1")
     return through_json(engine.snapshot())  # type: ignore[no-any-return]
 
 
@@ -682,7 +682,7 @@ def journal_of_everything() -> list[dict[str, Any]]:
     engine.subscribe(delivered.append)
     stores = engine.vector_stores
     stores.create(name="one", metadata={"k": "v"}, expires_after={"anchor": "last_active_at", "days": 3})
-    stores.create(file_ids=["file-a"])
+    stores.create(file_ids=["file-a"], idempotency_key="key-1")
     stores.update("vs_1", name="two")
     stores.files.create("vs_1", file_id="file-s", attributes={"k": 1.5})
     stores.files.update("file-s", vector_store_id="vs_1", attributes={"k": True})

@@ -108,6 +108,50 @@ REPLAYED = "Replayed"
 RESTORED = "Restored"
 
 MUTANTS: tuple[Mutant, ...] = (
+    # Idempotency keys
+    Mutant(
+        "a key is taken for that of another request",
+        "idempotency.py",
+        "if fingerprint != idempotency.fingerprint:",
+        "if fingerprint is None:",
+    ),
+    Mutant("a key is forgotten too early", "idempotency.py", "len(keys) < limit", "len(keys) < limit - 1"),
+    Mutant("a key is forgotten too late", "idempotency.py", "len(keys) < limit", "len(keys) <= limit"),
+    Mutant("the latest key is forgotten", "idempotency.py", "next(iter(keys))", "next(reversed(keys))"),
+    Mutant(
+        "attributes are no part of a request",
+        "idempotency.py",
+        "_alike(sizes), _alike(attributes_each), others",
+        "_alike(sizes), others",
+    ),
+    Mutant(
+        "a key of stores outlasts no restart",
+        "snapshots.py",
+        "_dump_keys(registry.keys) if only is None else []",
+        "[]",
+        RESTORED,
+    ),
+    Mutant(
+        "a key of files and batches outlasts no restart",
+        "snapshots.py",
+        "_dump_keys(store.keys)",
+        "[]",
+        RESTORED,
+    ),
+    Mutant(
+        "a file whose create is repeated is not looked for",
+        "decisions.py",
+        "store.require_file(repeated)",
+        "pass",
+        "core/test_idempotency.py::test_what_was_created_and_deleted_since_is_not_found",
+    ),
+    Mutant(
+        "a file that the host has lost ends a repetition",
+        "registry.py",
+        "if key is None:\n                        raise unknown",
+        "raise unknown",
+        "core/test_idempotency.py::test_a_repetition_is_not_refused_for_a_file_that_the_host_has_lost_since",
+    ),
     # Paging and cursors
     Mutant("after is inclusive", "paging.py", "low = left + 1", "low = left"),
     Mutant("before is inclusive", "paging.py", "high = right", "high = right + 1"),
@@ -835,7 +879,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a snapshot forgets the deleted stores",
         "snapshots.py",
-        "registry.restore(at, version, stores.items(), departed)",
+        "registry.restore(at, version, stores.items(), departed, keys)",
         "registry.restore(at, version, [(id, store) for id, store in stores.items() if store], [])",
         RESTORED,
     ),

@@ -226,6 +226,7 @@ _FIELDS: dict[str, tuple[Write, Read]] = {
     "file_id": (Writer.string, Reader.string),
     "file_ids": (Writer.strings, Reader.strings),
     "first_attachment": _INTEGER,
+    "idempotency": _as_json("idempotency", None),
     "last_error": _as_json("last_error", None),
     "left_running": (Writer.rising, Reader.rising),
     "metadata": _as_json("metadata", NO_METADATA),

@@ -195,6 +195,14 @@ class Lockstep(RuleBasedStateMachine):
         """Attach files as a batch, or one."""
         self._step(us.aimed(call, self.comparison.oracle, aim))
 
+    @rule(pick=us.aims)
+    def repeat(self, pick: int) -> None:
+        """A create that had a key is given again, as by a client that has not heard what became of it."""
+        history = [call for call in self.comparison.history if call is not None]
+        keyed = [call for call in history if call.kwargs.get("idempotency_key") is not None]
+        if keyed:
+            self._step(keyed[pick % len(keyed)])
+
     @rule(call=us.file_updates | us.file_deletions, aim=us.aims)
     def change_files(self, call: Call, aim: int) -> None:
         """Change a file's attributes, or delete it."""

@@ -37,6 +37,7 @@ from vsbatch_core.testing.oracle_arguments import (
     duration,
     each_of,
     expiry_of,
+    key_of,
     mapping,
     member,
     name_of,
@@ -51,12 +52,15 @@ from vsbatch_core.testing.oracle_state import (
     Attachment,
     Batch,
     Clock,
+    Keyed,
     NewFile,
     Store,
     first_of_each,
     in_order,
     page_of,
     places_of,
+    repeated,
+    request_of,
 )
 
 
@@ -85,6 +89,8 @@ class Oracle:
         self.file_size = file_size
         self.retry = retry or Retry()
         self.stores: list[Store] = []
+        self.keys: list[Keyed] = []
+        """The creates of stores that had idempotency keys, oldest first."""
         self.claims: list[Claim] = []
         self.claims_made = 0
         self.leads = False
@@ -206,11 +212,15 @@ class Oracle:
                 return batch
         raise errors.FileBatchNotFound(id, store.id)
 
-    def require_known(self, param: str, new: Sequence[NewFile]) -> None:
-        """Refuse a file that the host does not know."""
+    def require_known(self, param: str, new: Sequence[NewFile], key: str | None) -> errors.UnknownFile | None:
+        """Refuse a file that the host does not know; at once, unless a key may make it a repetition."""
         for file_id, _, _ in new:
             if self.file_size is not None and self.file_size(file_id) is None:
-                raise errors.UnknownFile(param, file_id)
+                unknown = errors.UnknownFile(param, file_id)
+                if key is None:
+                    raise unknown
+                return unknown
+        return None
 
 
 class FileBatches:
@@ -227,6 +237,7 @@ class FileBatches:
         files: Any = None,
         attributes: Any = None,
         chunking_strategy: Any = None,
+        idempotency_key: Any = None,
     ) -> VectorStoreFileBatch:
         """Attach files as one batch."""
         oracle, limits = self.oracle, self.oracle.profile.limits
@@ -253,13 +264,21 @@ class FileBatches:
                 )
         param = "file_ids" if files is None else "files"
         new = first_of_each(new, param, oracle.profile)
-        oracle.require_known(param, new)
+        key, request = key_of(idempotency_key), request_of("file_batches.create", new)
+        unknown = oracle.require_known(param, new, key)
         store = oracle.command(vector_store_id)
+        before = repeated(store.keys, key, request, oracle.profile)
+        if before is not None:
+            return oracle.batch(store, before).value(store, oracle.profile)
+        if unknown is not None:
+            raise unknown
         now = oracle.now(store)
         store.require_open(now)
         new = store.to_attach(new, param, oracle.profile)
         batch = Batch(oracle.ids("vsfb_"), int(now), store.attach(new, now))
         store.batches.append(batch)
+        if key is not None:
+            store.keys.append(Keyed(key, request, batch.id))
         store.touch(now)
         return batch.value(store, oracle.profile)
 
@@ -322,7 +341,13 @@ class Files:
         self.oracle = oracle
 
     def create(
-        self, vector_store_id: Any, *, file_id: Any = None, attributes: Any = None, chunking_strategy: Any = None
+        self,
+        vector_store_id: Any,
+        *,
+        file_id: Any = None,
+        attributes: Any = None,
+        chunking_strategy: Any = None,
+        idempotency_key: Any = None,
     ) -> VectorStoreFile:
         """Attach one file, outside any batch."""
         oracle, limits = self.oracle, self.oracle.profile.limits
@@ -333,13 +358,20 @@ class Files:
             chunking_of(chunking_strategy, limits),
             pairs("attributes", attributes, limits, strings_only=False),
         )
-        oracle.require_known("file_id", [new])
+        key, request = key_of(idempotency_key), request_of("files.create", [new])
+        unknown = oracle.require_known("file_id", [new], key)
         store = oracle.command(vector_store_id)
+        if repeated(store.keys, key, request, oracle.profile) is not None:
+            return oracle.file(store, file_id).value(store)
+        if unknown is not None:
+            raise unknown
         now = oracle.now(store)
         store.require_open(now)
         if store.to_attach([new], "file_id", oracle.profile):
             store.attach([new], now)
             store.touch(now)
+            if key is not None:
+                store.keys.append(Keyed(key, request, file_id))
         return oracle.file(store, file_id).value(store)
 
     def retrieve(self, file_id: Any, *, vector_store_id: Any) -> VectorStoreFile:
@@ -407,6 +439,7 @@ class VectorStores:
         chunking_strategy: Any = None,
         expires_after: Any = None,
         metadata: Any = None,
+        idempotency_key: Any = None,
     ) -> VectorStore:
         """Make a store."""
         oracle, limits = self.oracle, self.oracle.profile.limits
@@ -420,13 +453,23 @@ class VectorStores:
         description = None if description is None else text("description", description)
         expiry = expiry_of(expires_after, limits)
         notes = pairs("metadata", metadata, limits, strings_only=True)
-        oracle.require_known("file_ids", new)
+        key = key_of(idempotency_key)
+        request = request_of("create", new, name, description, expiry, sorted(notes.items()))
+        unknown = oracle.require_known("file_ids", new, key)
         oracle.lead()
+        before = repeated(oracle.keys, key, request, oracle.profile)
+        if before is not None:
+            store = oracle.store(before)
+            return store.value(oracle.now(store))
+        if unknown is not None:
+            raise unknown
         at = oracle.at = oracle.now()
         id = oracle.ids("vs_")
         store = Store(id, name, description, expiry, notes, at, created_at=int(at), last_active_at=int(at))
         store.attach(new, at)
         oracle.stores.append(store)
+        if key is not None:
+            oracle.keys.append(Keyed(key, request, id))
         return store.value(at)
 
     def retrieve(self, vector_store_id: Any) -> VectorStore:

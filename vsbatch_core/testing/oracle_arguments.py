@@ -39,6 +39,15 @@ def text(param: str, value: Any, least: int = 0) -> str:
     return value
 
 
+def key_of(value: Any) -> str | None:
+    """An idempotency key, of up to 255 characters (choice), or none."""
+    if value is None:
+        return None
+    if len(text("idempotency_key", value, 1)) > 255:
+        raise errors.StringTooLong("idempotency_key", len(value), 255)
+    return str(value)
+
+
 def name_of(value: Any, profile: Profile) -> str | None:
     """A store's name; one that is given none is called as the profile says."""
     if value is None:

@@ -85,6 +85,15 @@ def counts_of(files: Sequence[Attachment]) -> FileCounts:
 
 
 @dataclass
+class Keyed:
+    """A create that came with an idempotency key, and the id of what it created."""
+
+    key: str
+    request: str
+    id: str
+
+
+@dataclass
 class Batch:
     """The files that were attached together, in the order of the request."""
 
@@ -134,6 +143,8 @@ class Store:
     last_active_at: int
     files: list[Attachment] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
+    keys: list[Keyed] = field(default_factory=list)
+    """The creates of files and batches in it that had keys, oldest first."""
     here: bool = True
     expiry_noted: bool = False
     """Whether it was noted that it has expired, and it was not updated since."""
@@ -222,6 +233,22 @@ class Store:
             last_active_at=self.last_active_at,
             metadata=self.metadata,
         )
+
+
+def repeated(keys: Sequence[Keyed], key: str | None, request: str, profile: Profile) -> str | None:
+    """The id of what a request created when it came under its key before; the latest keys count (choice)."""
+    for kept in keys[-profile.limits.idempotency_keys :]:
+        if kept.key == key:
+            if kept.request != request:
+                raise errors.IdempotencyKeyReused(key, kept.id)
+            return kept.id
+    return None
+
+
+def request_of(operation: str, new: Sequence[NewFile], *others: object) -> str:
+    """All that a create asks for, as a text that tells 1 from 1.0 and from True, and no order of keys."""
+    files = [(id, chunking, sorted(attributes.items())) for id, chunking, attributes in new]
+    return repr((operation, files, others))
 
 
 def in_order(files: Sequence[Attachment], order: str, ties: str) -> list[Attachment]:

@@ -48,6 +48,7 @@ SMALL = Limits(
     expiry_days=2,
     chunk_tokens_minimum=10,
     chunk_tokens_maximum=1000,
+    idempotency_keys=2,
 )
 """Limits that are reached by small arguments."""
 
@@ -89,6 +90,9 @@ chunkings = st.sampled_from(
 expiries = st.sampled_from((None, {"anchor": "last_active_at", "days": 1}, ExpiresAfter(days=2)))
 
 
+keys = st.sampled_from((None, "key-1", "key-1", "key-2", "key-3"))
+
+
 def calls(path: str, *args: st.SearchStrategy[Any], **kwargs: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
     """Calls of one method; each keyword argument may be left out."""
     return st.builds(Call, st.just(path), st.tuples(*args), st.fixed_dictionaries({}, optional=kwargs))
@@ -107,6 +111,7 @@ store_creations = calls(
     chunking_strategy=chunkings,
     expires_after=expiries,
     metadata=metadata,
+    idempotency_key=keys,
 )
 store_updates = calls(
     "vector_stores.update",
@@ -119,7 +124,13 @@ store_deletions = named("vector_stores.delete", st.sampled_from(STORES))
 batch_creations = st.one_of(
     st.builds(
         lambda batch, ids: Call(batch.path, batch.args, {"file_ids": ids, **batch.kwargs}),
-        calls("vector_stores.file_batches.create", stores, attributes=attributes, chunking_strategy=chunkings),
+        calls(
+            "vector_stores.file_batches.create",
+            stores,
+            attributes=attributes,
+            chunking_strategy=chunkings,
+            idempotency_key=keys,
+        ),
         some_file_ids,
     ),
     named(
@@ -132,12 +143,19 @@ batch_creations = st.one_of(
             min_size=1,
             max_size=3,
         ),
+        idempotency_key=keys,
     ),
 )
 cancellations = named("vector_stores.file_batches.cancel", batches, vector_store_id=stores)
 attachments = st.builds(
     lambda file, file_id: Call(file.path, file.args, {"file_id": file_id, **file.kwargs}),
-    calls("vector_stores.files.create", stores, attributes=attributes, chunking_strategy=chunkings),
+    calls(
+        "vector_stores.files.create",
+        stores,
+        attributes=attributes,
+        chunking_strategy=chunkings,
+        idempotency_key=keys,
+    ),
     file_ids,
 )
 file_updates = named("vector_stores.files.update", file_ids, vector_store_id=stores, attributes=attributes)
@@ -360,6 +378,7 @@ BAD_NEW_FILES: tuple[Any, ...] = (
     [{"file_id": "file-a"}, {"file_id": "file-a", "chunking_strategy": {"type": "other"}}],
     [{"file_id": f"file-{i}"} for i in range(2001)],
 )
+BAD_KEYS: tuple[Any, ...] = (7, True, ["key-1"], "", "k" * 256)
 BAD_PAGES: Bad = {
     "limit": (*NO_WHOLES, 0, -1, 101),
     "order": (7, "", "ASC"),
@@ -397,6 +416,7 @@ _MISUSES: tuple[tuple[Call, Bad], ...] = (
             "chunking_strategy": BAD_CHUNKINGS,
             "expires_after": BAD_EXPIRIES,
             "metadata": BAD_METADATA,
+            "idempotency_key": BAD_KEYS,
         },
     ),
     (call("vector_stores.retrieve", "vs_1"), {0: BAD_STORES}),
@@ -413,6 +433,7 @@ _MISUSES: tuple[tuple[Call, Bad], ...] = (
             "file_id": (*NO_IDS, UNKNOWN),
             "attributes": BAD_ATTRIBUTES,
             "chunking_strategy": BAD_CHUNKINGS,
+            "idempotency_key": BAD_KEYS,
         },
     ),
     (call("vector_stores.files.retrieve", "file-a", **_OF_STORE), {0: BAD_FILES, "vector_store_id": BAD_STORES}),
@@ -430,6 +451,7 @@ _MISUSES: tuple[tuple[Call, Bad], ...] = (
             "files": ([{"file_id": "file-a"}], []),  # beside file_ids
             "attributes": BAD_ATTRIBUTES,
             "chunking_strategy": BAD_CHUNKINGS,
+            "idempotency_key": BAD_KEYS,
         },
     ),
     (
