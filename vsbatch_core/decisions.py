@@ -273,6 +273,12 @@ def give_up(store: Store, now: float, rows: list[int], message: str) -> ev.Files
     return ev.FilesFailed(now, store.id, file_ids, tuple(rows), error, version=store.version + 1)
 
 
+def purge_batches(store: Store, now: float, age: float, time: float) -> ev.FileBatchesPurged | None:
+    """Purge the batches that have been finished for ``age`` seconds at a time, if any have."""
+    ids = store.finished_by(age, time)
+    return ev.FileBatchesPurged(now, store.id, ids, version=store.version + 1) if ids else None
+
+
 def expire_store(store: Store, now: float) -> ev.VectorStoreExpired | None:
     """Say that a store has expired, once."""
     if store.expiry_noted or not store.expired(now):

@@ -28,13 +28,14 @@ class Engine:
     which published variant of the API is imitated (default: the reference).  ``file_size(file_id)`` returns
     the size in bytes of a file that exists and ``None`` for one that does not; without it any id is
     accepted.  It is called without the lock.  ``retry`` says how often a file is tried whose claim lapses or
-    whose worker asks for it.
+    whose worker asks for it.  ``retention`` says for how many seconds batches are kept once they have finished
+    (default: as long as their store); then they are purged, as by ``processing.purge``.
 
     Every method may be called from any thread.  A call that is refused raises an ``errors.VsbatchError`` and
     leaves the engine equal to what it was.  Reading changes nothing but what time has made due: a claim that has
-    lapsed, a batch that has drained, a store that has expired are noted by whatever call comes next, before it
-    looks, with events like any other.  An engine that was restored, or that follows another by ``replay``, leaves
-    that to the other until it is given its first command.  A call that anything else
+    lapsed, a batch that has drained or is to be purged, a store that has expired are noted by whatever call
+    comes next, before it looks, with events like any other.  An engine that was restored, or that follows another
+    by ``replay``, leaves that to the other until it is given its first command.  A call that anything else
     interrupts (``KeyboardInterrupt``, ``MemoryError``, …) has happened wholly or not at all.  After a
     ``fork`` at any moment the engine works in the child process.
 
@@ -57,8 +58,9 @@ class Engine:
         profile: Profile | None = None,
         file_size: FileSize | None = None,
         retry: Retry | None = None,
+        retention: float | None = None,
     ) -> None:
-        self._serve(Registry(clock or SystemClock(), ids, profile or Profile(), file_size, retry))
+        self._serve(Registry(clock or SystemClock(), ids, profile or Profile(), file_size, retry, retention))
 
     def _serve(self, registry: Registry) -> None:
         """Have both APIs work on this registry."""
@@ -77,6 +79,7 @@ class Engine:
         profile: Profile | None = None,
         file_size: FileSize | None = None,
         retry: Retry | None = None,
+        retention: float | None = None,
         durability: Durability = "full",
     ) -> Engine:
         """Return an engine whose stores are kept in a database, which is made if it is not there.
@@ -96,7 +99,7 @@ class Engine:
         from vsbatch_core.journal.replica import Replica  # noqa: PLC0415
 
         profile, connection = connect(url, profile, durability)
-        replica = Replica(connection, clock or SystemClock(), ids, profile, file_size, retry)
+        replica = Replica(connection, clock or SystemClock(), ids, profile, file_size, retry, retention)
         replica.load()
         engine = cls.__new__(cls)
         engine._serve(replica)
@@ -182,6 +185,7 @@ class Engine:
         profile: Profile | None = None,
         file_size: FileSize | None = None,
         retry: Retry | None = None,
+        retention: float | None = None,
     ) -> Engine:
         """Return an engine that is equal, in every view, to the one that made the snapshot.  O(n).
 
@@ -189,7 +193,7 @@ class Engine:
         another format, or contradicts itself.
         """
         profile = profile or snapshots.profile_of(snapshot)
-        engine = cls(clock=clock, ids=ids, profile=profile, file_size=file_size, retry=retry)
+        engine = cls(clock=clock, ids=ids, profile=profile, file_size=file_size, retry=retry, retention=retention)
         snapshots.load(engine._registry, snapshot)
         return engine
 

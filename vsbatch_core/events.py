@@ -224,6 +224,17 @@ class FileBatchCancelled:
     version: int = field(kw_only=True)
 
 
+@frozen(slots=True, weakref_slot=False)
+class FileBatchesPurged:
+    """Finished batches are gone, the first to finish first, ties by id; their files stay in the store."""
+
+    kind: ClassVar[Literal["vector_store.file_batches.purged"]] = "vector_store.file_batches.purged"
+    at: float
+    vector_store_id: str
+    batch_ids: tuple[str, ...]
+    version: int = field(kw_only=True)
+
+
 Event = (
     VectorStoreCreated
     | VectorStoreUpdated
@@ -239,6 +250,7 @@ Event = (
     | FilesCancelled
     | FileBatchCreated
     | FileBatchCancelled
+    | FileBatchesPurged
 )
 
 file_completed = constructor(FileCompleted)

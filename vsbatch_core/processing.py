@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import inf
 from operator import attrgetter, itemgetter
 from sys import maxsize
@@ -440,6 +441,30 @@ class Processing:
         self._registry.execute(
             vector_store_id, lambda store, now: decisions.fail_files(store, now, ids, numbers, error), _nothing
         )
+
+    def purge(self, vector_store_id: str | None = None, *, older_than: float) -> list[str]:
+        """Purge the batches that have been finished for ``older_than`` seconds, of one store or of all.
+
+        A batch that is purged is not found any more, as one that never was, and its attachments whose files have
+        left the store are forgotten, but for those that are valid cursors of the store's list.  Files that are
+        attached stay.  It is no activity of the store (choice).  Return the ids, store by store; of each the
+        first to finish first, ties by id.  Each store is a step of its own.  O(log n + files of these batches).
+        """
+        age, registry = validation.age("older_than", older_than), self._registry
+
+        def decide(store: Store, now: float) -> ev.FileBatchesPurged | None:
+            return decisions.purge_batches(store, now, age, now)
+
+        def purged(_store: Store, event: ev.FileBatchesPurged | None) -> list[str]:
+            return [] if event is None else list(event.batch_ids)
+
+        if vector_store_id is not None:
+            return registry.execute(vector_store_id, decide, purged)
+        found: list[str] = []
+        for store_id in registry.view(lambda: [id for id, store in registry.stores.items() if store.finished]):
+            with suppress(VectorStoreNotFound):  # another thread has deleted it
+                found += registry.execute(store_id, decide, purged)
+        return found
 
 
 def _one_each(param: str, value: Sequence[int], n: int, maximum: int | None) -> tuple[int, ...]:

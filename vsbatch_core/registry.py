@@ -92,13 +92,17 @@ class Registry:
         profile: Profile,
         file_size: FileSize | None = None,
         retry: Retry | None = None,
+        retention: float | None = None,
     ) -> None:
+        if retention is not None and not (type(retention) in (int, float) and retention > 0):
+            raise ValueError(f"retention={retention!r}: give a number of seconds greater than 0, or None")
         self.lock: Any = RLock()
         self.clock = clock
         self.ids = ids
         self.profile = profile
         self.file_size = file_size
         self.retry = retry or Retry()
+        self.retention = inf if retention is None else validation.age("retention", retention)
         self.stores: dict[str, Store] = {}
         """The stores that are there, by id, oldest first."""
         self._clear()
@@ -128,7 +132,7 @@ class Registry:
         """The idempotency keys of the creates of stores."""
         self._waiting = Waiting(self._oldest_in_progress)
         """The stores with files in progress, by the time of the oldest of these."""
-        self.due = Due(self.stores, self.listing, self.retry, self._commit, self._touch_claimable)
+        self.due = Due(self.stores, self.listing, self.retry, self.retention, self._commit, self._touch_claimable)
         """What time makes due in the stores: claims that lapse, and stores that expire."""
         self._claimable: Waiting | None = None
         """The stores by the time of the oldest attachment that can be claimed; made when it is first needed."""
@@ -297,6 +301,8 @@ class Registry:
         elif type(event) is ev.FileBatchCancelled:
             store = self.stores[event.vector_store_id]
             self.due.note_draining(store, store.batches[event.batch_id])
+        if self.retention < inf and type(event) is not ev.VectorStoreDeleted:
+            self.due.note_finished(self.stores[event.vector_store_id])
         undelivered = self._undelivered
         if callbacks:
             while len(undelivered) > before:  # queued by the call that was interrupted
@@ -572,6 +578,7 @@ class Registry:
                 self.stores[id] = store
                 self._waiting.touch(number)
                 self.due.note_expiry(store)
+                self.due.note_finished(store)
                 for batch in store.batches.values():
                     self.due.note_draining(store, batch)
         for id in departed:

@@ -100,7 +100,7 @@ def _dump_store(store: Store) -> dict[str, Any]:
         "departed": [store.numbers[id] for id in store.departed],
         "expired": store.expiry_noted,
         "file_batches": [
-            [batch.id, batch.created_at, batch.first, batch.stop, batch.cancel_asked]
+            [batch.id, batch.created_at, batch.first, batch.stop, batch.cancel_asked, batch.finished_at]
             for batch in store.batches.values()
         ],
         "idempotency_keys": _dump_keys(store.keys),
@@ -187,7 +187,7 @@ _STORE = (
     "idempotency_keys",
 )
 _KEY = ("key", "fingerprint", "id")
-_BATCH = ("id", "created_at", "first", "stop", "cancel_asked")
+_BATCH = ("id", "created_at", "first", "stop", "cancel_asked", "finished_at")
 
 Intervals = list[tuple[int, int]]
 
@@ -262,7 +262,7 @@ class _Loader:
         self.numbers = list(chain.from_iterable(range(*interval) for interval in self.kept))
         self.where = {row: i for i, row in enumerate(self.numbers)}
         rows = self.rows(id, created_at, int(at))
-        batches = self.batches(created_at, int(at))
+        batches = self.batches(created_at, at)
         departed = self.departed()
         self.require_reachable(set(departed), batches)
         store = Store(event, self.profile, 0)
@@ -442,33 +442,47 @@ class _Loader:
             raise self.refuse("departed", f"it has more than {limit}, the limit of the profile")
         return departed
 
-    def batches(self, earliest: int, latest: int) -> list[Batch]:
+    def batches(self, earliest: int, latest: float) -> list[Batch]:
         """Return the batches; one that attached no file is an empty interval."""
         batches: dict[str, Batch] = {}
         minimum = 0
         for i, row in enumerate(self.array("file_batches")):
             where = f"{self.at('file_batches')}[{i}]"
-            id, created_at, first, stop, cancel_asked = _row(where, row, _BATCH)
+            id, created_at, first, stop, cancel_asked, finished_at = _row(where, row, _BATCH)
             validation.own_id(f"{where}.id", id, "vsfb_")
             if id in batches:
                 raise Contradiction(f"{where}.id", f"file batch {shown(id)} is there already")
             validation.integer(f"{where}.first", first, minimum, self.next)
             validation.integer(f"{where}.stop", stop, first, min(self.next, first + self.limits.batch_files))
             validation.whole_seconds(f"{where}.created_at", created_at)
+            running = 0
             if first < stop:
                 start, end = self.span(where, first, stop)
+                running = self.status.count(CODES["in_progress"], start, end)
                 if len(set(self.ids[start:end])) < end - start:
                     raise Contradiction(where, "a file is in it twice")
                 if {self.created[start], self.created[end - 1]} != {created_at}:
                     raise Contradiction(
                         f"{where}.created_at", f"{created_at} is not when its files were attached"
                     )
-            _ordered(f"{where}.created_at", earliest, created_at, latest)
+            _ordered(f"{where}.created_at", earliest, created_at, int(latest))
             earliest = created_at
             batch = Batch(id, created_at, first, stop)
             batch.cancel_asked = validation.boolean(f"{where}.cancel_asked", cancel_asked)
             if cancel_asked and first == stop:
                 raise Contradiction(f"{where}.cancel_asked", "a batch without files cannot be cancelled")
+            if finished_at is not None:
+                _ordered(
+                    f"{where}.finished_at",
+                    created_at,
+                    validation.time(f"{where}.finished_at", finished_at),
+                    latest,
+                )
+            if (finished_at is None) is not (running > 0):
+                raise Contradiction(
+                    f"{where}.finished_at", f"{shown(finished_at)} with {running} files in progress"
+                )
+            batch.finished_at = finished_at
             batches[id] = batch
             minimum = stop
         return list(batches.values())
@@ -505,9 +519,9 @@ class _Loader:
                     raise self.refuse(
                         f"file_ids[{i}]", f"file {shown(id)} was attached again: attachment {row} must have left"
                     )
-                if status == "cancelled" and not cancelled[i]:
+                if status == "cancelled" and listed[i] and not cancelled[i]:  # if none lists it, it was purged
                     raise self.refuse(
-                        f"statuses[{i}]", "an attachment is 'cancelled' that has not left, and no batch of it was"
+                        f"statuses[{i}]", "an attachment is 'cancelled' that has not left, and its batch was not"
                     )
             later.add(id)
 
@@ -558,6 +572,6 @@ def _row(place: str, value: Any, names: tuple[str, ...]) -> list[Any]:
     return value  # type: ignore[no-any-return]  # it is a list
 
 
-def _ordered(place: str, earliest: int, time: int, latest: int) -> None:
+def _ordered(place: str, earliest: float, time: float, latest: float) -> None:
     if not earliest <= time <= latest:
         raise Contradiction(place, f"{time} does not lie between {earliest} and {latest}, its neighbours in time")

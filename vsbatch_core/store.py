@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import pairwise, repeat
 from math import inf
+from operator import attrgetter
 from typing import Any
 
 from vsbatch_core import events as ev
@@ -133,6 +134,7 @@ class Store:
         "expires_after",
         "expiry_noted",
         "expiry_timer",
+        "finished",
         "firsts",
         "id",
         "keys",
@@ -144,6 +146,7 @@ class Store:
         "numbers",
         "ordered",
         "profile",
+        "purge_timer",
         "rows",
         "usage_bytes",
         "version",
@@ -185,6 +188,10 @@ class Store:
         """The batches that list any attachments, in the order of these."""
         self.firsts = NO_FIRSTS
         """The first attachment of each of them."""
+        self.finished = NO_BATCHES
+        """The batches that have finished, the first to finish first."""
+        self.purge_timer: float = inf
+        """When to look whether batches have been finished for long; never later than the first of them has."""
         self.keys = idempotency.NO_KEYS
         """The idempotency keys of the creates of files and batches."""
         self._value: VectorStore | None = None
@@ -331,6 +338,14 @@ class Store:
             raise FileBatchNotFound(batch_id, self.id)
         return batch
 
+    def finished_by(self, age: float, time: float) -> tuple[str, ...]:
+        """Return the ids of the batches that have been finished for ``age`` seconds at a time.
+
+        The first to finish comes first, ties by id.  O(log n + those).
+        """
+        n = bisect_right(self.finished, time, key=lambda batch: batch.finished_at + age)  # type: ignore[operator]  # all of them have finished
+        return tuple([batch.id for batch in sorted(self.finished[:n], key=attrgetter("finished_at", "id"))])
+
     def require_open(self, now: float) -> None:
         """Raise ``VectorStoreExpired`` if the store takes no more files."""
         expires_at = self.expires_at()
@@ -386,6 +401,16 @@ class Store:
                     minimum = validation.integer(f"left_running[{i}]", row, minimum, batch.stop - 1) + 1
                     if self.rows.present[row] != IN_PROGRESS:
                         raise Contradiction(f"left_running[{i}]", f"attachment {row} is not in progress")
+            case ev.FileBatchesPurged():
+                ids = validation.array("batch_ids", event.batch_ids, 1, max(1, len(self.batches)))
+                latest = -inf
+                for i, id in enumerate(ids):
+                    batch = self.require_batch(validation.own_id(f"batch_ids[{i}]", id, "vsfb_"))
+                    if batch.finished_at is None:
+                        raise Contradiction(f"batch_ids[{i}]", f"file batch {shown(id)} is in progress")
+                    latest = max(latest, batch.finished_at)
+                if tuple(ids) != self.finished_by(0.0, latest):
+                    raise Contradiction("batch_ids", "these are not the batches that finished first, in order")
             case ev.FileBatchCreated():
                 validation.own_id("batch_id", event.batch_id, "vsfb_")
                 if event.batch_id in self.batches:
@@ -598,6 +623,24 @@ class Store:
             rows = tuple([row for row in there if row not in kept])
         return self._cancel, (batch, rows, counts, of, event)
 
+    def _plan_purge(self, event: ev.FileBatchesPurged) -> Put:
+        batches = [self.batches[id] for id in event.batch_ids]
+        forgotten: list[int] = []
+        of_files: dict[str, list[int]] = {}
+        for batch in batches:
+            for row in self.rows.left_between(batch.first, batch.stop):
+                id = self.rows.id(row)
+                if self.numbers.get(id) != row:  # else it is a valid cursor of the store's list
+                    forgotten.append(row)
+                    of_files.setdefault(id, []).append(row)
+        listed = {id: [row for row in self.listed[id] if row not in rows] for id, rows in of_files.items()}
+        places = sorted(bisect_left(self.firsts, batch.first) for batch in batches if batch.first < batch.stop)
+        runs: list[tuple[int, int, Batch]] = []
+        for place in places:
+            start = runs.pop()[0] if runs and runs[-1][1] == place else place
+            runs.append((start, place + 1, self.ordered[start]))
+        return self._purge, (batches, runs[::-1], forgotten, listed, event)
+
     def _plan_expire(self, event: ev.VectorStoreExpired) -> Put:
         return self._expire, (event,)
 
@@ -636,11 +679,22 @@ class Store:
         self._value = None
         self.version = event.version
 
-    def _count(self, counts: list[int], in_batches: dict[Batch, list[int]]) -> None:
+    def _count(self, counts: list[int], in_batches: dict[Batch, list[int]], at: float) -> None:
         self.counts[:] = counts
         for batch, of in in_batches.items():
             batch.counts[:] = of
             batch.forget_value()
+            if not of[IN_PROGRESS - 1]:
+                self._finish(batch, at)
+
+    def _finish(self, batch: Batch, at: float) -> None:
+        """Note when a batch has finished, once."""
+        if batch.finished_at is None:
+            if self.finished is NO_BATCHES:
+                self.finished = []
+            if not self.finished or self.finished[-1] is not batch:
+                self.finished.append(batch)
+            batch.finished_at = at
 
     def _attach(
         self,
@@ -678,8 +732,10 @@ class Store:
             place = bisect_left(self.firsts, batch.first)
             self.ordered[place:] = [batch]
             self.firsts[place:] = [batch.first]
+        elif batch is not None:
+            self._finish(batch, event.at)
         self.keys = idempotency.keep(self.keys, *key)
-        self._count(counts, in_batches)
+        self._count(counts, in_batches, event.at)
         self.usage_bytes = usage_bytes
         self._seen(event)
 
@@ -707,6 +763,8 @@ class Store:
             counts[IN_PROGRESS - 1] = batch_running
             counts[code - 1] = batch_ended
             batch.forget_value()
+            if not batch_running:
+                self._finish(batch, event.at)
         self.usage_bytes = total
         self._seen(event)
 
@@ -725,7 +783,7 @@ class Store:
         if self.claims is not None:
             for row in rows:
                 self.claims.forget(row)
-        self._count(counts, in_batches)
+        self._count(counts, in_batches, event.at)
         self.usage_bytes = total
         self._seen(event)
 
@@ -747,8 +805,37 @@ class Store:
                 for row in rows:
                     self.claims.forget(row)
         batch.cancel_asked = True
-        self._count(counts, {batch: of})
+        self._count(counts, {batch: of}, event.at)
         self._seen(event)
+
+    def _purge(
+        self,
+        batches: list[Batch],
+        runs: list[tuple[int, int, Batch]],
+        forgotten: list[int],
+        listed: dict[str, list[int]],
+        event: ev.FileBatchesPurged,
+    ) -> None:
+        for start, stop, batch in runs:  # the last first, so that the places of the others stay what they are
+            if start < len(self.ordered) and self.ordered[start] is batch:
+                del self.ordered[start:stop]
+            if start < len(self.firsts) and self.firsts[start] == batch.first:
+                del self.firsts[start:stop]
+        gone = set(batches)
+        n = 0
+        while n < len(self.finished) and self.finished[n] in gone:
+            n += 1
+        del self.finished[:n]
+        for batch in batches:
+            self.batches.pop(batch.id, None)
+        for file_id, rows in listed.items():
+            if rows:
+                self.listed[file_id] = rows
+            else:
+                self.listed.pop(file_id, None)
+        for row in forgotten:
+            self.rows.forget(row)
+        self.at, self.version = event.at, event.version  # it is no activity
 
     def _expire(self, event: ev.VectorStoreExpired) -> None:
         self.expiry_noted = True
@@ -786,7 +873,7 @@ class Store:
             self.departed.pop(oldest, None)
             self.numbers.pop(oldest, None)
             self._release(oldest, number, listed)
-        self._count(counts, in_batches)
+        self._count(counts, in_batches, event.at)
         self.usage_bytes = usage_bytes
         self._seen(event)
 
@@ -819,6 +906,8 @@ class Store:
     def _derive(self) -> None:
         """Work out all that follows from the rows, what left, and the batches' intervals.  O(n)."""
         self.ordered = [batch for batch in self.batches.values() if batch.first < batch.stop]
+        finished = [batch for batch in self.batches.values() if batch.finished_at is not None]
+        self.finished = sorted(finished, key=attrgetter("finished_at")) or NO_BATCHES
         self.firsts = [batch.first for batch in self.ordered]
         self.numbers, self.listed = {}, {}
         for row, id, present in self.rows.ids():
@@ -872,6 +961,16 @@ class Store:
             ("the attachments by file id", self.numbers, fresh.numbers),
             ("the attachments that batches alone list", self.listed, fresh.listed),
             ("the order of the batches", [b.id for b in self.ordered], [b.id for b in fresh.ordered]),
+            (
+                "the order in which batches finished",
+                list(map(attrgetter("finished_at"), self.finished)),
+                list(map(attrgetter("finished_at"), fresh.finished)),
+            ),
+            (
+                "the batches that have finished",
+                sorted(batch.id for batch in self.finished),
+                sorted(batch.id for batch in fresh.finished),
+            ),
             ("the first attachments of the batches", self.firsts, fresh.firsts),
             ("usage_bytes", self.usage_bytes, fresh.usage_bytes),
             ("file_counts", self.counts, fresh.counts),
@@ -903,4 +1002,5 @@ PLANS: dict[type[ev.Event], Callable[[Store, Any], Put]] = {
     ev.VectorStoreExpired: Store._plan_expire,
     ev.FileBatchCreated: Store._plan_batch,
     ev.FileBatchCancelled: Store._plan_cancel,
+    ev.FileBatchesPurged: Store._plan_purge,
 }

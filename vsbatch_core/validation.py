@@ -176,10 +176,17 @@ def time(param: str, value: Any) -> float:
 
 def seconds(param: str, value: Any) -> float:
     """Return a duration in seconds, greater than 0; ``math.inf`` is one."""
+    if type(value) in (float, int) and not value > 0:
+        raise Contradiction(param, f"{shown(value)} seconds are no duration: give a number greater than 0")
+    return age(param, value)
+
+
+def age(param: str, value: Any) -> float:
+    """Return an age in seconds, of 0 or more; ``math.inf`` is one."""
     if type(value) not in (float, int):
         raise InvalidType(param, "a number", value)
-    if not value > 0:
-        raise Contradiction(param, f"{shown(value)} seconds are no duration: give a number greater than 0")
+    if not value >= 0:
+        raise Contradiction(param, f"{shown(value)} seconds are no age: give a number of 0 or more")
     return inf if value == inf else float(min(value, MAX_SECONDS))
 
 

@@ -152,6 +152,7 @@ _FIELD_WRITERS: dict[str, Callable[[Any], Any]] = {
     "file_ids": list,
     "idempotency": _idempotency,
     "attachments": list,
+    "batch_ids": list,
     "left_running": list,
     "usage_bytes_each": list,
 }
@@ -351,6 +352,7 @@ _FIELDS: dict[str, Reader] = {
     "attributes": _read_attributes,
     "attributes_each": _items(_read_attributes),
     "batch_id": _own_id("vsfb_"),
+    "batch_ids": _items(_own_id("vsfb_")),
     "chunking_strategies": _items(_read_chunking),
     "chunking_strategy": _read_chunking,
     "created_at": validation.whole_seconds,

@@ -52,6 +52,7 @@ VALID: dict[Any, Any] = {
     "lease_seconds": 30.0,
     "limit": 2,
     "message": "It is torn.",
+    "older_than": 0,
     "metadata": {"k": "v"},
     "name": "new",
     "order": "asc",

@@ -56,9 +56,13 @@ class World:
     def __init__(self, policies: Mapping[str, Any] = {}) -> None:
         self.clock = VirtualClock(start=1_000.0)
         limits = Limits(batch_files=5_000, departed=2, idempotency_keys=2)
+        policies = dict(policies)
+        retention = policies.pop("retention", None)
         profile = Profile(limits=limits, **policies)
         retry = Retry(attempts=2, backoff=1.0)
-        self.engine = Engine(clock=self.clock, ids=SequentialIds(), profile=profile, retry=retry)
+        self.engine = Engine(
+            clock=self.clock, ids=SequentialIds(), profile=profile, retry=retry, retention=retention
+        )
         self.events: list[Any] = []
         self.others: list[Any] = []
         stores, batches, files = self.parts()
@@ -101,6 +105,21 @@ class World:
             stores.create(idempotency_key=key)
             batches.create("vs_1", file_ids=["file-1"], idempotency_key=key)
 
+    def finished(self) -> None:
+        """Finish batches at two times, two of them in one step, in two stores; files of theirs have left."""
+        _, batches, files = self.parts()
+        batches.create("vs_1", file_ids=["file-6", "file-9"])
+        batches.create("vs_1", file_ids=["file-8"])
+        files.delete("file-4", vector_store_id="vs_1")
+        files.delete("file-7", vector_store_id="vs_1")
+        files.create("vs_1", file_id="file-5")
+        self.engine.processing.complete_many("vs_1", ["file-8", "file-6", "file-9"])
+        batches.create("vs_4", file_ids=["file-1"])
+        self.engine.processing.complete("vs_4", "file-1")
+        self.clock.advance(3.0)
+        batches.cancel("vsfb_1", vector_store_id="vs_1")
+        self.clock.advance(3.0)
+
     def later(self) -> None:
         """Let time pass in which claims lapse, one of them on a last attempt, and a store expires."""
         self.clock.advance(100_000.0)
@@ -135,7 +154,7 @@ class World:
         return stores, stores.file_batches, stores.files
 
 
-DRAIN, REUSE = {"cancel": "drain"}, {"reattach": "reuse"}
+DRAIN, REUSE, KEPT = {"cancel": "drain"}, {"reattach": "reuse"}, {"retention": 5.0}
 
 
 @frozen
@@ -147,7 +166,8 @@ class Act:
 
     name: str
     do: Callable[[World], object]
-    policies: Mapping[str, str] = {}
+    policies: Mapping[str, Any] = {}
+    """Of the profile, and the ``retention``."""
     prepare: Callable[[World], object] = lambda _: None
     steps: tuple[Callable[[World], object], ...] = ()
     """What its steps do, where it is more than one."""
@@ -208,6 +228,14 @@ def acts() -> Iterator[Act]:
         "create a batch of the others", lambda w: stores(w).file_batches.create("vs_1", file_ids=new), REUSE
     )
     yield Act("cancel and drain", lambda w: stores(w).file_batches.cancel("vsfb_1", **one), DRAIN)
+    yield Act("purge", lambda w: processing(w).purge("vs_1", older_than=1.0), prepare=World.finished)
+    yield Act(
+        "purge all",
+        lambda w: processing(w).purge(older_than=0),
+        prepare=World.finished,
+        steps=tuple(lambda w, of=of: processing(w).purge(of, older_than=0) for of in ("vs_1", "vs_4")),
+    )
+    yield Act("pending, when batches are to go", lambda w: processing(w).pending(), KEPT, World.finished)
     yield Act("complete", lambda w: processing(w).complete("vs_1", "file-3", usage_bytes=7))
     yield Act("complete a held file", lambda w: processing(w).complete("vs_1", "file-3"), policies=DRAIN)
     yield Act("fail", lambda w: processing(w).fail("vs_1", "file-single", code="invalid_file"))

@@ -108,6 +108,76 @@ REPLAYED = "Replayed"
 RESTORED = "Restored"
 
 MUTANTS: tuple[Mutant, ...] = (
+    # Retention
+    Mutant(
+        "a batch is purged a moment too late",
+        "store.py",
+        "bisect_right(self.finished, time,",
+        "bisect_left(self.finished, time,",
+    ),
+    Mutant(
+        "a purge forgets cursors of the store's list",
+        "store.py",
+        "if self.numbers.get(id) != row:",
+        "if self.numbers.get(id) != -1:",
+    ),
+    Mutant(
+        "a purge leaves what its batches alone listed",
+        "store.py",
+        "for row in forgotten:\n            self.rows.forget(row)",
+        "pass",
+    ),
+    Mutant(
+        "a purge is an activity",
+        "store.py",
+        "self.at, self.version = (event.at, event.version)",
+        "self._seen(event)",
+        RESTORED,
+    ),
+    Mutant(
+        "a purged batch still owns its attachments",
+        "store.py",
+        "del self.ordered[start:stop]",
+        "pass",
+    ),
+    Mutant(
+        "a batch without files never finishes",
+        "store.py",
+        "elif batch is not None:\n            self._finish(batch, event.at)",
+        "elif batch is not None:\n            pass",
+    ),
+    Mutant(
+        "a batch of which the last file left never finishes",
+        "store.py",
+        "if not of[IN_PROGRESS - 1]:",
+        "if not of[IN_PROGRESS - 1] and (not of[DETACHED - 1]):",
+    ),
+    Mutant(
+        "the policy stops after the first purge",
+        "due.py",
+        "store.purge_timer = following",
+        "store.purge_timer = inf",
+    ),
+    Mutant(
+        "a restored engine keeps its batches",
+        "registry.py",
+        "self.due.note_finished(store)",
+        "pass",
+        RESTORED,
+    ),
+    Mutant(
+        "batches are purged when somebody looks",
+        "due.py",
+        "decisions.purge_batches(store, max(store.at, when), self.retention, when)",
+        "decisions.purge_batches(store, max(store.at, when), self.retention, inf)",
+    ),
+    Mutant(
+        "a replay purges any batches",
+        "store.py",
+        "if tuple(ids) != self.finished_by(0.0, latest):",
+        "if not ids:",
+        "core/test_retention.py::test_replay_takes_the_batches_that_finished_first_in_order_and_no_others",
+    ),
     # Idempotency keys
     Mutant(
         "a key is taken for that of another request",

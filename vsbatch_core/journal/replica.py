@@ -131,6 +131,7 @@ class Replica(Registry):
         profile: Profile,
         file_size: FileSize | None = None,
         retry: Retry | None = None,
+        retention: float | None = None,
     ) -> None:
         self.connect = connect
         self.log = connect()
@@ -160,7 +161,7 @@ class Replica(Registry):
         """Held by the thread that leads."""
         self._closed = False
         self._held_for_fork = (False, False)
-        super().__init__(clock, ids, profile, file_size, retry)
+        super().__init__(clock, ids, profile, file_size, retry, retention)
         _replicas.add(self)
 
     # The one way in, and the one way to look

@@ -31,6 +31,7 @@ from vsbatch_core.model import (
 from vsbatch_core.testing.oracle_arguments import (
     MAX_BYTES,
     MESSAGES,
+    age,
     array,
     boolean,
     chunking_of,
@@ -67,8 +68,8 @@ from vsbatch_core.testing.oracle_state import (
 class Oracle:
     """The naive engine: both faces of ``Engine``, under the same names and arguments.
 
-    ``clock``, ``ids``, ``profile``, ``file_size`` and ``retry`` are those of ``Engine``; a clock and an id source
-    must be given, since the answers of the two can be equal only if they come from equal ones.
+    ``clock``, ``ids``, ``profile``, ``file_size``, ``retry`` and ``retention`` are those of ``Engine``; a clock
+    and an id source must be given, since the answers of the two can be equal only if they come from equal ones.
 
     ``stores`` are all stores that ever were, and ``claims`` all claims that were ever returned, both oldest
     first; they may be read, to know what to ask for.
@@ -82,12 +83,14 @@ class Oracle:
         profile: Profile | None = None,
         file_size: Callable[[str], int | None] | None = None,
         retry: Retry | None = None,
+        retention: float | None = None,
     ) -> None:
         self.clock = clock
         self.ids = ids
         self.profile = profile or Profile()
         self.file_size = file_size
         self.retry = retry or Retry()
+        self.retention = inf if retention is None else age("retention", retention)
         self.stores: list[Store] = []
         self.keys: list[Keyed] = []
         """The creates of stores that had idempotency keys, oldest first."""
@@ -141,6 +144,9 @@ class Oracle:
                     self._happens(store, max(store.at, now))
         while (time := min(self._moments(), default=inf)) <= now:
             for store in self.stores:
+                if store.here and store.purge(self.retention, time):
+                    self.noted += 1
+                    store.at = max(store.at, time)
                 if store.expires_at() == time and store.here and not store.expiry_noted:
                     store.expiry_noted = True
                     self._happens(store, max(store.at, time))
@@ -163,6 +169,9 @@ class Oracle:
                     yield file.ready_at
                 if file.claim is not None:
                     yield file.claim.deadline
+            for batch in store.batches:
+                if store.here and batch.here and batch.finished_at is not None:
+                    yield batch.finished_at + self.retention
 
     def end(self, store: Store, file: Attachment, claim: Claim, now: float, why: str | None) -> None:
         """End the claim on a file in progress, as an attempt that ended because of ``why``, or as none."""
@@ -208,7 +217,7 @@ class Oracle:
         """The batch, which must be in this store."""
         id = own_id("batch_id", batch_id, "vsfb_")
         for batch in store.batches:
-            if batch.id == id:
+            if batch.id == id and batch.here:
                 return batch
         raise errors.FileBatchNotFound(id, store.id)
 
@@ -704,6 +713,26 @@ class Processing:
             return store, file, held
         holder = None if held is None else held.worker
         return errors.ClaimLost(file_id, id, claim.number, claim.deadline, holder, tried)
+
+    def purge(self, vector_store_id: Any = None, *, older_than: Any) -> list[str]:
+        """Batches go that finished so long ago."""
+        oracle, seconds = self.oracle, age("older_than", older_than)
+        if vector_store_id is not None:
+            return self._purge(vector_store_id, seconds)
+        oracle.look()
+        stores = [store for store in oracle.stores if store.here]
+        finished = [
+            store.id for store in stores if any(b.here and b.finished_at is not None for b in store.batches)
+        ]
+        return [id for store_id in finished for id in self._purge(store_id, seconds)]
+
+    def _purge(self, vector_store_id: Any, seconds: float) -> list[str]:
+        store = self.oracle.command(vector_store_id)
+        now = self.oracle.now(store)
+        purged = store.purge(seconds, now)
+        if purged:
+            store.at = now
+        return purged
 
     def complete(self, vector_store_id: Any, file_id: Any, *, usage_bytes: Any = None) -> VectorStoreFile:
         """The file was processed."""

@@ -91,6 +91,15 @@ def duration(param: str, value: Any) -> float:
     return inf if value == inf else float(min(value, int(float_info.max)))
 
 
+def age(param: str, value: Any) -> float:
+    """Seconds, or none; infinitely many are some."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise errors.InvalidType(param, "a number", value)
+    if not value >= 0:
+        raise errors.Contradiction(param, f"{errors.shown(value)} seconds are no age: give a number of 0 or more")
+    return inf if value == inf else float(min(value, int(float_info.max)))
+
+
 def each_of(param: str, value: Any, kind: Any, name: str) -> None:
     """A list of these."""
     for i, item in enumerate(array(param, value, 0, None)):

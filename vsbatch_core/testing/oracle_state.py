@@ -101,6 +101,10 @@ class Batch:
     created_at: int
     files: list[Attachment]
     cancel_asked: bool = False
+    finished_at: float | None = None
+    """When the last of the files ended."""
+    here: bool = True
+    """Whether it was not purged."""
 
     def value(self, store: Store, profile: Profile) -> VectorStoreFileBatch:
         """The batch as it is answered; its status follows from its files."""
@@ -189,6 +193,20 @@ class Store:
         if not self.expired(now):
             self.last_active_at = int(now)
         self.at = now
+        for batch in self.batches:
+            if batch.finished_at is None and all(file.status != "in_progress" for file in batch.files):
+                batch.finished_at = now
+
+    def purge(self, age: float, time: float) -> list[str]:
+        """The batches go that have been finished for so long at this time; the first to finish first (choice)."""
+        gone = [
+            (batch.finished_at, batch.id, batch)
+            for batch in self.batches
+            if batch.here and batch.finished_at is not None and batch.finished_at + age <= time
+        ]
+        for _, _, batch in gone:
+            batch.here = False
+        return [id for _, id, _ in sorted(gone)]
 
     def to_attach(self, new: Sequence[NewFile], param: str, profile: Profile) -> list[NewFile]:
         """The files that are to be attached, if those that are there stay, or none may be there (choice)."""

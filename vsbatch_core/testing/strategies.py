@@ -182,6 +182,12 @@ retries = st.builds(
     factor=st.sampled_from((1.0, 2.0, 1e300)),
     maximum=st.sampled_from((1.0, 3600.0)),
 )
+retentions = st.sampled_from((None, None, 0.5, 1.0, 60.0, 90_000.0, 10**400))
+purges = st.builds(
+    lambda purge, older_than: Call(purge.path, purge.args, {"older_than": older_than}),
+    st.one_of(calls("processing.purge", stores), calls("processing.purge")),
+    st.sampled_from((0, 0.0, 0.25, 1.0, 60.0, 10**400, inf)),
+)
 completions = calls("processing.complete", stores, file_ids, usage_bytes=st.integers(0, 9))
 failures = calls(
     "processing.fail",
@@ -202,7 +208,9 @@ def aimed(call: Call, oracle: Oracle, aim: int) -> Call:
         return call
     there = [store for store in oracle.stores if store.here]
     targets: list[tuple[str, ...]]
-    if call.path.endswith(".create"):
+    if call.path == "processing.purge":
+        targets = [(store.id,) for store in there if call.args]
+    elif call.path.endswith(".create"):
         targets = [(store.id,) for store in there]
     elif call.path.endswith(".cancel"):
         running = [file for store in there for file in store.attached() if file.status == "in_progress"]
@@ -300,6 +308,7 @@ _opening = st.one_of(
     claims,
     cancellations,
     file_deletions,
+    purges,
     moves,
 )
 openings = st.lists(st.tuples(_opening, aims), max_size=3) | st.lists(
@@ -495,6 +504,10 @@ _MISUSES: tuple[tuple[Call, Bad], ...] = (
                 *([_completed(usage_bytes=1), _failed(retry=value)] for value in (None, 1, "")),
             )
         },
+    ),
+    (
+        call("processing.purge", "vs_1", older_than=0),
+        {0: BAD_STORES[1:], "older_than": (None, True, "1", [], -1, -0.5, float("nan"), -inf)},
     ),
     (
         call("processing.complete", "vs_1", "file-a"),
