@@ -44,6 +44,7 @@ EXAMPLES = """\
 examples:
   python -m benchmarks                          the works that matter most
   python -m benchmarks --only changes           one group: see --list
+  python -m benchmarks --only durable --folder .   on the disk of this folder
   python -m benchmarks --only page.20 '*.file'  by first words, or by a glob
   python -m benchmarks --only complete.1 --sizes 1e3,1e6 --json old.json
   python -m benchmarks --only complete.1 --sizes 1e3,1e6 --compare old.json
@@ -78,6 +79,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="N,N...",
         help="instead of the preset's sizes these, in files of the store: such as 1e3,10_000 "
         f"({LEAST_SIZE:,} to {MOST_SIZE:,})",
+    )
+    what.add_argument(
+        "--folder",
+        metavar="FOLDER",
+        help="put databases here, on the disk that is to be measured (default: where temporary files are)",
     )
     what.add_argument("--from", dest="given", metavar="FILE", help="take these results instead of measuring")
     what.add_argument(
@@ -122,6 +128,12 @@ def chosen_by(given: argparse.Namespace) -> tuple[Preset, list[Work], list[int]]
     return preset, chosen(given.only or preset.works), sizes
 
 
+def refuse_no_folder(folder: str | None) -> None:
+    """Raise ``ValueError`` for a folder that is none."""
+    if folder is not None and not Path(folder).is_dir():
+        raise ValueError(f"--folder {folder} is no folder: give one that is there")
+
+
 class _Progress:
     """What is being done, on one line of a terminal that is written over."""
 
@@ -142,13 +154,13 @@ def read(path: str) -> Run:
         raise ValueError(f"cannot read {path}: {error}") from None
 
 
-def measure(works: Sequence[Work], sizes: Sequence[int], preset: Preset) -> Run:
+def measure(works: Sequence[Work], sizes: Sequence[int], preset: Preset, folder: str | None = None) -> Run:
     """Measure, and print the results; return them, on Ctrl-C those so far."""
     progress = _Progress()
     before = highest = machine.load()
     results: list[Result] = []
     complete = False
-    with Fixtures() as fixtures:
+    with Fixtures(folder=folder) as fixtures:
         fixtures.try_all()
         run = Run(
             date=f"{datetime.now(UTC):%Y-%m-%d}",
@@ -208,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     try:
         preset, works, sizes = chosen_by(given)
+        refuse_no_folder(given.folder)
         old = read(given.compare) if given.compare else None
         run = read(given.given) if given.given else None
         if given.plot or given.docs:
@@ -224,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if run is None:
         try:
-            run = measure(works, sizes, preset)
+            run = measure(works, sizes, preset, given.folder)
         except KeyboardInterrupt:  # before there was anything to measure, or once more while things are closed
             return INTERRUPTED
     if given.json:

@@ -32,8 +32,11 @@ DRAWN = (
 ROWS = MAIN
 """The works of the table."""
 
-OURS_BESIDE = ("undeleted", "longest", "collector", "json-loads", "resident")
+OURS_BESIDE = ("undeleted", "longest", "collector", "json-loads", "json-columns", "resident", "memory", "reader")
 """What ours is compared with in works that are no rows of the table."""
+
+DURABLE_BESIDE = ("naive", "naive-many", "fsync", "select")
+"""What the durable engine is compared with, in works that are no rows of the table either."""
 
 BESIDE = {
     "floor": ("floor", "constant"),
@@ -50,6 +53,7 @@ BESIDE = {
         "simpy-file",
         "simpy-worker",
         *OURS_BESIDE,
+        *DURABLE_BESIDE,
     ),
 }
 """The table's columns beside ours, and the contenders in each."""

@@ -6,7 +6,10 @@ import gc
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
 
 from benchmarks.contenders import CONTENDERS, Contender, Missing
@@ -123,8 +126,10 @@ class Filled:
 class Fixtures:
     """The contenders and models that were filled so far.  Must be closed, as databases and servers must."""
 
-    def __init__(self, contenders: Sequence[type[Contender]] = CONTENDERS) -> None:
+    def __init__(self, contenders: Sequence[type[Contender]] = CONTENDERS, folder: str | None = None) -> None:
         self.contenders = list(contenders)
+        self.folder = folder
+        """Where databases are put; where temporary files are, if it is not given."""
         self.missing: dict[str, str] = {}
         """By contender that cannot run here, what to install."""
         self._filled: dict[tuple[str, int], Filled] = {}
@@ -161,6 +166,10 @@ class Fixtures:
     def call_at_end(self, callback: Callable[[], object]) -> None:
         """Call this when the fixtures are closed."""
         self._kept.callback(callback)
+
+    def disk(self) -> Path:
+        """Return a folder on the disk that is measured; it is removed when the fixtures are closed."""
+        return Path(self.keep_once("disk", partial(TemporaryDirectory, prefix="vsbatch-", dir=self.folder)))
 
     def present(self) -> Iterator[type[Contender]]:
         """Return the contenders that can run here, as far as is known."""

@@ -57,6 +57,13 @@ STYLES = {
     "steps": Style("#0072B2", "v", "--"),
     "simpy-file": Style("#E69F00", "p"),
     "simpy-worker": Style("#E69F00", "d", "--"),
+    "naive": Style("#D55E00", "s", ":"),
+    "naive-many": Style("#D55E00", "D", ":"),
+    "fsync": Style("#999999", "x", ":"),
+    "json-columns": Style("#E69F00", "*", "--"),
+    "memory": Style("#0072B2", "o", ":"),
+    "select": Style("#D55E00", "+", ":"),
+    "reader": Style("#0072B2", "x", "--"),
 }
 """By contender.  What never takes part in the same work may look alike."""
 

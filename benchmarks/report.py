@@ -94,7 +94,7 @@ def _grows(row: Iterable[Result]) -> str:
 def _notes(by_key: dict[str, dict[int, Result]], contenders: dict[str, str]) -> Iterator[str]:
     for contender, row in by_key.items():
         name = contenders.get(contender, contender)
-        for field, before in (("wrong", "wrong: "), ("left_out", ""), ("cpu_lacks", "CPU time: ")):
+        for field, before in (("wrong", "wrong: "), ("left_out", ""), ("cpu_lacks", "CPU time: "), ("note", "")):
             notes: dict[str, list[int]] = {}
             for n, result in row.items():
                 if text := getattr(result, field):

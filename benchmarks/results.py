@@ -38,6 +38,8 @@ class Result:
     """The wrong result that it returned, beside the right one."""
     left_out: str | None = None
     """Why it was not measured."""
+    note: str = ""
+    """What else is to be said of it."""
 
     @property
     def clocks(self) -> tuple[Clock, ...]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from benchmarks import bounds, http, memory, simulation, soak
+from benchmarks import bounds, durable, http, memory, simulation, soak
 from benchmarks.contenders import TITLES
 from benchmarks.fixtures import Fixtures, WrongResult
 from benchmarks.groups import group
@@ -25,6 +25,7 @@ WORKS: tuple[Work, ...] = (
     *memory.WORKS,
     *simulation.WORKS,
     *soak.WORKS,
+    *durable.WORKS,
 )
 """All, in the order in which they are done: those that change what the contenders hold after those that read."""
 

@@ -173,6 +173,7 @@ class Claims:
         self.held.update(claims)
         self.frontier = frontier
         for row in claims:
+            self.delayed.pop(row, None)  # whoever follows by a log is not told that it has waited long enough
             self._returned.touch(row)
 
     def give_back(self, row: int, attempts: int, ready_at: float | None) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from vsbatch_core import snapshots, validation
 from vsbatch_core.claims import Retry
 from vsbatch_core.client import VectorStores
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
-from vsbatch_core.events import Event
+from vsbatch_core.events import Event, version_in
 from vsbatch_core.model import Profile
 from vsbatch_core.processing import Processing
 from vsbatch_core.registry import FileSize, Registry
@@ -81,6 +82,7 @@ class Engine:
         retry: Retry | None = None,
         retention: float | None = None,
         durability: Durability = "full",
+        snapshot: dict[str, Any] | None = None,
     ) -> Engine:
         """Return an engine whose stores are kept in a database, which is made if it is not there.
 
@@ -93,14 +95,27 @@ class Engine:
         with ``"normal"`` the last calls before one may be lost.  A call that raises ``DatabaseUnavailable`` has
         changed nothing; after ``OutcomeUnknown`` nobody can tell.  Commands of many threads share a transaction.
         Subscribers are called after it is committed, in this process also with the events of others, as soon as a
-        call notices them.  Raise ``DatabaseRefused``, ``DatabaseDamaged`` or ``DatabaseUnavailable``.
+        call notices them.
+
+        With ``snapshot``, which another engine's ``snapshot`` returned, a new database begins with what that
+        engine held, and under its profile unless another is given.
+
+        Raise ``DatabaseRefused``, also for a snapshot and a database that is not empty, ``DatabaseDamaged``,
+        ``DatabaseUnavailable``, or ``SnapshotError`` as ``restore`` does.
         """
         from vsbatch_core.journal import connect  # noqa: PLC0415 - sqlite3, which not all programs need
         from vsbatch_core.journal.replica import Replica  # noqa: PLC0415
 
-        profile, connection = connect(url, profile, durability)
+        restored = None if snapshot is None else cls.restore(snapshot, clock=clock, profile=profile)
+        profile, connection = connect(url, profile if restored is None else restored.profile, durability)
         replica = Replica(connection, clock or SystemClock(), ids, profile, file_size, retry, retention)
-        replica.load()
+        try:
+            if restored is not None:
+                replica.begin_with(restored._registry)
+            replica.load()
+        except BaseException:
+            replica.close()
+            raise
         engine = cls.__new__(cls)
         engine._serve(replica)
         return engine
@@ -113,10 +128,10 @@ class Engine:
         self._registry.compact()
 
     def close(self) -> None:
-        """Close the database, if there is one: every later call raises ``EngineClosed``.  Close it twice at will."""
+        """Close the database, if there is one: every later call raises ``EngineClosed``, but for this one."""
         self._registry.close()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -148,12 +163,48 @@ class Engine:
     def events(self, vector_store_id: str | None = None, *, after: int = 0) -> Iterator[Event]:
         """Return the events of a store, or of the list of stores, that follow a version, as the log has them.
 
-        Together with ``version`` and ``subscribe`` a follower can fill any gap.  Raise ``EventsForgotten`` if they
-        are not all there: an engine in memory keeps none, and one in a database those since its last but one
-        snapshot at least.
+        Together with ``version`` and ``subscribe`` a follower can fill any gap.  Raise ``EventsForgotten`` if
+        they are not all there: an engine in memory keeps none, and one in a database those since its last but
+        one snapshot at least.
         """
         validation.integer("after", after, 0)
         return self._registry.events(vector_store_id, after)
+
+    def follow(
+        self, callback: Callable[[Event], object], vector_store_id: str | None = None, *, after: int
+    ) -> Callable[[], None]:
+        """Have ``callback`` called with each event of a store, or of the list of stores, that follows a version.
+
+        Those that have happened come first, from the log, then those to come, as with ``subscribe``: none is
+        missing in between, and none comes twice.  Return a function that ends it.  With ``snapshot`` a follower
+        may begin anywhere: the snapshot has the version from which to follow.  Raise ``EventsForgotten`` if the
+        log does not reach so far back, and what ``callback`` raises for what has happened.
+        """
+        latest, waiting, ready = after, deque[Event](), False
+
+        def hear(event: Event) -> None:
+            version = version_in(vector_store_id, event)
+            if version is not None and version > latest:
+                if ready:
+                    callback(event)
+                else:
+                    waiting.append(event)
+
+        with self.view.hold():
+            unsubscribe = self.subscribe(hear)
+            try:
+                for event in self.events(vector_store_id, after=after):
+                    callback(event)
+                    latest = version_in(vector_store_id, event) or latest
+                while waiting:  # what was noticed meanwhile, some of which the log gave
+                    event = waiting.popleft()
+                    if (version_in(vector_store_id, event) or 0) > latest:
+                        callback(event)
+                ready = True
+            except BaseException:
+                unsubscribe()
+                raise
+        return unsubscribe
 
     def version(self, vector_store_id: str | None = None) -> int:
         """Return the number of the latest event of a store, or of the list of stores.  O(1).
@@ -172,8 +223,10 @@ class Engine:
         """
         registry = self._registry
         return registry.view(
-            lambda: snapshots.dump(registry, None if vector_store_id is None else registry.store(vector_store_id))
-        )
+            lambda: snapshots.copied(
+                registry, None if vector_store_id is None else registry.store(vector_store_id)
+            )
+        )()
 
     @classmethod
     def restore(

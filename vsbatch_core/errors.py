@@ -603,13 +603,18 @@ class SubscriberError(HostError):
         )
 
 
+def _whole(place: object) -> str:
+    """Return a path or a URL as messages show it: never cut short."""
+    return repr(place) if isinstance(place, str) else shown(place)
+
+
 class DatabaseRefused(HostError):
     """A database cannot be opened: it is not ours, of another version, or of another profile."""
 
     code = "database_refused"
 
     def __init__(self, place: str, why: str) -> None:
-        super().__init__(f"Cannot open the database {shown(place)}: {why}.")
+        super().__init__(f"Cannot open the database {_whole(place)}: {why}.")
 
 
 class DatabaseDamaged(HostError):
@@ -619,7 +624,7 @@ class DatabaseDamaged(HostError):
 
     def __init__(self, place: str, what: str) -> None:
         super().__init__(
-            f"The database {shown(place)} is damaged: {what}. Nothing was changed: restore the file from a copy."
+            f"The database {_whole(place)} is damaged: {what}. Nothing was changed: restore the file from a copy."
         )
 
 
@@ -631,8 +636,8 @@ class DatabaseUnavailable(HostError):
 
     def __init__(self, place: str, why: str) -> None:
         super().__init__(
-            f"The database {shown(place)} cannot be used: {why}. Nothing has happened: mend what the message names, "
-            "and repeat the request."
+            f"The database {_whole(place)} cannot be used: {why}. Nothing has happened: mend what the message "
+            "names, and repeat the request."
         )
 
 
@@ -644,8 +649,8 @@ class OutcomeUnknown(HostError):
 
     def __init__(self, place: str, why: str) -> None:
         super().__init__(
-            f"The database {shown(place)} failed while the change was committed: {why}. Nobody can tell whether it "
-            "happened: look before you repeat the request, or repeat a create with the idempotency key that it had."
+            f"The database {_whole(place)} failed while the change was committed: {why}. Nobody can tell whether "
+            "it happened: look before you repeat the request, or repeat a create with its idempotency key."
         )
 
 
@@ -655,7 +660,7 @@ class EngineClosed(HostError):
     code = "engine_closed"
 
     def __init__(self, place: str) -> None:
-        super().__init__(f"The engine of the database {shown(place)} was closed: open another one.")
+        super().__init__(f"The engine of the database {_whole(place)} was closed: open another one.")
 
 
 class EventsForgotten(HostError):

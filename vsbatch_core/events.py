@@ -277,5 +277,12 @@ def ended_attachments(event: Event) -> tuple[int, ...]:
     return (event.attachment,) if isinstance(event, (FileCompleted, FileFailed, FileDeleted)) else ()
 
 
+def version_in(vector_store_id: str | None, event: Event) -> int | None:
+    """Return the version that the event gave a store, or the list of stores; ``None`` if it is not one of its."""
+    if vector_store_id is not None:
+        return event.version if event.vector_store_id == vector_store_id else None
+    return event.stores_version if isinstance(event, (VectorStoreCreated, VectorStoreDeleted)) else None
+
+
 EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)
 EVENTS: dict[str, type[Event]] = {event.kind: event for event in EVENT_TYPES}

@@ -154,7 +154,8 @@ class Processing:
             extended: dict[int, dict[int, Claim]] = {}
             for store, claim in held:
                 row = claim.attachment
-                longer = evolve(cast("Claim", store.held(row)), deadline=now + seconds)
+                kept = cast("Claim", store.held(row))
+                longer = evolve(kept, file=store.rows.read(row), deadline=now + seconds)
                 extended.setdefault(store.number, {})[row] = longer
             return ClaimsChange(held=extended)
 
@@ -188,6 +189,7 @@ class Processing:
         found: list[Store | VsbatchError] = []
 
         def decide(_registry: Registry, now: float) -> ClaimsChange | None:
+            found.clear()
             for claim in claims:
                 try:
                     store = registry.stores.get(claim.vector_store_id)
@@ -260,6 +262,7 @@ class Processing:
         held: list[tuple[int, Claim, int]] = []
 
         def decide(store: Store, now: float) -> ev.Event | ClaimsChange | None:
+            held.clear()
             for i, claim, usage_bytes in group:
                 try:
                     decisions.require_held(store, claim, tried)

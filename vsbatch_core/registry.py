@@ -149,10 +149,11 @@ class Registry:
     ) -> T:
         """Run one command; return ``result(subject, event)``, worked out before any callback is called.
 
-        ``decide(subject, now)`` returns the event, or ``None`` if there is nothing to do, or raises. The
-        subject is the store with this id, or the registry itself for ``ALL``.  What changes claims alone is
-        decided and put as an event is, and is neither numbered nor delivered.  ``replaying`` says that the event
-        comes from another engine: the clock is not asked, and nothing becomes due.  Raise
+        ``decide(subject, now)`` returns the event, or ``None`` if there is nothing to do, or raises; it is called
+        again if what it decided could not be kept.  The subject is the store with this id, or the registry itself
+        for ``ALL``.  What changes claims alone is decided and put as an event is, and is neither numbered nor
+        delivered.  ``replaying`` says that the event comes from another engine: the clock is not asked, and
+        nothing becomes due.  Raise
         ``VectorStoreNotFound``, ``NestedCommand``, or what ``decide`` raises, and change nothing; raise
         ``SubscriberError`` if callbacks raised.
         """

@@ -53,6 +53,8 @@ KEPT_ORDERS = 16
 T = TypeVar("T")
 
 _RUN = re.compile(rb"[^\0]+")
+_WHOLE_IF_ZERO = bytes((255,)) + bytes(255)
+"""The table that translates 0 to all bits and every other byte to none."""
 
 
 class _Block:
@@ -72,14 +74,23 @@ class _Block:
         self.attributes: list[Attributes] | None = None
         self.errors: dict[int, LastError] | None = None
 
+    def copy(self) -> _Block:
+        """Return a block with the same fields, and none of the values."""
+        twin = _Block(0, 0.0)
+        twin.ids, twin.created_at, twin.usage = self.ids[:], self.created_at[:], self.usage[:]
+        twin.chunking = None if self.chunking is None else self.chunking[:]
+        twin.attributes = None if self.attributes is None else self.attributes[:]
+        twin.errors = None if self.errors is None else self.errors.copy()
+        return twin
+
 
 class Columns:
     """The fields of the attachments that are not forgotten, in order; with their numbers where few have them."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
-        self.created_at: list[float] = []
-        self.usage: list[int] = []
+        self.created_at = array("d")
+        self.usage = array("q")
         self.status = bytearray()
         self.errors: list[tuple[int, LastError]] = []
         self.chunking: list[tuple[int, StaticFileChunkingStrategyObject]] = []
@@ -381,14 +392,26 @@ class Rows:
             yield from found
             first, n = found[-1] + 1, min(2 * n, 4096)
 
-    def ids(self) -> Iterator[tuple[int, str, bool]]:
-        """Return each attachment that is not forgotten: its number, its file, and whether that is here.  O(n)."""
+    def here(self) -> dict[str, int]:
+        """Return the attachments whose files are here, by file id.  O(n), in C."""
+        found: dict[str, int] = {}
         for key in sorted(self._blocks):
-            base = key << SHIFT
-            parts = zip(self._blocks[key].ids, self.status.blocks[key], self.present.blocks[key], strict=True)
-            for row, (id, status, present) in enumerate(parts, base):
-                if status:
-                    yield row, id, present != 0
+            ids, present = self._blocks[key].ids, self.present.blocks[key]
+            rows = range(key << SHIFT, (key << SHIFT) + len(ids))
+            if 0 in present:
+                found.update(zip(compress(ids, present), compress(rows, present), strict=True))
+            else:
+                found.update(zip(ids, rows, strict=True))
+        return found
+
+    def gone(self) -> Iterator[tuple[int, str]]:
+        """Return number and file of each attachment that is not forgotten and whose file has left, in order.
+
+        O(n) in C, and O(1) more for each of them.
+        """
+        for first, stop in self.left():
+            for key, start, end in spans(first, stop):
+                yield from enumerate(self._blocks[key].ids[start:end], (key << SHIFT) + start)
 
     def times(self) -> Iterator[int]:
         """Return when each attachment that is not forgotten was made, in order."""
@@ -415,6 +438,16 @@ class Rows:
         return [sum(part.count(code) for part in parts) for code in CODES.values()]
 
     # Saving and restoring
+
+    def copy(self) -> Rows:
+        """Return rows that hold the same, and stay as they are while these change.  O(n), in C."""
+        twin = Rows(self.vector_store_id)
+        twin.next = self.next
+        for column, copied in ((self.status, twin.status), (self.present, twin.present)):
+            copied.blocks = {key: block[:] for key, block in column.blocks.items()}
+            copied.holding = {byte: keys[:] for byte, keys in column.holding.items()}
+        twin._blocks = {key: block.copy() for key, block in self._blocks.items()}
+        return twin
 
     def kept(self) -> list[tuple[int, int]]:
         """Return the intervals of the attachments that are not forgotten.  O(n), in C."""
@@ -452,8 +485,8 @@ class Rows:
             base = key << SHIFT
             whole = 0 not in status
             columns.ids += block.ids if whole else compress(block.ids, status)
-            columns.created_at += block.created_at if whole else compress(block.created_at, status)
-            columns.usage += block.usage if whole else compress(block.usage, status)
+            columns.created_at.extend(block.created_at if whole else compress(block.created_at, status))
+            columns.usage.extend(block.usage if whole else compress(block.usage, status))
             columns.status += status if whole else bytes(compress(status, status))
             if block.errors is not None:
                 columns.errors += [(base + offset, error) for offset, error in sorted(block.errors.items())]
@@ -467,21 +500,18 @@ class Rows:
         kept: Sequence[tuple[int, int]],
         *,
         ids: list[str],
-        created_at: list[int],
+        created_at: array[float],
         status: bytes,
         left: bytearray,
-        usage: list[int],
+        usage: array[int],
         errors: Sequence[tuple[int, LastError]],
         chunking: Sequence[tuple[int, StaticFileChunkingStrategyObject]],
         attributes: Sequence[tuple[int, Attributes]],
     ) -> None:
         """Fill empty rows with the fields of the attachments that ``kept`` names, in order.  O(n)."""
         self.next = next
-        present = (
-            status
-            if not any(left)
-            else bytes([0 if gone else code for code, gone in zip(status, left, strict=True)])
-        )
+        here = int.from_bytes(left.translate(_WHOLE_IF_ZERO))
+        present = (int.from_bytes(status) & here).to_bytes(len(status))
         done = 0
         for first, stop in kept:
             for key, start, end in spans(first, stop):
@@ -491,7 +521,7 @@ class Rows:
                 gap, upto = start - len(statuses), done + end - start
                 block.ids += [""] * gap + ids[done:upto]
                 block.created_at.extend(created_at[done : done + 1] * gap + created_at[done:upto])
-                block.usage.extend([0] * gap + usage[done:upto])
+                block.usage.extend(array("q", bytes(8 * gap)) + usage[done:upto])
                 statuses += bytes(gap) + status[done:upto]
                 presents += bytes(gap) + present[done:upto]
                 done = upto
@@ -500,7 +530,7 @@ class Rows:
             gap = (next & MASK) - len(tail.ids)
             tail.ids += [""] * gap
             tail.created_at.extend(tail.created_at[-1:] * gap)
-            tail.usage.extend([0] * gap)
+            tail.usage.extend(array("q", bytes(8 * gap)))
             self.status.blocks[next >> SHIFT] += bytes(gap)
             self.present.blocks[next >> SHIFT] += bytes(gap)
         self.status.holding, self.present.holding = self.status.indexed(), self.present.indexed()

@@ -7,9 +7,12 @@ reader of the old form would misread the new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, groupby
+from functools import partial
+from itertools import accumulate, chain, compress, groupby
 from typing import Any
 
 from vsbatch_core import events as ev
@@ -39,6 +42,7 @@ LETTERS = "pcfx"
 """The letters that stand for the statuses in_progress, completed, failed and cancelled."""
 _TO_LETTERS = bytes.maketrans(bytes(CODES[status] for status in FILE_STATUSES), LETTERS.encode())
 _FROM_LETTERS = bytes.maketrans(LETTERS.encode(), bytes(CODES[status] for status in FILE_STATUSES))
+_NOT_COMPLETED = bytes(code != CODES["completed"] for code in range(256))
 
 
 def profile_data(profile: Profile) -> dict[str, Any]:
@@ -46,35 +50,35 @@ def profile_data(profile: Profile) -> dict[str, Any]:
     return {**data_of(profile), "limits": data_of(profile.limits)}
 
 
-def dump(registry: Registry, only: Store | None) -> dict[str, Any]:
-    """Return the registry, or one store of it, as data.  O(n)."""
+def copied(registry: Registry, only: Store | None) -> Callable[[], dict[str, Any]]:
+    """Return a function that returns the registry, or one store of it, as it is now, as data.
+
+    To copy what it needs takes O(n), in C; to call the function takes many times as long, and needs no lock.
+    """
     if only is None:
         stores = [
-            _dump_store(registry.stores[id]) if here else {"id": id, "deleted": True}
+            _copied_store(registry.stores[id]) if here else partial(dict, id=id, deleted=True)
             for id, here in registry.listing
         ]
     else:
-        stores = [_dump_store(only)]
-    return {
+        stores = [_copied_store(only)]
+    head = {
         "format": FORMAT,
         "at": registry.at if only is None else only.created_at,
         "version": registry.version if only is None else 1,
         "profile": profile_data(registry.profile),
-        "vector_stores": stores,
         "departed": registry.listing.departed if only is None else [],
         "idempotency_keys": _dump_keys(registry.keys) if only is None else [],
     }
+    return lambda: {**head, "vector_stores": [store() for store in stores]}
 
 
 def _dump_keys(keys: idempotency.Keys) -> list[list[str]]:
     return [[key, fingerprint, id] for key, (fingerprint, id) in keys.items()]
 
 
-def _dump_store(store: Store) -> dict[str, Any]:
-    rows = store.rows
-    columns = rows.columns()
-    strategies: dict[Any, int] = {}
-    return {
+def _copied_store(store: Store) -> Callable[[], dict[str, Any]]:
+    head = {
         "id": store.id,
         "created_at": store.created_at,
         "name": store.name,
@@ -84,19 +88,6 @@ def _dump_store(store: Store) -> dict[str, Any]:
         "last_active_at": store.last_active_at,
         "at": store.at,
         "version": store.version,
-        "next_attachment": rows.next,
-        "attachments": [list(interval) for interval in rows.kept()],
-        "file_ids": columns.ids,
-        "created": [[int(time), len(list(group))] for time, group in groupby(columns.created_at)],
-        "statuses": columns.status.translate(_TO_LETTERS).decode(),
-        "usage_bytes": columns.usage,
-        "last_errors": [[row, error.code, error.message] for row, error in columns.errors],
-        "chunking_strategies": [
-            [row, strategies.setdefault(chunking, len(strategies))] for row, chunking in columns.chunking
-        ],
-        "strategies": [[s.static.max_chunk_size_tokens, s.static.chunk_overlap_tokens] for s in strategies],
-        "attributes": [[row, dict(attributes)] for row, attributes in columns.attributes],
-        "left": [list(interval) for interval in rows.left()],
         "departed": [store.numbers[id] for id in store.departed],
         "expired": store.expiry_noted,
         "file_batches": [
@@ -104,6 +95,28 @@ def _dump_store(store: Store) -> dict[str, Any]:
             for batch in store.batches.values()
         ],
         "idempotency_keys": _dump_keys(store.keys),
+    }
+    rows = store.rows.copy()
+    return lambda: {**head, **_dump_rows(rows)}
+
+
+def _dump_rows(rows: Rows) -> dict[str, Any]:
+    columns = rows.columns()
+    strategies: dict[Any, int] = {}
+    return {
+        "next_attachment": rows.next,
+        "attachments": [list(interval) for interval in rows.kept()],
+        "file_ids": columns.ids,
+        "created": [[int(time), len(list(group))] for time, group in groupby(columns.created_at)],
+        "statuses": columns.status.translate(_TO_LETTERS).decode(),
+        "usage_bytes": columns.usage.tolist(),
+        "last_errors": [[row, error.code, error.message] for row, error in columns.errors],
+        "chunking_strategies": [
+            [row, strategies.setdefault(chunking, len(strategies))] for row, chunking in columns.chunking
+        ],
+        "strategies": [[s.static.max_chunk_size_tokens, s.static.chunk_overlap_tokens] for s in strategies],
+        "attributes": [[row, dict(attributes)] for row, attributes in columns.attributes],
+        "left": [list(interval) for interval in rows.left()],
     }
 
 
@@ -136,8 +149,12 @@ def profile_from(data: Any) -> Profile:
         raise Contradiction("profile", str(error)) from error
 
 
-def load(registry: Registry, snapshot: dict[str, Any]) -> None:
-    """Fill an empty registry; raise ``SnapshotError`` naming the place and the value.  O(n)."""
+def load(registry: Registry, snapshot: dict[str, Any], *, trusted: bool = False) -> None:
+    """Fill an empty registry; raise ``SnapshotError`` naming the place and the value.  O(n).
+
+    ``trusted`` says that it comes from ``copied``, as a checksum shows: the checks that look at each attachment
+    are then left out.
+    """
     saved_under = profile_of(snapshot)
     with _reading():
         at = validation.time("at", snapshot["at"])
@@ -152,7 +169,7 @@ def load(registry: Registry, snapshot: dict[str, Any]) -> None:
                 validation.exactly(f"{place}.deleted", pairs["deleted"], True)
             else:
                 pairs = _record(place, data, _STORE)
-                store = _Loader(place, pairs, registry.profile, saved_under).store()
+                store = _Loader(place, pairs, registry.profile, saved_under, trusted=trusted).store()
                 _ordered(f"{place}.created_at", latest, store.created_at, int(at))
                 latest = store.created_at
             id = validation.own_id(f"{place}.id", pairs["id"], "vs_")
@@ -213,12 +230,15 @@ def _keys(place: str, value: Any, saved_under: Profile, profile: Profile, prefix
 class _Loader:
     """Reads one store: ``place`` is where it stands, ``data`` an object with exactly its keys."""
 
-    def __init__(self, place: str, data: dict[str, Any], profile: Profile, saved_under: Profile) -> None:
+    def __init__(
+        self, place: str, data: dict[str, Any], profile: Profile, saved_under: Profile, *, trusted: bool
+    ) -> None:
         self.place = place
         self.data = data
         self.profile = profile
         self.limits = profile.limits
         self.saved_under = saved_under
+        self.trusted = trusted
 
     def at(self, name: str) -> str:
         """Return the place of a key."""
@@ -259,12 +279,14 @@ class _Loader:
         )
         self.next = validation.integer(self.at("next_attachment"), data["next_attachment"], 0)
         self.kept = self.intervals("attachments", 0, self.next)
-        self.numbers = list(chain.from_iterable(range(*interval) for interval in self.kept))
-        self.where = {row: i for i, row in enumerate(self.numbers)}
+        self.starts = [first for first, _ in self.kept]
+        self.offsets = [0, *accumulate(stop - first for first, stop in self.kept)]
+        self.n = self.offsets[-1]
         rows = self.rows(id, created_at, int(at))
         batches = self.batches(created_at, at)
         departed = self.departed()
-        self.require_reachable(set(departed), batches)
+        if not self.trusted:
+            self.require_reachable(set(departed), batches)
         store = Store(event, self.profile, 0)
         store.restore(
             at=at,
@@ -297,23 +319,29 @@ class _Loader:
             minimum = stop + 1  # intervals that touch are one
         return found
 
-    def pairs(self, name: str, names: tuple[str, ...]) -> Iterator[tuple[str, int, list[Any]]]:
-        """Return the place, the attachment and the other items of rows about few attachments, in rising order."""
+    def pairs(self, name: str, names: tuple[str, ...]) -> Iterator[tuple[str, int, int, list[Any]]]:
+        """Return rows about few attachments, in rising order.
+
+        Of each: its place, the attachment, where that stands in the columns, and the other items.
+        """
         last = -1
         for i, row in enumerate(self.array(name)):
             where = f"{self.at(name)}[{i}]"
             number, *items = _row(where, row, ("attachment", *names))
             validation.integer(f"{where}.attachment", number, last + 1, self.next - 1)
-            if number not in self.where:
+            place = self.where(number)
+            if place is None:
                 raise Contradiction(f"{where}.attachment", f"attachment {number} is not among 'attachments'")
             last = number
-            yield where, number, items
+            yield where, number, place, items
 
     def rows(self, id: str, earliest: int, latest: int) -> Rows:
         """Return the columns of the attachments."""
-        n = len(self.numbers)
-        self.ids = validation.string_ids(self.at("file_ids"), self.full("file_ids"))
-        self.created: list[int] = []
+        n = self.n
+        self.ids = self.full("file_ids")
+        if not self.trusted:
+            validation.string_ids(self.at("file_ids"), self.ids)
+        self.created = array("d")
         for i, run in enumerate(self.array("created")):
             where = f"{self.at('created')}[{i}]"
             time, count = _row(where, run, ("created_at", "attachments"))
@@ -321,7 +349,7 @@ class _Loader:
             _ordered(f"{where}.created_at", earliest, time, latest)
             earliest = time + 1  # runs of the same time are one
             validation.integer(f"{where}.attachments", count, 1, n - len(self.created))
-            self.created += [time] * count
+            self.created += array("d", (time,)) * count
         if len(self.created) < n:
             raise self.refuse("created", f"it has {len(self.created)} attachments in place of {n}")
         letters = validation.string(self.at("statuses"), self.data["statuses"])
@@ -332,15 +360,8 @@ class _Loader:
             validation.one_of(f"{self.at('statuses')}[{i}]", letters[i], tuple(LETTERS))
         self.status = letters.encode().translate(_FROM_LETTERS)
         usage = self.full("usage_bytes")
-        if set(map(type, usage)) - {int} or (usage and (min(usage) < 0 or max(usage) > validation.MAX_BYTES)):
-            for i, size in enumerate(usage):
-                validation.integer(f"{self.at('usage_bytes')}[{i}]", size, 0, validation.MAX_BYTES)
-        completed = CODES["completed"]
-        if self.status.count(completed) < n and any(
-            size and status != completed for size, status in zip(usage, self.status, strict=True)
-        ):
-            i = next(i for i in range(n) if usage[i] and self.status[i] != completed)
-            validation.outcome(f"{self.at('usage_bytes')}[{i}]", self.name(i), usage[i], self.any_error(i))
+        if not self.trusted:
+            self.require_usage(usage)
         errors = self.errors()
         chunking = self.chunking()
         attributes = self.attributes()
@@ -356,19 +377,34 @@ class _Loader:
             created_at=self.created,
             status=self.status,
             left=self.left,
-            usage=usage,
+            usage=array("q", usage),
             errors=errors,
             chunking=chunking,
             attributes=attributes,
         )
         return rows
 
+    def require_usage(self, usage: list[Any]) -> None:
+        """Refuse sizes that are none, and those of attachments that have not completed."""
+        if set(map(type, usage)) - {int} or (usage and (min(usage) < 0 or max(usage) > validation.MAX_BYTES)):
+            for i, size in enumerate(usage):
+                validation.integer(f"{self.at('usage_bytes')}[{i}]", size, 0, validation.MAX_BYTES)
+        sizes_of_others = compress(usage, self.status.translate(_NOT_COMPLETED))
+        if any(sizes_of_others):
+            i = next(i for i in range(self.n) if usage[i] and self.status[i] != CODES["completed"])
+            validation.outcome(f"{self.at('usage_bytes')}[{i}]", self.name(i), usage[i], self.any_error(i))
+
     def span(self, place: str, first: int, stop: int) -> tuple[int, int]:
         """Return where the attachments of an interval stand in the columns; refuse one that has a gap."""
-        start, last = self.where.get(first), self.where.get(stop - 1)
+        start, last = self.where(first), self.where(stop - 1)
         if start is None or last is None or last - start != stop - 1 - first:
             raise Contradiction(place, f"attachments {first} to {stop - 1} are not all among 'attachments'")
         return start, last + 1
+
+    def where(self, row: int) -> int | None:
+        """Return where an attachment stands in the columns, or ``None``.  O(log intervals)."""
+        i = bisect_right(self.starts, row) - 1
+        return None if i < 0 or row >= self.kept[i][1] else self.offsets[i] + row - self.starts[i]
 
     def name(self, i: int) -> Any:
         """Return the status of the attachment in this place."""
@@ -381,16 +417,16 @@ class _Loader:
     def full(self, name: str) -> list[Any]:
         """Return an array that has an item for each attachment."""
         items = self.array(name)
-        if len(items) != len(self.numbers):
-            raise self.refuse(name, f"it has {len(items)} items in place of {len(self.numbers)}")
+        if len(items) != self.n:
+            raise self.refuse(name, f"it has {len(items)} items in place of {self.n}")
         return items
 
     def errors(self) -> list[tuple[int, LastError]]:
         """Return the errors of the attachments that have one: exactly those that failed."""
         found = []
-        for where, row, (code, message) in self.pairs("last_errors", ("code", "message")):
+        for where, row, place, (code, message) in self.pairs("last_errors", ("code", "message")):
             error = validation.last_error(where, code, message)
-            validation.outcome(where, self.name(self.where[row]), 0, error)
+            validation.outcome(where, self.name(place), 0, error)
             found.append((row, error))
         failed = self.status.count(CODES["failed"])
         if len(found) != failed:
@@ -410,7 +446,7 @@ class _Loader:
             seen.add(table[i])
         found = []
         used = 0  # strategies are numbered in the order in which attachments first use them
-        for where, row, (strategy,) in self.pairs("chunking_strategies", ("strategy",)):
+        for where, row, _, (strategy,) in self.pairs("chunking_strategies", ("strategy",)):
             validation.integer(f"{where}.strategy", strategy, 0, min(used, len(table) - 1))
             used = max(used, strategy + 1)
             found.append((row, table[strategy]))
@@ -421,7 +457,7 @@ class _Loader:
     def attributes(self) -> list[tuple[int, Attributes]]:
         """Return the attributes of the attachments that have any."""
         found = []
-        for where, row, (pairs,) in self.pairs("attributes", ("attributes",)):
+        for where, row, _, (pairs,) in self.pairs("attributes", ("attributes",)):
             attributes = validation.attributes(_object(where, pairs), self.limits, where)
             if not attributes:
                 raise Contradiction(where, f"attachment {row} has no attributes, and is in it")
@@ -433,7 +469,8 @@ class _Loader:
         departed = self.array("departed")
         for i, row in enumerate(departed):
             validation.integer(f"{self.at('departed')}[{i}]", row, 0, self.next - 1)
-            if row not in self.where or not self.left[self.where[row]]:
+            place = self.where(row)
+            if place is None or not self.left[place]:
                 raise self.refuse(f"departed[{i}]", f"attachment {row} has not left")
         if len(set(departed)) < len(departed):
             raise self.refuse("departed", "an attachment is in it twice")
@@ -459,7 +496,7 @@ class _Loader:
             if first < stop:
                 start, end = self.span(where, first, stop)
                 running = self.status.count(CODES["in_progress"], start, end)
-                if len(set(self.ids[start:end])) < end - start:
+                if not self.trusted and len(set(self.ids[start:end])) < end - start:
                     raise Contradiction(where, "a file is in it twice")
                 if {self.created[start], self.created[end - 1]} != {created_at}:
                     raise Contradiction(
@@ -489,15 +526,15 @@ class _Loader:
 
     def require_reachable(self, departed: set[int], batches: Sequence[Batch]) -> None:
         """Refuse attachments whose status or presence nothing could have brought about."""
-        listed, cancelled = bytearray(len(self.numbers)), bytearray(len(self.numbers))
+        listed, cancelled = bytearray(self.n), bytearray(self.n)
         for batch in batches:
             if batch.first == batch.stop:
                 continue
-            start, end = self.where[batch.first], self.where[batch.stop - 1] + 1
+            start, end = self.span(self.at("file_batches"), batch.first, batch.stop)
             listed[start:end] = b"\1" * (end - start)
             if batch.cancel_asked:
                 cancelled[start:end] = b"\1" * (end - start)
-        if not any(self.left) and not self.status.count(CODES["cancelled"]) and not departed:
+        if 1 not in self.left and not self.status.count(CODES["cancelled"]) and not departed:
             i = validation.repeated(self.ids)
             if i is not None:
                 raise self.refuse(
@@ -505,8 +542,9 @@ class _Loader:
                 )
             return
         later: set[str] = set()
-        for i in range(len(self.numbers) - 1, -1, -1):
-            row, id, status = self.numbers[i], self.ids[i], self.name(i)
+        numbers = list(chain.from_iterable(range(*interval) for interval in self.kept))
+        for i in range(self.n - 1, -1, -1):
+            row, id, status = numbers[i], self.ids[i], self.name(i)
             if self.left[i]:
                 if status == "in_progress":
                     raise self.refuse(f"statuses[{i}]", "an attachment whose file has left is 'in_progress'")

@@ -909,9 +909,9 @@ class Store:
         finished = [batch for batch in self.batches.values() if batch.finished_at is not None]
         self.finished = sorted(finished, key=attrgetter("finished_at")) or NO_BATCHES
         self.firsts = [batch.first for batch in self.ordered]
-        self.numbers, self.listed = {}, {}
-        for row, id, present in self.rows.ids():
-            if present or id in self.departed:
+        self.numbers, self.listed = self.rows.here(), {}
+        for row, id in self.rows.gone():
+            if id in self.departed:
                 before = self.numbers.get(id)
                 if before is not None:
                     self.listed.setdefault(id, []).append(before)
@@ -954,7 +954,7 @@ class Store:
         if self.claims is not None:
             self.claims.check(where)
         departed = [id for id in self.departed if self.numbers.get(id) is None or self.find(id) is not None]
-        kept = [row for row, _, present in self.rows.ids() if not present and fresh.batch_of(row) is None]
+        kept = [row for row, _ in self.rows.gone() if fresh.batch_of(row) is None]
         cursors = sorted(fresh.numbers[id] for id in self.departed if id in fresh.numbers)
         cursors = [row for row in cursors if fresh.batch_of(row) is None]
         for what, found, recomputed in (
@@ -974,6 +974,7 @@ class Store:
             ("the first attachments of the batches", self.firsts, fresh.firsts),
             ("usage_bytes", self.usage_bytes, fresh.usage_bytes),
             ("file_counts", self.counts, fresh.counts),
+            ("the files that are attached once", len(fresh.rows.here()), sum(fresh.counts)),
             ("what left and is a cursor", departed, []),
             ("what no list holds any more", kept, cursors),
         ):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar, cast
 
+from attrs import evolve
+
 from vsbatch_core.claims import Claim
 from vsbatch_core.model import Attributes, FileCounts, FileStatus, VectorStoreFile
 from vsbatch_core.registry import Registry
@@ -45,6 +47,11 @@ class View:
     def claimed(self) -> bool:
         """Whether a worker has ever claimed a file, so that claims may lapse.  O(1)."""
         return self._registry.due.claims_made > 0
+
+    def latest(self) -> float:
+        """Return the time of the latest event that anything here has seen; 0.0 if there was none.  O(s)."""
+        registry = self._registry
+        return registry.view(lambda: max([registry.at, *(store.at for store in registry.stores.values())]))
 
     @property
     def subscribers(self) -> int:
@@ -137,7 +144,12 @@ class View:
 
     def claim(self, vector_store_id: str, attachment: int) -> Claim | None:
         """Return the claim on an attachment that a worker holds.  O(1)."""
-        return self._read(vector_store_id, None, lambda store: store.held(attachment))
+
+        def read(store: Store) -> Claim | None:
+            claim = store.held(attachment)
+            return None if claim is None else evolve(claim, file=store.rows.read(attachment))
+
+        return self._read(vector_store_id, None, read)
 
     def batch_of(self, vector_store_id: str, attachment: int) -> str | None:
         """Return the id of the batch that lists an attachment.  O(log b)."""

@@ -34,6 +34,13 @@ OTHERS = {
     "steps": "ours, step by step",
     "simpy-file": "SimPy, a process for each file",
     "simpy-worker": "SimPy, a process for each worker",
+    "naive": "naive tables",
+    "naive-many": "naive tables, many a transaction",
+    "fsync": "fsync",
+    "json-columns": "json.loads of today's snapshot",
+    "memory": "ours, in memory",
+    "select": "SELECT of one row",
+    "reader": "ours, a page",
 }
 """Who takes part in single works."""
 

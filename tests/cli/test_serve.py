@@ -15,11 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any, NamedTuple
+from typing import Any
 
 import openai
 import pytest
@@ -29,7 +29,7 @@ from vsbatch_core.cli.files import OVERHEAD
 from vsbatch_core.cli.server import KEY_VARIABLE
 from vsbatch_core.extras import pip_line
 
-from ..helpers.processes import Outputs, entry, finished, posix
+from ..helpers.processes import Outputs, RunningServer, entry, finished, posix, started
 
 pytestmark = pytest.mark.slow  # servers and processes of their own
 
@@ -44,48 +44,13 @@ SLOWER = f"import sys; sys.modules.update(uvloop=None, httptools=None); {RUN}"
 BOTH = [pytest.param(None, id="as installed"), pytest.param(SLOWER, id="without uvloop and httptools")]
 
 
-class Server(NamedTuple):
-    """A server in a process of its own."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-    said: str
-    """What it printed when it was ready."""
-
-    @property
-    def address(self) -> tuple[str, int]:
-        host, _, port = self.url.removeprefix("http://").removesuffix("/v1").rpartition(":")
-        return host.strip("[]"), int(port)
-
-    def end(self, number: int = signal.SIGTERM) -> Outputs:
-        """Send the signal; answer the exit status and what was printed since it was ready."""
-        self.process.send_signal(number)
-        return finished(self.process)
-
-
-@contextmanager
-def started(*argv: str, **options: Any) -> Iterator[Server]:
-    """A server on a free port that is ready."""
-    process = entry("serve", "--port", "0", *argv, **options)
-    assert process.stdout is not None
-    try:
-        said = process.stdout.readline().decode() + process.stdout.readline().decode()
-        found = re.match(r"vsbatch: serving on (http://\S+:[1-9]\d*/v1)\n", said)
-        if found is None:
-            pytest.fail(f"the server did not start: {said!r}, {finished(process)}")
-        yield Server(process, found[1], said)
-    finally:
-        with process:
-            process.kill()
-
-
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Callable[..., Server]]:
+def servers() -> Iterator[Callable[..., RunningServer]]:
     """Servers by their arguments, each started when it is first asked for; all of them end quietly."""
     with ExitStack() as stack:
-        running: dict[tuple[str, ...], Server] = {}
+        running: dict[tuple[str, ...], RunningServer] = {}
 
-        def get(*argv: str) -> Server:
+        def get(*argv: str) -> RunningServer:
             if argv not in running:
                 running[argv] = stack.enter_context(started(*argv))
             return running[argv]
@@ -714,7 +679,7 @@ def test_it_uses_uvloop_and_httptools_where_they_are_installed_and_says_nothing(
     assert (status, out.strip(), err) == (0, "" if start else installed, "")
 
 
-def exchanged(server: Server, sent: bytes, *, ends: bool) -> bytes:
+def exchanged(server: RunningServer, sent: bytes, *, ends: bool) -> bytes:
     """Send bytes over a connection of their own, ended there or kept open; return all that is received."""
     with socket.create_connection(server.address, timeout=60) as connection:
         connection.sendall(sent)

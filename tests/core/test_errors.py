@@ -1,9 +1,12 @@
 import copy
 import json
 import pickle
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import chdir, closing
 from math import nan
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -26,6 +29,7 @@ from vsbatch_core import (
     validation,
     wire,
 )
+from vsbatch_core.journal.log import LogError
 
 from ..helpers.strategies import json_values, numbered, populated
 
@@ -69,6 +73,35 @@ def _request(
 def _broken(engine: Engine) -> None:
     engine._registry.stores["vs_1"].usage_bytes += 1
     engine.check()
+
+
+def _with_a_database(call: Callable[[Engine], object]) -> None:
+    """Call with an engine whose database is the file ``state.db`` of the folder."""
+    with TemporaryDirectory() as folder, chdir(folder), Engine.open("sqlite:///state.db") as engine:
+        engine.vector_stores.create()
+        call(engine)
+
+
+def _damaged(engine: Engine) -> None:
+    engine.vector_stores.create()
+    with closing(sqlite3.connect("state.db")) as connection:
+        connection.execute("UPDATE frames SET checksum = 0 WHERE seq = 2")
+        connection.commit()
+    Engine.open("sqlite:///state.db")
+
+
+def _failing(*names: str, engine: Engine) -> None:
+    def fail(*_: object) -> None:
+        raise LogError("disk I/O error")
+
+    for name in names:
+        setattr(engine._registry.log, name, fail)
+    engine.vector_stores.create()
+
+
+def _closed(engine: Engine) -> None:
+    engine.close()
+    engine.vector_stores.list()
 
 
 def _unheard(engine: Engine) -> None:
@@ -562,6 +595,71 @@ CASES = [
         "do not repeat the request, mend the subscriber.",
         ("1",),
         _unheard,
+    ),
+    Case(
+        errors.DatabaseRefused,
+        500,
+        "server_error",
+        "database_refused",
+        None,
+        "Cannot open the database 'mysql:///state.db': its URL is not known. Give sqlite:///relative.db or "
+        "sqlite:////absolute.db, percent-encoded.",
+        ("mysql", "sqlite:///relative.db"),
+        lambda _: Engine.open("mysql:///state.db"),
+    ),
+    Case(
+        errors.DatabaseDamaged,
+        500,
+        "server_error",
+        "database_damaged",
+        None,
+        "The database 'state.db' is damaged: frame 2 does not have the checksum that was written with it. "
+        "Nothing was changed: restore the file from a copy.",
+        ("'state.db'", "frame 2"),
+        lambda _: _with_a_database(_damaged),
+    ),
+    Case(
+        errors.DatabaseUnavailable,
+        503,
+        "server_error",
+        "database_unavailable",
+        None,
+        "The database 'state.db' cannot be used: disk I/O error. Nothing has happened: mend what the message "
+        "names, and repeat the request.",
+        ("'state.db'", "disk I/O error"),
+        lambda _: _with_a_database(lambda engine: _failing("append", engine=engine)),
+    ),
+    Case(
+        errors.OutcomeUnknown,
+        503,
+        "server_error",
+        "outcome_unknown",
+        None,
+        "The database 'state.db' failed while the change was committed: disk I/O error. Nobody can tell whether "
+        "it happened: look before you repeat the request, or repeat a create with its idempotency key.",
+        ("'state.db'", "disk I/O error"),
+        lambda _: _with_a_database(lambda engine: _failing("commit", "token", engine=engine)),
+    ),
+    Case(
+        errors.EngineClosed,
+        500,
+        "server_error",
+        "engine_closed",
+        None,
+        "The engine of the database 'state.db' was closed: open another one.",
+        ("'state.db'",),
+        lambda _: _with_a_database(_closed),
+    ),
+    Case(
+        errors.EventsForgotten,
+        500,
+        "server_error",
+        "events_forgotten",
+        None,
+        "The events of vector store 'vs_1' after version 3 are not all there: the first one is 8. Begin with "
+        "a snapshot, and follow from its version on.",
+        ("'vs_1'", "3", "8"),
+        lambda e: e.events("vs_1", after=3),
     ),
 ]
 # These two say what has happened already; every other error is a refusal.

@@ -24,6 +24,7 @@ from vsbatch_core import (
     StaticFileChunkingStrategyObject,
     VirtualClock,
     events,
+    snapshots,
     wire,
 )
 from vsbatch_core.errors import ReplayError, SnapshotError, UnknownCursor, VectorStoreNotFound, WireError
@@ -106,6 +107,31 @@ def test_a_restored_engine_does_and_tells_the_same_ever_after(
     assert told[0] == told[1]
     assert twin.snapshot() == engine.snapshot()
     twin.check()
+
+
+@given(histories, st.lists(commands, max_size=15))
+@settings(max_examples=examples(60))
+def test_what_was_copied_for_a_snapshot_stays_as_it_was_while_the_engine_changes(
+    history: list[Command], rest: list[Command]
+) -> None:
+    engine, _, _ = filled(history)
+    before = through_json(engine.snapshot())
+    taken = snapshots.copied(engine._registry, None)
+    for command in rest:
+        run(engine, command)
+    assert taken() == before
+
+
+@given(histories, profiles)
+@settings(max_examples=examples(60))
+def test_a_snapshot_that_is_trusted_is_loaded_as_one_that_is_checked(
+    history: list[Command], profile: Profile
+) -> None:
+    engine, _, _ = filled(history, profile)
+    twin = new_engine(profile)
+    snapshots.load(twin._registry, through_json(engine.snapshot()), trusted=True)
+    twin.check()
+    assert twin.snapshot() == engine.snapshot()
 
 
 DELETE = "vector_stores.delete"

@@ -104,6 +104,9 @@ OWN_ATTRIBUTES_LAW = (
     "core/test_policies.py::"
     "test_a_batch_lists_and_counts_those_files_alone_that_it_attached_each_with_its_own_attributes"
 )
+SIMULATION = (
+    "journal/test_simulation.py::test_no_schedule_and_no_faults_tell_replicas_of_one_log_from_the_oracle[0]"
+)
 REPLAYED = "Replayed"
 RESTORED = "Restored"
 
@@ -1005,6 +1008,131 @@ MUTANTS: tuple[Mutant, ...] = (
         "latest = self.at\n",
         "latest = self.at + 1\n",
         REPLAYED,
+    ),
+    # The journal
+    Mutant(
+        "a group is carried out again when it is not known whether it was committed",
+        "journal/replica.py",
+        "            log.commit()\n            self._landed(attempt)",
+        "            try:\n"
+        "                log.commit()\n"
+        "            except LogError:\n"
+        "                log.rollback()\n"
+        "                self._forget()\n"
+        "                return\n"
+        "            self._landed(attempt)",
+        SIMULATION,
+    ),
+    Mutant(
+        "a commit of which nothing can be known is taken for one that failed",
+        "journal/replica.py",
+        "            self.log.close()\n            raise\n        if token",
+        "            token = None\n        if token",
+        SIMULATION,
+    ),
+    Mutant(
+        "a command is acknowledged before it is committed",
+        "journal/replica.py",
+        "            log.commit()\n            self._landed(attempt)",
+        "            self._landed(attempt)\n            log.commit()",
+        SIMULATION,
+    ),
+    Mutant(
+        "a command that turns out to be in the log is carried out again",
+        "journal/replica.py",
+        "        commands = [each for each in commands if not each.done]\n",
+        "",
+        SIMULATION,
+    ),
+    Mutant(
+        "subscribers are called before the commit",
+        "journal/replica.py",
+        "            log.append(frame, self._parts.values())",
+        "            self._delivering = False\n"
+        "            self._call_subscribers()\n"
+        "            self._delivering = True\n"
+        "            log.append(frame, self._parts.values())",
+        SIMULATION,
+    ),
+    Mutant(
+        "a command does not catch up",
+        "journal/replica.py",
+        "return self._follow(seq) if self.log.changed() else seq",
+        "return self._follow(seq) if not to_write and self.log.changed() else seq",
+        SIMULATION,
+    ),
+    Mutant(
+        "a command catches up before it locks the log",
+        "journal/replica.py",
+        "        if to_write:\n"
+        "            self.log.begin()\n"
+        "        seq = self._seq\n"
+        "        if seq is None:\n"
+        "            return self._load()\n"
+        "        return self._follow(seq) if self.log.changed() else seq",
+        "        seq = self._seq\n"
+        "        if seq is None:\n"
+        "            seq = self._load()\n"
+        "        elif self.log.changed():\n"
+        "            seq = self._follow(seq)\n"
+        "        if to_write:\n"
+        "            self.log.begin()\n"
+        "        return seq",
+        SIMULATION,
+    ),
+    Mutant(
+        "what is read may be of a transaction that was not committed",
+        "journal/replica.py",
+        "if self._seq is None or self._attempt is not None or self.log.changed():",
+        "if self.log.changed():",
+        SIMULATION,
+    ),
+    Mutant(
+        "events of a transaction that failed stay in the queue",
+        "journal/replica.py",
+        "        while len(self._undelivered) > queued:\n"
+        "            self._undelivered.pop()\n"
+        "        self._unfinished = None",
+        "        self._unfinished = None",
+        SIMULATION,
+    ),
+    Mutant(
+        "events that were delivered are counted as queued",
+        "journal/replica.py",
+        "heard, queued = (self._heard[0], len(self._undelivered))",
+        "heard, queued = self._heard",
+        SIMULATION,
+    ),
+    Mutant(
+        "events that a snapshot covers are not delivered",
+        "journal/replica.py",
+        "            self._queue_events(heard, seq)",
+        "            pass",
+        SIMULATION,
+    ),
+    Mutant(
+        "the log is pruned behind a snapshot that was not proved",
+        "journal/replica.py",
+        "whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]",
+        "whole = log.snapshots()",
+        SIMULATION,
+    ),
+    Mutant(
+        "the one that led wakes nobody",
+        "journal/replica.py",
+        "                if leads:\n                    self._wake()",
+        "                if leads:\n                    pass",
+        SIMULATION,
+    ),
+    Mutant(
+        "an interrupted transaction stays open",
+        "journal/replica.py",
+        "            self.log.rollback()\n"
+        "            self._resolve()\n"
+        "        except BaseException as error:\n"
+        "            self.log.close()",
+        "            self._resolve()\n        except BaseException as error:",
+        SIMULATION,
     ),
 )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import uvicorn
@@ -46,6 +48,41 @@ def finished(process: subprocess.Popen[bytes]) -> Outputs:
     with process:
         out, err = process.communicate(timeout=120)
     return process.returncode, (out or b"").decode(), (err or b"").decode()
+
+
+class RunningServer(NamedTuple):
+    """A server in a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    said: str
+    """What it printed when it was ready."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.url.removeprefix("http://").removesuffix("/v1").rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def end(self, number: int = signal.SIGTERM) -> Outputs:
+        """Send the signal; answer the exit status and what was printed since it was ready."""
+        self.process.send_signal(number)
+        return finished(self.process)
+
+
+@contextmanager
+def started(*argv: str, **options: Any) -> Iterator[RunningServer]:
+    """A server on a free port that is ready."""
+    process = entry("serve", "--port", "0", *argv, **options)
+    assert process.stdout is not None
+    try:
+        said = process.stdout.readline().decode() + process.stdout.readline().decode()
+        found = re.match(r"vsbatch: serving on (http://\S+:[1-9]\d*/v1)\n", said)
+        if found is None:
+            pytest.fail(f"the server did not start: {said!r}, {finished(process)}")
+        yield RunningServer(process, found[1], said)
+    finally:
+        with process:
+            process.kill()
 
 
 def free_port() -> int:

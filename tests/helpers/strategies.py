@@ -788,8 +788,7 @@ def served(**options: Any) -> Api:
 
 def state(api: Api) -> Any:
     """All that a request could have changed."""
-    files = api.uploads.list() if api.uploads is not None else ()
-    kept = [(file, file.content) for file in files]
+    kept = [] if api.uploads is None else [(file, api.uploads.content(file.id)) for file in api.uploads.list()]
     return api.engine.snapshot(), kept, api.uploads and api.uploads.kept_bytes
 
 

@@ -4,6 +4,7 @@ import io
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import openai
@@ -19,6 +20,29 @@ from vsbatch_core.adapters.uploads import PURPOSES, FileObject, Uploads
 from vsbatch_core.extras import pip_line
 
 from ..helpers.strategies import START, UPLOAD, CountingIds, WanderingClock, form, said, sent, state
+
+
+@pytest.fixture(scope="module", autouse=True, params=["in memory", "in a database"])
+def keeper(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have ``fresh`` keep files in memory or in a database."""
+    if request.param == "in memory":
+        yield
+        return
+    folder = tmp_path_factory.mktemp("databases")
+    opened: list[Uploads] = []
+
+    def stored(**options: Any) -> Uploads:
+        while opened:
+            opened.pop().close()
+        url = f"sqlite:///{folder / str(next(names))}.db"
+        Engine.open(url, durability="normal").close()
+        opened.append(uploads.Uploads.open(url, durability="normal", **options))
+        return opened[0]
+
+    names = count()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "Uploads", stored)
+        yield
 
 
 def fresh(**options: Any) -> Uploads:
@@ -141,7 +165,7 @@ def test_a_form_is_read_as_it_is_written(request_: Request, filename: str, conte
     kept = fresh()
     assert said(served(kept).dispatch(request_))["filename"] == filename
     file = kept.retrieve("file-1")
-    assert (file.filename, file.content, file.purpose) == (filename, content, "assistants")
+    assert (file.filename, kept.content(file.id), file.purpose) == (filename, content, "assistants")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +182,7 @@ def test_a_part_is_decoded_by_its_transfer_encoding(encoding: str, raw: bytes, c
     kept = fresh()
     says = f'name="file"; filename="a"\r\nContent-Transfer-Encoding: {encoding}'
     assert served(kept).dispatch(form(PURPOSE, (says, raw))).status == 200
-    assert kept.retrieve("file-1").content == content
+    assert kept.content("file-1") == content
 
 
 @given(st.binary(max_size=200), st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters='"\\')))
@@ -167,7 +191,7 @@ def test_any_content_under_any_name_is_kept_as_it_is(content: bytes, name: str) 
     kept = fresh()
     response = served(kept).dispatch(form((f'name="file"; filename="{name}"', content), PURPOSE))
     assert (said(response)["filename"], said(response)["bytes"]) == (name, len(content))
-    assert kept.retrieve("file-1").content == content
+    assert kept.content("file-1") == content
 
 
 LIMIT = "multipart/form-data; boundary=limit"
@@ -299,7 +323,7 @@ def test_an_id_source_that_answers_no_new_id_is_the_hosts_fault_and_nothing_is_k
     with pytest.raises(errors.IdTaken):
         put(kept, b"de")
     assert kept.kept_bytes == 3
-    assert [file.content for file in kept.list()] == [b"abc"]
+    assert [kept.content(file.id) for file in kept.list()] == [b"abc"]
 
 
 def test_the_id_of_a_deleted_file_is_taken_too() -> None:
@@ -482,7 +506,7 @@ def test_uploads_from_many_threads_lose_nothing_and_never_pass_the_limit() -> No
         if n % 3 == 0:
             kept.delete(made.id)
             return None
-        assert kept.retrieve(made.id).content == bytes([n % 256])
+        assert kept.content(made.id) == bytes([n % 256])
         return made.id
 
     before = sys.getswitchinterval()

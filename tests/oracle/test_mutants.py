@@ -82,6 +82,7 @@ def test_each_planted_bug_finds_its_place_though_the_package_is_formatted_anew(
     files = {mutant.file for mutant in MUTANTS}
     before = {file: (PACKAGE / file).read_text(encoding="utf-8") for file in files}
     for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(before[file], encoding="utf-8")
     command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", str(width), str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True)

@@ -70,7 +70,11 @@ ROOMS: dict[str, set[str]] = {
         *("model", "errors", "events", "validation", "idempotency", "batch", "rows", "store", "registry"),
     },
     "view": {"model", "events", "rows", "claims", "store", "registry"},
-    "engine": {"model", "events", "clock", "claims", "registry", "client", "processing", "snapshots", "view"},
+    "journal": {"model", "errors", "events", "wire", "clock", "claims", "store", "registry", "snapshots"},
+    "engine": {
+        *("model", "events", "validation", "clock", "claims"),
+        *("registry", "client", "processing", "snapshots", "view", "journal"),
+    },
     "wire": {"model", "errors", "events", "validation"},
     "simulation": {"adapters", "extras", "clock", "engine", "events", "model", "errors", "view"},
     "encoding": {"model", "errors", "events", "wire"},
@@ -81,6 +85,7 @@ ROOMS: dict[str, set[str]] = {
         "encoding",
         "engine",
         "errors",
+        "journal",
         "listing",
         "model",
         "wire",
@@ -101,14 +106,29 @@ ROOMS: dict[str, set[str]] = {
         ),
     },
     "load": {"model", "simulation"},
-    "cli": {API, "extras", "adapters", "events", "load", "model", "profiles", "simulation", "testing", "wire"},
+    "cli": {
+        API,
+        "extras",
+        "adapters",
+        "events",
+        "journal",
+        "load",
+        "model",
+        "profiles",
+        "simulation",
+        "testing",
+        "wire",
+    },
     "__main__": {"cli"},
     API: {"claims", "clock", "engine", "errors", "events", "profiles", "registry", "model", "view", "wire"},
 }
 """By room, the rooms that it may import.  A room that is not here may not be."""
 
 THIRD_PARTY: dict[str, set[str]] = {
-    **{room: {"attrs"} for room in ("model", "events", "transitions", "validation", "claims", "processing")},
+    **{
+        room: {"attrs"}
+        for room in ("model", "events", "transitions", "validation", "claims", "processing", "view", "journal")
+    },
     "listing": {"sortedcontainers"},
     "simulation": {"attrs", "matplotlib", "openai"},
     "adapters": {"attrs", "openai", "python_multipart"},
@@ -132,6 +152,7 @@ LAYERS: tuple[set[str], ...] = (
     {"due"},
     {"registry"},
     {"client", "processing", "snapshots", "view"},
+    {"journal"},
     {"engine"},
 )
 """The rooms that keep, change and show what there is, from the bottom up: each may know those below it."""

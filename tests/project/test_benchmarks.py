@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from math import log
 from pathlib import Path
@@ -26,7 +27,7 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from benchmarks import __main__ as program
-from benchmarks import bounds, clocks, documents, goals, http, machine, plot, presets, report, run, soak
+from benchmarks import bounds, clocks, documents, durable, goals, http, machine, plot, presets, report, run, soak
 from benchmarks.contenders import CONTENDERS, TITLES, Contender, Floor, Missing, Ours
 from benchmarks.contenders.ogx_list import Ogx
 from benchmarks.contenders.openai_mock import OpenAIResponses
@@ -37,6 +38,7 @@ from benchmarks.fixtures import Fixtures, fill
 from benchmarks.groups import GROUPED, group
 from benchmarks.measure import Entry, Figures, Ratio, exponent, in_turns, rounds_of, turns
 from benchmarks.model import STATUSES, Listing, Model, Query
+from benchmarks.naive import Naive
 from benchmarks.results import Load, Machine, Result, Run
 from benchmarks.work import CHANGES, COLD, PAGES, Pace, Work, foreseen
 
@@ -546,6 +548,52 @@ def test_what_waits_for_a_disk_is_compared_by_wall_time(fixtures: Any) -> None:
     assert notes[-1].endswith("CPU time: without the wait for the disk")
 
 
+def durable_works() -> list[Any]:
+    """Return the works on a disk."""
+    return run.chosen(["durable"])
+
+
+@pytest.mark.parametrize("work", durable_works(), ids=lambda work: work.name)
+def test_every_work_on_a_disk_is_right_and_leaves_nothing_there(
+    work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "CALLERS", (1, 3))
+    with Fixtures([Ours], folder=str(tmp_path)) as here:
+        results = run.results_of(work, [2_000], here, evolve(FAST, longest=2_001))
+        assert [path.name.partition("-")[0] for path in tmp_path.iterdir()] == ["vsbatch"]
+    assert list(tmp_path.iterdir()) == []
+    assert results
+    for found in results:
+        assert (found.wrong, found.left_out) == (None, None)
+        assert found.clocks
+    if isinstance(work, durable.Commands):
+        assert [found.clocks[0] for found in results] == ["wall"] * len(results)
+        assert all(re.match(r"[\d,]+ files a second; a command p50 ", found.note) for found in results)
+        assert "files a second" in "\n".join(report.block(work.name, work.title, results, TITLES))
+
+
+def test_completions_that_do_not_add_up_on_a_disk_are_a_wrong_result(
+    fixtures: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "CALLERS", (2,))
+    monkeypatch.setattr(Naive, "complete", lambda *_: None)
+    work = next(work for work in durable_works() if work.name == "durable.complete.1")
+    ours, naive = run.results_of(work, [1_000], fixtures(Ours), FAST)
+    assert ours.wrong is None
+    assert "right: " in naive.wrong
+
+
+def test_what_a_command_raises_on_a_disk_is_raised(tmp_path: Path) -> None:
+    side = Naive(tmp_path / "naive.db")
+    with pytest.raises(ValueError, match="unpack"):
+        durable.together(side, 2, [partial(side.complete, "file-unknown", 1)])
+
+
+def test_a_folder_that_is_none_is_refused_in_one_line(tmp_path: Path, capsys: Any) -> None:
+    assert program.main(["--only", "durable", "--folder", str(tmp_path / "none")]) == 2
+    assert re.fullmatch(r"python -m benchmarks: --folder .* is no folder: .*\n", capsys.readouterr().err)
+
+
 @needs_cpu_clocks
 def test_what_is_served_over_a_socket_costs_what_its_server_takes(fixtures: Any) -> None:
     (work,) = run.chosen(["uvicorn.batch"])
@@ -793,16 +841,18 @@ def test_works_are_chosen_by_name_first_words_group_or_glob_in_their_own_order()
     assert [work.name for work in run.chosen(["http"])] == [work.name for work in http.WORKS]
     assert run.chosen(["changes"]) == CHANGES
     assert run.chosen(["pages", "page.20.*"]) == PAGES
-    changes = [work.changes for work in run.WORKS if work.word not in ("memory", "bytes", "simulate", "soak")]
+    changes = [
+        work.changes for work in run.WORKS if work.word not in ("memory", "bytes", "simulate", "soak", "durable")
+    ]
     assert changes == sorted(changes)
 
 
 def test_works_of_a_new_first_word_are_chosen_by_it_and_are_a_group_by_it() -> None:
-    new = [evolve(PAGES[0], name=name) for name in ("durable.create", "durable.restart", "postgres.create")]
-    assert run.chosen(["durable"], [*run.WORKS, *new]) == new[:2]
-    assert run.chosen(["postgres", "durable.create"], [*run.WORKS, *new]) == [new[0], new[2]]
-    assert {group(work.name) for work in new} == {"durable", "postgres"}
-    with pytest.raises(ValueError, match=r"'postgres'.*the groups are .*durable"):
+    new = [evolve(PAGES[0], name=name) for name in ("cloud.create", "cloud.restart", "postgres.create")]
+    assert run.chosen(["cloud"], [*run.WORKS, *new]) == new[:2]
+    assert run.chosen(["postgres", "cloud.create"], [*run.WORKS, *new]) == [new[0], new[2]]
+    assert {group(work.name) for work in new} == {"cloud", "postgres"}
+    with pytest.raises(ValueError, match=r"'postgres'.*the groups are .*cloud"):
         run.chosen(["postgres"], [*run.WORKS, *new[:2]])
 
 
@@ -1020,7 +1070,9 @@ def grown(
 ) -> Run:
     """A run in which everybody was measured at everything."""
     figures = {
-        (work, contender, n): steady((1 + i) * factor * 1e-6 * (n ** (0.12 * i) if contender != "ours" else 1))
+        (work, contender, n): steady(
+            (1 + i) * factor * 1e-6 * (n ** (2.2 * i / len(TITLES)) if contender != "ours" else 1)
+        )
         for work in works
         for i, contender in enumerate(TITLES)
         for n in sizes

@@ -186,7 +186,7 @@ ENDPOINTS: dict[tuple[int, tuple[str, ...]], dict[str, Endpoint]] = {
         "DELETE": Endpoint(lambda api, file: api.uploads.delete(file)),
     },
     (3, ("files", "content")): {
-        "GET": Endpoint(lambda api, file: api.uploads.retrieve(file).content),
+        "GET": Endpoint(lambda api, file: api.uploads.content(file)),
     },
 }
 

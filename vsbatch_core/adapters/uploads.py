@@ -1,15 +1,17 @@
-"""The subset of the Files API that ``upload_and_poll`` needs: real bytes, of a real size, in memory.
+"""The subset of the Files API that ``upload_and_poll`` needs: real bytes, of a real size.
 
-A file's id is made by the same source as all ids; ``file_size`` tells an engine which files there are.
+They are kept in memory or in a database.  A file's id is made by the same source as all ids; ``file_size`` tells
+an engine which files there are.
 """
 
 from __future__ import annotations
 
 import builtins
+from collections.abc import Callable
 from threading import Lock
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from attrs import field, frozen
+from attrs import frozen
 
 from vsbatch_core import validation
 from vsbatch_core.adapters.refusals import UploadNotFound, UploadTooLarge
@@ -18,19 +20,22 @@ from vsbatch_core.errors import IdTaken, MissingParameter, UnknownCursor
 from vsbatch_core.listing import Listing
 from vsbatch_core.model import Limits, Order, Page
 
+if TYPE_CHECKING:
+    from vsbatch_core.journal.sqlite import Durability
+
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 """What an upload may be for (documented)."""
 
 LISTED_PURPOSES = (*PURPOSES, "assistants_output", "batch_output", "fine-tune-results")
 """What a file may be for (documented): some are for what the API itself makes, and never here."""
 
-_LIMITS = Limits(page=10_000, page_default=10_000)
+LIMITS = Limits(page=10_000, page_default=10_000)
 """A list of uploaded files has up to 10,000 items, and as many if not told otherwise (documented)."""
 
 
 @frozen
 class FileObject:
-    """An uploaded file, as the API answers it; ``content`` is not part of that."""
+    """An uploaded file, without its content, as the API has it."""
 
     object: ClassVar[Literal["file"]] = "file"
     status: ClassVar[Literal["processed"]] = "processed"
@@ -39,7 +44,6 @@ class FileObject:
     created_at: int
     filename: str
     purpose: str
-    content: builtins.bytes = field(eq=False, repr=False, default=b"")
 
 
 @frozen
@@ -53,6 +57,8 @@ class FileDeleted:
 
 class Uploads:
     """Uploaded files, of at most ``limit_bytes`` together.  Every method may be called from any thread.
+
+    They are kept in memory, or by ``Uploads.open`` in a database.
 
     Give its ``file_size`` to the engine.  With ``require_uploaded_files`` an id that was never uploaded, or was
     deleted since, cannot be attached; without, any id can, and counts as a file of 0 bytes.
@@ -77,19 +83,56 @@ class Uploads:
     ) -> None:
         self.limit_bytes = limit_bytes
         self.require_uploaded_files = require_uploaded_files
-        self.kept_bytes = 0
-        """The sizes of all files that are kept, together."""
         self._clock = clock or SystemClock()
         self._ids = ids
         self._lock = Lock()
         self._at = 0
         """When the latest file was made; like a store's time it never goes back."""
+        self._kept_bytes = 0
         self._files: dict[str, FileObject] = {}
-        self._listing = Listing(_LIMITS.departed)
+        self._contents: dict[str, builtins.bytes] = {}
+        self._listing = Listing(LIMITS.departed)
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        ids: IdSource = random_ids,
+        limit_bytes: int = 1 << 30,
+        require_uploaded_files: bool = False,
+        durability: Durability = "full",
+    ) -> Uploads:
+        """Return uploads that are kept in the database of an engine; see ``Engine.open`` for its URL.
+
+        They have a table of their own there, which is made when it is first needed; by then ``Engine.open`` must
+        have made the database.  What was uploaded outlasts what a command of such an engine does, and is seen at
+        once by all processes that have the database open.  Every method may raise ``DatabaseUnavailable`` and
+        ``DatabaseRefused``, and one that changes something ``OutcomeUnknown``.
+        """
+        from vsbatch_core.adapters.stored_uploads import StoredUploads  # noqa: PLC0415 - sqlite3
+
+        return StoredUploads(
+            url,
+            durability,
+            clock=clock,
+            ids=ids,
+            limit_bytes=limit_bytes,
+            require_uploaded_files=require_uploaded_files,
+        )
+
+    def close(self) -> None:
+        """Close the database, if there is one; it opens again when it is needed."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """The sizes of all files that are kept, together.  O(1)."""
+        return self._kept_bytes
 
     def file_size(self, file_id: str) -> int | None:
-        """The size in bytes of a file that may be attached, or ``None``: ``Engine`` takes this hook.  O(1)."""
-        file = self._files.get(file_id)
+        """Return the size in bytes of a file that may be attached, or ``None``: a hook for ``Engine``.  O(1)."""
+        file = self._get(file_id)
         if file is None:
             return None if self.require_uploaded_files else 0
         return file.bytes
@@ -98,40 +141,76 @@ class Uploads:
         """Keep a file, given as its name and content.  O(1).
 
         Raise ``MissingParameter``, ``InvalidType``, ``InvalidValue``, ``UploadTooLarge``, or ``IdTaken`` if the
-        id source answers what is no new id of a file; nothing is kept then.
+        id source returns what is no new id of a file; nothing is kept then.
         """
         if file is None:
             raise MissingParameter("file")
         if purpose is None:
             raise MissingParameter("purpose")
         validation.one_of("purpose", purpose, PURPOSES)
-        filename, content = file
+        return self._keep(*file, purpose)
+
+    def _keep(self, filename: str, content: builtins.bytes, purpose: str) -> FileObject:
         with self._lock:
-            if self.kept_bytes + len(content) > self.limit_bytes:
-                raise UploadTooLarge(len(content), self.kept_bytes, self.limit_bytes)
-            id: Any = self._ids("file-")
-            if not isinstance(id, str) or not id.startswith("file-") or id in self._listing.numbers:
-                raise IdTaken(id, "file-")
-            self._at = max(int(self._clock.time()), self._at)
-            new = FileObject(id, len(content), self._at, filename, purpose, content)
-            self._files[id] = new
-            self._listing.join(id, self._listing.next)
-            self.kept_bytes += new.bytes
+            new = self._new(
+                filename,
+                content,
+                purpose,
+                kept_bytes=self._kept_bytes,
+                latest=self._at,
+                taken=self._listing.numbers.__contains__,
+            )
+            self._at = new.created_at
+            self._contents[new.id] = content
+            self._files[new.id] = new
+            self._listing.join(new.id, self._listing.next)
+            self._kept_bytes += new.bytes
         return new
 
+    def _new(
+        self,
+        filename: str,
+        content: builtins.bytes,
+        purpose: str,
+        *,
+        kept_bytes: int,
+        latest: int,
+        taken: Callable[[str], bool],
+    ) -> FileObject:
+        """Return a new file, made at ``latest`` at the earliest, if there is room for it."""
+        if kept_bytes + len(content) > self.limit_bytes:
+            raise UploadTooLarge(len(content), kept_bytes, self.limit_bytes)
+        id: Any = self._ids("file-")
+        if not isinstance(id, str) or not id.startswith("file-") or taken(id):
+            raise IdTaken(id, "file-")
+        return FileObject(id, len(content), max(int(self._clock.time()), latest), filename, purpose)
+
+    def _get(self, file_id: str) -> FileObject | None:
+        return self._files.get(file_id)
+
     def retrieve(self, file_id: str) -> FileObject:
-        """The file; raise ``UploadNotFound``.  O(1)."""
-        file = self._files.get(file_id)
+        """Return the file; raise ``UploadNotFound``.  O(1)."""
+        file = self._get(file_id)
         if file is None:
             raise UploadNotFound(file_id)
         return file
 
+    def content(self, file_id: str) -> builtins.bytes:
+        """Return the bytes of the file; raise ``UploadNotFound``.  O(1)."""
+        content = self._content(file_id)
+        if content is None:
+            raise UploadNotFound(file_id)
+        return content
+
+    def _content(self, file_id: str) -> builtins.bytes | None:
+        return self._contents.get(file_id)
+
     def list(
         self, *, limit: Any = None, order: Any = None, after: Any = None, purpose: Any = None
     ) -> Page[FileObject]:
-        """A page of the files, newest first unless told otherwise.  O(log n + limit); with ``purpose`` O(n)."""
+        """Return a page of the files, newest first by default.  O(log n + limit); with ``purpose`` O(n)."""
         checked = (
-            validation.limit(limit, _LIMITS),
+            validation.limit(limit, LIMITS),
             validation.order(order),
             None if purpose is None else validation.one_of("purpose", purpose, LISTED_PURPOSES),
         )
@@ -139,11 +218,7 @@ class Uploads:
 
     def _page(self, limit: int, order: Order, purpose: str | None, after: str | None) -> Page[FileObject]:
         with self._lock:
-            place = None
-            if after is not None:
-                place = self._listing.numbers.get(after)
-                if place is None:
-                    raise UnknownCursor("after", after, "uploaded files")
+            place = self._place_after(after, self._listing.numbers.get)
             if purpose is None:
                 ids, more = self._listing.page(order, limit, place, None)
             else:
@@ -158,19 +233,35 @@ class Uploads:
             data = tuple([self._files[id] for id in ids])
         return Page(data, more, (self._page, limit, order, purpose))
 
+    def _place_after(self, after: str | None, place_of: Callable[[str], int | None]) -> int | None:
+        """Return the place of a cursor, if there is one; raise ``UnknownCursor``."""
+        if after is None:
+            return None
+        place = place_of(after)
+        if place is None:
+            raise UnknownCursor("after", after, "uploaded files")
+        return place
+
     def delete(self, file_id: str) -> FileDeleted:
         """Forget the file and its content; where it is attached it stays so (choice).  O(log n)."""
+        if not self._drop(file_id):
+            raise UploadNotFound(file_id)
+        return FileDeleted(file_id)
+
+    def _drop(self, file_id: str) -> bool:
+        """Forget a file, if it is there; return whether it was."""
         with self._lock:
             file = self._files.pop(file_id, None)
             if file is None:
-                raise UploadNotFound(file_id)
-            self.kept_bytes -= file.bytes
+                return False
+            del self._contents[file_id]
+            self._kept_bytes -= file.bytes
             self._listing.leave(file_id, self._listing.numbers[file_id], self._listing.oldest())
-        return FileDeleted(file_id)
+        return True
 
 
 def to_wire(value: FileObject | FileDeleted) -> dict[str, Any]:
-    """The exact JSON-able dict (documented)."""
+    """Return the exact JSON-able dict (documented)."""
     if isinstance(value, FileDeleted):
         return {"id": value.id, "object": value.object, "deleted": value.deleted}
     return {

@@ -14,11 +14,12 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from ipaddress import ip_address
+from threading import Thread
 from typing import Any
 
 from attrs import evolve
 
-from vsbatch_core import Engine, SeededIds, VectorStoreFile, VirtualClock, profiles, random_ids
+from vsbatch_core import Engine, Profile, SeededIds, VectorStoreFile, VirtualClock, profiles, random_ids
 from vsbatch_core.adapters.asgi import App, Receive, Scope, Send
 from vsbatch_core.adapters.http import Api
 from vsbatch_core.adapters.refusals import UploadNotFound
@@ -41,11 +42,14 @@ KEEP_ALIVE = 75
 
 BACKLOG = 2048
 WORKERS = 8
+LEASE = 10.0
+"""Seconds for which a process claims files; it renews its claims three times in that time."""
 
 DESCRIPTION = """\
 Serve vector stores, their files and file batches, and uploads, to any client
-of OpenAI's API. All of it is kept in memory and lost when the server stops.
-Processing is simulated: nothing is parsed or embedded."""
+of OpenAI's API. All of it is kept in memory and lost when the server stops,
+unless --database names a file. Processing is simulated: nothing is parsed or
+embedded."""
 
 POLICIES = "\n".join(f"  {key:<16} {', '.join(words)}" for key, words in policies().items())
 
@@ -76,11 +80,19 @@ Time passes as on the wall clock. When the polling helper of an official
 client retrieves a batch, the interval that it would wait passes at once, and
 the response says not to wait; with --real-time it waits.
 
+With --database the server goes on where it stopped, whatever stopped it:
+what a response has acknowledged is there, and files that were being processed
+are processed. --processes N serves with N processes, which share the files to
+process. Time then passes for clients that poll as well, as with --real-time,
+and the plan after-polls is not there. A process that is killed is replaced;
+what it had taken up is taken up again {LEASE:g} s later. 'vsbatch database'
+checks, compacts, dumps and loads the file.
+
 Point a client at the server with the line that it prints. SIGTERM and Ctrl-C
 let requests in flight end, for up to {GRACE} s.
 
-Exit status: 0 if it was stopped; 2 if the arguments are wrong or the port is
-taken."""
+Exit status: 0 if it was stopped; 2 if the arguments are wrong, the port is
+taken, or the database cannot be used."""
 
 
 def add_arguments(made: argparse.ArgumentParser) -> None:
@@ -125,8 +137,8 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         "--profile",
         metavar="NAME",
         choices=profiles.BY_NAME,
-        default="default",
-        help=f"which variant of the API, or which other server, to imitate: {', '.join(profiles.BY_NAME)}",
+        help=f"which variant of the API, or which other server, to imitate: {', '.join(profiles.BY_NAME)} "
+        "(default: that of the database, or default)",
     )
     made.add_argument(
         "--policy",
@@ -143,6 +155,18 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         help="draw the same ids and failures in every run (default: others)",
     )
     made.add_argument("--real-time", action="store_true", help="have clients wait when they poll")
+    made.add_argument(
+        "--database",
+        metavar="URL",
+        help="keep all of it there: sqlite:///relative.db or sqlite:////absolute.db; made if it is not there",
+    )
+    made.add_argument(
+        "--processes",
+        metavar="N",
+        type=values.at_least_1,
+        default=1,
+        help="serve with so many processes, which share a database (default 1)",
+    )
 
 
 def _port(value: str) -> int:
@@ -207,13 +231,13 @@ def command(arguments: argparse.Namespace) -> None:
         from vsbatch_core.adapters import multipart  # noqa: F401, PLC0415 - an optional extra
     except ImportError:
         raise Refused(f"vsbatch serve needs uvicorn and python-multipart: {pip_line('server')}") from None
-    app = application(arguments)
+    _require_sense(arguments)
     with closing(listener(arguments.host, arguments.port)) as listening:
         address, port = listening.getsockname()[:2]
         host = legible(arguments.host)
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
-        keys = _keys(arguments)
-        if not keys and not ip_address(address.partition("%")[0]).is_loopback:
+        api_keys = keys(arguments)
+        if not api_keys and not ip_address(address.partition("%")[0]).is_loopback:
             say(
                 sys.stderr,
                 f"vsbatch: warning: whoever can reach {host} can use this server: give --api-key or no --host",
@@ -223,14 +247,33 @@ def command(arguments: argparse.Namespace) -> None:
             say(
                 sys.stdout,
                 f"vsbatch: serving on {url}",
-                f"export OPENAI_BASE_URL={url}{'' if keys else ' OPENAI_API_KEY=none-needed'}",
+                f"export OPENAI_BASE_URL={url}{'' if api_keys else ' OPENAI_API_KEY=none-needed'}",
             )
             sys.stdout.flush()
 
-        run(app, listening, ready)
+        if arguments.database is None:
+            run(application(arguments), listening, ready)
+        else:
+            from vsbatch_core.cli import durable  # noqa: PLC0415 - sqlite3
+
+            durable.serve(arguments, listening, ready)
 
 
-def _keys(arguments: argparse.Namespace) -> tuple[str, ...]:
+def _require_sense(arguments: argparse.Namespace) -> None:
+    """Raise ``Refused`` for options that contradict each other."""
+    several = arguments.processes > 1
+    if several and arguments.database is None:
+        raise Refused("--processes needs --database: that is what several processes share")
+    if several and arguments.plan[0] == "after-polls":
+        raise Refused("--plan after-polls counts in one process: leave out --processes, or give another plan")
+    if arguments.database is not None and arguments.seed is not None:
+        raise Refused(
+            "--seed draws the same ids in every run, and --database has those of the last: leave out one"
+        )
+    plan(arguments, Uploads())
+
+
+def keys(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Return the keys of the command line and of the environment."""
     key = key_of_environment()
     return (*arguments.api_key, *([] if key is None else [key]))
@@ -261,15 +304,26 @@ def application(arguments: argparse.Namespace) -> Application:
     clock = VirtualClock(start=time.time())
     ids = random_ids if seed is None else SeededIds(seed)
     uploads = Uploads(clock=clock, ids=ids, require_uploaded_files=arguments.require_uploaded_files)
-    profile = evolve(profiles.BY_NAME[arguments.profile], **dict(arguments.policy))
-    engine = Engine(clock=clock, ids=ids, profile=profile, file_size=uploads.file_size)
-    simulation = Simulation(
-        seed=random.getrandbits(32) if seed is None else seed, plan=plan(arguments, uploads), engine=engine
-    )
+    engine = Engine(clock=clock, ids=ids, profile=profile(arguments), file_size=uploads.file_size)
+    return simulated(arguments, engine, uploads)
+
+
+def profile(arguments: argparse.Namespace) -> Profile | None:
+    """The profile that the arguments describe, if they describe one."""
+    if arguments.profile is None and not arguments.policy:
+        return None
+    return evolve(profiles.BY_NAME[arguments.profile or "default"], **dict(arguments.policy))
+
+
+def simulated(arguments: argparse.Namespace, engine: Engine, uploads: Uploads) -> Application:
+    """The ASGI application of an engine on a virtual clock, and of a simulation that moves it."""
+    seed = random.getrandbits(32) if arguments.seed is None else arguments.seed
+    simulation = Simulation(seed=seed, plan=plan(arguments, uploads), engine=engine)
     driver = None if arguments.real_time else simulation
-    keys = _keys(arguments)
-    api = Api(engine, uploads=uploads, api_keys=keys, driver=driver, polled=simulation.polled)
-    return live(App(api), simulation)
+    return live(
+        App(Api(engine, uploads=uploads, api_keys=keys(arguments), driver=driver, polled=simulation.polled)),
+        simulation,
+    )
 
 
 def plan(arguments: argparse.Namespace, uploads: Uploads) -> Plan:
@@ -316,8 +370,10 @@ def live(app: App, simulation: Simulation) -> Application:
     return served
 
 
-def run(app: Application, listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve with uvicorn until SIGINT or SIGTERM; call ``ready`` once requests are answered.
+def run(
+    app: Application, listening: socket.socket, ready: Callable[[], None], lifeline: int | None = None
+) -> None:
+    """Serve with uvicorn until SIGINT or SIGTERM, or the end of a pipe; call ``ready`` once it takes requests.
 
     uvicorn uses uvloop and httptools where they are installed, and else asyncio and h11.
 
@@ -346,6 +402,12 @@ def run(app: Application, listening: socket.socket, ready: Callable[[], None]) -
     def stop(_number: int, _frame: object) -> None:
         server.should_exit = True
 
+    def watch(descriptor: int) -> None:
+        os.read(descriptor, 1)
+        server.should_exit = True
+
+    if lifeline is not None:
+        Thread(target=watch, args=(lifeline,), daemon=True).start()
     # uvicorn has handlers of its own while it runs, and sends itself the signal again when these are back.
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,10 +1,10 @@
 """Events and changes of claims as bytes, and back.
 
-An entry is one byte that says what it is, and its fields in the order in which the class declares them.  A field is
-written by its name: the same name means the same everywhere.  Integers are written in groups of seven bits, the
-lowest first, so that small ones take one byte; columns of integers as arrays of the narrowest width; what is rare
-or nested as the JSON of ``wire``.  Stores are named by their number, the version that the list of stores had when
-they were made: it never changes and is never used again.
+An entry is one byte that says what it is, and its fields in the order in which the class declares them.  How a
+field is written follows from its name: the same name means the same everywhere.  Integers are written in groups
+of seven bits, the lowest first, so that small ones take one byte; columns of integers as arrays of the narrowest
+width; what is rare or nested as the JSON of ``wire``.  Stores are named by their *number*, the version that the
+list of stores had when they were made: it never changes and is never used again.
 
 Reading trusts the bytes, which a checksum covers.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from struct import Struct, pack, unpack_from
 from typing import Any, TypeVar
 
@@ -71,28 +71,32 @@ class Writer:
             write(self, getattr(entry, name))
 
     def double(self, value: float) -> None:
+        """Write a number in eight bytes."""
         self.data += _DOUBLE.pack(value)
 
     def integer(self, value: int) -> None:
+        """Write an integer from 0."""
         while value > 0x7F:
             self.data.append(value & 0x7F | 0x80)
             value >>= 7
         self.data.append(value)
 
     def string(self, value: str) -> None:
+        """Write a string, of any characters."""
         encoded = value.encode("utf-8", "surrogatepass")
         self.integer(len(encoded))
         self.data += encoded
 
     def optional_string(self, value: str | None) -> None:
+        """Write a string or ``None``."""
         self.data.append(value is not None)
         if value is not None:
             self.string(value)
 
     def strings(self, value: Sequence[str]) -> None:
-        self.integer(len(value))
-        for each in value:
-            self.string(each)
+        """Write a column of strings: how long each of them is, and all of them as one."""
+        self.integers([*map(len, value)])
+        self.string("".join(value))
 
     def integers(self, value: Sequence[int]) -> None:
         """Write a column of integers from 0, each as wide as the largest needs."""
@@ -112,6 +116,7 @@ class Writer:
             self.integers([step << 1 if step >= 0 else ~(step << 1) for step in steps])
 
     def store(self, value: str) -> None:
+        """Write which store has this id."""
         self.integer(self._number(value))
 
     def json(self, value: Any) -> None:
@@ -133,7 +138,7 @@ class Reader:
         return self._at < len(self._data)
 
     def entry(self, claims: Callable[[Any], T]) -> ev.Event | T:
-        """Read an entry; of a change of claims return ``claims(data)``, its data as ``claims_data`` returned it."""
+        """Return the next entry; of a change of claims return ``claims`` of what ``claims_data`` returned."""
         code = self._data[self._at]
         self._at += 1
         if code == _CLAIMS:
@@ -142,10 +147,12 @@ class Reader:
         return cls(**{name: read(self) for name, read in fields})
 
     def double(self) -> float:
+        """Return the next number."""
         self._at += 8
         return _DOUBLE.unpack_from(self._data, self._at - 8)[0]  # type: ignore[no-any-return]
 
     def integer(self) -> int:
+        """Return the next integer."""
         value = shift = 0
         while True:
             byte = self._data[self._at]
@@ -156,18 +163,24 @@ class Reader:
             shift += 7
 
     def string(self) -> str:
+        """Return the next string."""
         size = self.integer()
         self._at += size
         return self._data[self._at - size : self._at].decode("utf-8", "surrogatepass")
 
     def optional_string(self) -> str | None:
+        """Return the next string, or ``None``."""
         self._at += 1
         return self.string() if self._data[self._at - 1] else None
 
     def strings(self) -> tuple[str, ...]:
-        return tuple([self.string() for _ in range(self.integer())])
+        """Return the next column of strings."""
+        ends = [*accumulate(self.integers())]
+        text = self.string()
+        return tuple([text[start:end] for start, end in zip([0, *ends], ends, strict=False)])
 
     def integers(self) -> tuple[int, ...]:
+        """Return the next column of integers."""
         n = self.integer()
         if not n:
             return ()
@@ -177,18 +190,20 @@ class Reader:
         return value
 
     def rising(self) -> tuple[int, ...]:
+        """Return the next column of integers that were written as rising."""
         n = self.integer()
         if not n:
             return ()
-        value = [self.integer()]
-        for step in self.integers():
-            value.append(value[-1] + (~step >> 1 if step & 1 else step >> 1))
-        return tuple(value)
+        first = self.integer()
+        steps = [~step >> 1 if step & 1 else step >> 1 for step in self.integers()]
+        return tuple(accumulate(steps, initial=first))
 
     def store(self) -> str:
+        """Return the id of the next store."""
         return self._store_id(self.integer())
 
     def json(self) -> Any:
+        """Return the next JSON-able data."""
         text = self.string()
         return json.loads(text) if text else None
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from vsbatch_core.errors import DatabaseDamaged
+from vsbatch_core.errors import DatabaseDamaged, DatabaseUnavailable, VsbatchError
 
 FORMAT = 1
 """The format of the frames that are written.  It changes whenever a reader of the old one would misread them."""
@@ -23,7 +23,18 @@ _WORTH_DEFLATING = 200
 
 
 class LogError(Exception):
-    """A log could not be read or written; the message is that of the database."""
+    """A log could not be read or written; the message says why.
+
+    ``damaged`` says whether the database itself found that it does not hold what was written.
+    """
+
+    def __init__(self, why: str, *, damaged: bool = False) -> None:
+        super().__init__(why)
+        self.damaged = damaged
+
+    def refusal(self, place: str) -> VsbatchError:
+        """Return what the caller is to be raised, if nothing has happened."""
+        return DatabaseDamaged(place, str(self)) if self.damaged else DatabaseUnavailable(place, str(self))
 
 
 class Frame(NamedTuple):
@@ -44,7 +55,11 @@ class Frame(NamedTuple):
 
     def entries(self, place: str) -> bytes:
         """Return the entries; raise ``DatabaseDamaged``, which names ``place``, if they are not those written."""
-        if self.checksum != checksum(self.seq, self.token, self.data):
+        try:
+            whole = self.checksum == checksum(self.seq, self.token, self.data)
+        except TypeError:  # they are not even integers and bytes
+            whole = False
+        if not whole:
             raise DatabaseDamaged(place, f"frame {self.seq} does not have the checksum that was written with it")
         return zlib.decompress(self.data[1:]) if self.data[:1] == _DEFLATED else self.data[1:]
 
@@ -98,13 +113,13 @@ class Log(Protocol):
         """End the transaction, if one has begun, as if it had not."""
 
     def changed(self) -> bool:
-        """Return whether others may have appended since the latest call of ``frames``."""
+        """Return whether others may have appended since ``frames`` without ``last`` was last read to its end."""
 
     def frames(self, after: int, last: int | None = None) -> Iterator[Frame]:
         """Return the frames that follow a number, up to the last, in order."""
 
     def last(self) -> int:
-        """Return the number of the latest frame, or of the latest snapshot if that is later; 0 if there is none."""
+        """Return the latest frame of which anything is there: itself, a snapshot, a part; 0 if there is none."""
 
     def token(self, seq: int) -> int | None:
         """Return the token of a frame, or ``None`` if it has not landed, and never will by this connection."""
@@ -122,13 +137,13 @@ class Log(Protocol):
         """Return a snapshot, if it is there."""
 
     def keep(self, snapshot: Snapshot) -> None:
-        """Add a snapshot, durably, in a transaction of its own."""
+        """Add a snapshot, durably, in as many transactions as suits: it is there as a whole or not at all."""
 
-    def prune(self, kept: int) -> None:
-        """Forget all but so many of the latest snapshots, and the frames up to the oldest of these.
+    def put(self, snapshot: Snapshot, made: Iterable[tuple[int, str]]) -> None:
+        """Add a snapshot within the transaction, and number and id of stores in it that no frame has made."""
 
-        Forget nothing if there are fewer.
-        """
+    def prune(self, oldest: int) -> None:
+        """Forget the snapshots before that after frame ``oldest``, and the frames up to it."""
 
     def close(self) -> None:
         """Close the connection; it opens again when it is needed."""

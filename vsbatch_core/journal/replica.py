@@ -12,13 +12,13 @@ The rules are those of ``Registry``, which knows nothing of a log.  A ``Replica`
 4. It appends one frame with all that happened, and commits.
 5. Only then are subscribers called, and the other threads woken.
 
-``_seq`` is the frame that the image here equals, and ``None`` while it may equal none: from the first change that a
-transaction makes here until it is committed.  Whoever comes next and finds ``None`` loads the image anew.  So
+``_seq`` is the frame that the image here equals, and ``None`` while it may equal none: from the first change that
+a transaction makes here until it is committed.  Whoever comes next and finds ``None`` loads the image anew.  So
 nothing has to be undone here, whatever interrupts a transaction and wherever.
 
-``_attempt`` is the frame that may or may not have landed: it is set before the commit.  Whoever comes next and finds
-it looks in the log for its token.  Found: the image is right, and the results that were worked out stand.  Absent:
-nothing has happened.  Nothing is ever run again before that is known.
+``_attempt`` is the frame that may or may not have landed: it is set before the commit.  Whoever comes next and
+finds it looks in the log for its token.  Found: the image is right, and the results that were worked out stand.
+Absent: nothing has happened.  Nothing is ever run again before that is known.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from random import SystemRandom
 from threading import Lock, RLock, Thread
 from typing import Any, TypeVar
@@ -43,6 +42,7 @@ from vsbatch_core.claims import ClaimsChange, Retry
 from vsbatch_core.clock import Clock, IdSource
 from vsbatch_core.errors import (
     DatabaseDamaged,
+    DatabaseRefused,
     DatabaseUnavailable,
     EngineClosed,
     EventsForgotten,
@@ -61,9 +61,11 @@ T = TypeVar("T")
 GROUP = 1024
 """At most so many commands share a transaction."""
 KEPT = 2
-"""So many snapshots are kept: if the latest is damaged, the one before it and the frames since are read."""
+"""So many whole snapshots are kept: if the latest is damaged, the one before it and the frames since are read."""
 _LOOKS = 3
 """How often the log is asked for the token of an attempt, before its outcome is called unknown."""
+_GATHER_SECONDS = 1e-4
+"""A leader looks so often whether more commands have come."""
 _WAKE_SECONDS = 1.0
 """A thread whose leader was interrupted at the very moment of waking it looks by itself after so long."""
 
@@ -83,6 +85,10 @@ class SnapshotDamaged(Exception):
     """A snapshot is not what was written."""
 
 
+UNREADABLE = (SnapshotDamaged, VsbatchError, ValueError, LookupError, TypeError)
+"""What reading a snapshot raises if it is damaged."""
+
+
 @define(eq=False)
 class Command:
     """One command and what became of it.  ``error`` is what its caller is to be raised."""
@@ -95,6 +101,8 @@ class Command:
     error: BaseException | None = None
     done: bool = False
     """Whether the outcome is known and lasts."""
+    delivered: bool = False
+    """Whether its events were delivered since, so that its caller may return."""
     abandoned: bool = False
     """Whether its caller was interrupted while it waited."""
     events: int = 0
@@ -104,8 +112,10 @@ class Command:
 
     def wake(self) -> None:
         """Wake the thread of the command, if it waits."""
-        with suppress(RuntimeError):  # it is awake
+        try:
             self.gate.release()
+        except RuntimeError:  # it is awake
+            return
 
 
 @define(eq=False)
@@ -142,6 +152,8 @@ class Replica(Registry):
         """What the transaction that is under way has made happen so far."""
         self._parts: dict[int, Part] = {}
         self._entries: list[ev.Event | ClaimsChange] = []
+        self._syncing = False
+        """Whether the thread that holds the lock is in a transaction, or catches up with the log."""
         self._whole = True
         """Whether all that a transaction has put here is in ``_writer`` too."""
         self._seq: int | None = None
@@ -159,6 +171,10 @@ class Replica(Registry):
         self._queue: deque[Command] = deque()
         self._lead: Any = RLock()
         """Held by the thread that leads."""
+        self._crowd = 0
+        """How many commands there were at the end of the latest group, those that it carried out included."""
+        self._commit_seconds = 0.0
+        """How long the latest commit took."""
         self._closed = False
         self._held_for_fork = (False, False)
         super().__init__(clock, ids, profile, file_size, retry, retention)
@@ -180,7 +196,7 @@ class Replica(Registry):
         """
         command = Command(vector_store_id, decide, result, replaying)
         if self.lock._is_owned():  # within a callback, or in a context of ``View.hold``
-            if self._busy:
+            if self._busy or self._syncing:
                 raise NestedCommand
             self._transact([command])
         else:
@@ -195,7 +211,7 @@ class Replica(Registry):
         lead = self._lead
         self._queue.append(command)
         try:
-            while not command.done:
+            while not command.delivered:
                 try:
                     leads = lead.acquire(blocking=False)
                     if leads:
@@ -215,27 +231,34 @@ class Replica(Registry):
             raise
 
     def _wake(self) -> None:
-        """Wake the threads whose commands are done, and one that may lead."""
+        """Wake the threads whose commands are delivered, and one that may lead."""
         queue = self._queue
-        while queue:
-            with suppress(IndexError, ValueError):  # another thread was faster
+        try:
+            while True:
                 command = queue[0]
-                if not (command.done or command.abandoned):
+                if not (command.delivered or command.abandoned):
                     command.wake()
                     return
                 queue.remove(command)
                 command.wake()
+        except (IndexError, ValueError):  # none is left, or another thread wakes them
+            return
 
     def _lead_group(self) -> None:
         """Carry out the commands that wait."""
+        self._gather()
         lock = self.lock
         try:
             try:
                 lock.acquire()
-                self._delivering = self._busy = False  # if one is not, an exception ended the call that set it
-                group = [each for each in list(self._queue)[:GROUP] if not (each.done or each.abandoned)]
-                if group:
+                self._delivering = self._busy = self._syncing = False  # if not, an exception ended their call
+                waiting = list(self._queue)[:GROUP]
+                group = [each for each in waiting if not (each.done or each.abandoned)]
+                if group or self._undelivered:
                     self._transact(group)
+                for command in waiting:  # also those of a leader that was interrupted before this
+                    command.delivered = command.done
+                self._crowd = len(self._queue)
             finally:
                 if lock._is_owned():
                     lock.release()
@@ -244,6 +267,18 @@ class Replica(Registry):
                 lock.release()
             raise
 
+    def _gather(self) -> None:
+        """Wait while commands come, for at most half the time of a commit and no more of them than there were.
+
+        Threads whose commands were carried out together come back together, and one transaction then does what
+        would take two.
+        """
+        queue, waited = self._queue, 0
+        until = time.perf_counter() + self._commit_seconds / 2 - _GATHER_SECONDS
+        while waited < len(queue) < self._crowd and time.perf_counter() < until:
+            waited = len(queue)
+            time.sleep(_GATHER_SECONDS)
+
     def view(self, read: Callable[..., T], *arguments: Any) -> T:
         """Return ``read(*arguments)``, called when no command is under way and all that was committed is here.
 
@@ -251,15 +286,13 @@ class Replica(Registry):
         """
         lock = self.lock
         if lock._is_owned():
-            if self._busy:
-                if self._unfinished is not None:
-                    raise NestedCommand
-                return read(*arguments)
-            return self._current(read, arguments)
+            if self._unfinished is not None or (self._syncing and not self._busy):
+                raise NestedCommand
+            return read(*arguments) if self._busy else self._current(read, arguments)
         try:
             try:
                 lock.acquire()
-                self._delivering = self._busy = False
+                self._delivering = self._busy = self._syncing = False  # if not, an exception ended their call
                 return self._current(read, arguments)
             finally:
                 if lock._is_owned():
@@ -274,10 +307,20 @@ class Replica(Registry):
         """Return what is read when all that was committed is here."""
         try:
             if self._seq is None or self._attempt is not None or self.log.changed():
+                self._syncing = True
                 self._catch_up()
+                self._end_sync()
             return self._view(read, arguments)
         except LogError as error:
-            raise DatabaseUnavailable(self.log.place, str(error)) from error
+            raise error.refusal(self.log.place) from error
+        finally:
+            self._end_sync()
+
+    def _end_sync(self) -> None:
+        """Note that no transaction is under way; close the connection if a signal handler asked for it."""
+        self._syncing = False
+        if self._closed:
+            self.log.close()
 
     def _settle(self) -> None:
         """Make what is due happen, in a transaction of its own; it is delivered later."""
@@ -305,24 +348,25 @@ class Replica(Registry):
         """Carry out commands; note what became of each of them.  Return what happened."""
         delivering, busy = self._delivering, self._busy
         try:
-            self._delivering = True  # subscribers wait for the commit
-            while any([not each.done for each in commands]):
-                self._try([each for each in commands if not each.done])
-        except LogError as error:
-            self._fail(commands, error)
+            self._delivering = self._syncing = True  # subscribers wait for the commit
+            try:
+                while not all(each.done for each in commands):
+                    self._try([each for each in commands if not each.done])
+            except LogError as error:
+                self._fail(commands, error)
         except BaseException:
             self._give_up()
             raise
         finally:
             self._delivering, self._busy = delivering, busy
+            self._end_sync()
         return self._entries
 
     def _try(self, commands: list[Command]) -> None:
-        """Carry out commands in one transaction.  If one of them fails in the midst of a change, only it is done."""
+        """Carry out commands in one transaction; or only end one that fails in the midst of a change."""
         log = self.log
-        self._catch_up(to_write=True)
-        seq = self._seq
-        assert seq is not None
+        seq = self._catch_up(to_write=True)
+        commands = [each for each in commands if not each.done]  # one that was in doubt may have been found there
         self._heard = (seq, len(self._undelivered))
         self._entries, self._parts, self._whole = [], {}, True
         self._writer = writer = Writer(self._numbers.__getitem__)
@@ -344,9 +388,11 @@ class Replica(Registry):
         if self._entries:
             frame = Frame.of(seq + 1, _random.getrandbits(32), bytes(writer.data))
             log.append(frame, self._parts.values())
-            self._attempt = Attempt(frame.seq, frame.token, commands)
+            self._attempt = attempt = Attempt(frame.seq, frame.token, commands)
+            began = time.perf_counter()
             log.commit()
-            self._landed()
+            self._commit_seconds = time.perf_counter() - began
+            self._landed(attempt)
             self._logged += len(frame.data)
         else:
             log.rollback()
@@ -388,10 +434,8 @@ class Replica(Registry):
         self._numbers[event.vector_store_id] = event.stores_version
         self._ids[event.stores_version] = event.vector_store_id
 
-    def _landed(self) -> None:
-        """Note that the attempt is in the log.  Called again, it completes what it began."""
-        attempt = self._attempt
-        assert attempt is not None
+    def _landed(self, attempt: Attempt) -> None:
+        """Note that an attempt is in the log.  Called again, it completes what it began."""
         for command in attempt.commands:
             command.done = True
         self._heard = (attempt.seq, len(self._undelivered))
@@ -414,8 +458,13 @@ class Replica(Registry):
         attempt = self._attempt
         if attempt is None:
             return
-        if self.log.token(attempt.seq) == attempt.token:
-            self._landed()
+        try:
+            token = self.log.token(attempt.seq)
+        except BaseException:
+            self.log.close()  # it must not keep others from writing
+            raise
+        if token == attempt.token:
+            self._landed(attempt)
         else:
             self._forget()
 
@@ -424,8 +473,11 @@ class Replica(Registry):
         try:
             self.log.rollback()
             self._resolve()
-        except LogError as error:
-            logger.warning("cannot end a transaction that was interrupted: %s", error)
+        except BaseException as error:
+            self.log.close()  # which ends it, whatever the database says
+            if not isinstance(error, LogError):
+                raise
+            logger.warning("%s: cannot end a transaction that was interrupted: %s", self.log.place, error)
         else:
             if self._seq is None:
                 self._forget()
@@ -441,117 +493,184 @@ class Replica(Registry):
                 self.log.close()
                 time.sleep(0.05 * look)
         attempt = self._attempt
+        place = self.log.place
         if self._seq is None or attempt is not None:
             if attempt is not None:
+                logger.error("%s: nobody can tell whether frame %d was committed: %s", place, attempt.seq, error)
                 for command in attempt.commands:
-                    _end(command, OutcomeUnknown(self.log.place, str(error)), error)
+                    _end(command, OutcomeUnknown(place, str(error)), error)
             self._forget()
+        if not all(command.done for command in commands):
+            logger.warning("%s: a transaction failed, and nothing has happened: %s", place, error)
         for command in commands:
-            _end(command, DatabaseUnavailable(self.log.place, str(error)), error)
+            _end(command, error.refusal(place), error)
 
     # Following the log
 
-    def _catch_up(self, *, to_write: bool = False) -> None:
-        """Make what is here equal to the log; begin a transaction before, ``to_write``.  Raise ``LogError``."""
+    def _catch_up(self, *, to_write: bool = False) -> int:
+        """Make what is here equal to the log, and return its latest frame.  Raise ``LogError``.
+
+        ``to_write`` says to begin a transaction before.
+        """
         if self._closed:
             raise EngineClosed(self.log.place)
         self._writer = None
         self._resolve()
         if to_write:
             self.log.begin()
-        if self._seq is None:
-            self._load()
-        elif self.log.changed():
-            self._follow(self._seq)
+        seq = self._seq
+        if seq is not None:
+            seq = self._follow(seq) if self.log.changed() else seq
+        return self._load(alone=to_write) if seq is None else seq
 
-    def _follow(self, seq: int) -> None:
-        """Apply the frames that others have appended after this one."""
+    def _follow(self, seq: int) -> int | None:
+        """Apply the frames that others have appended after this one; return the latest.
+
+        Return ``None`` if that was so long ago that the frames in between are pruned.
+        """
         self._heard = (seq, len(self._undelivered))
         for frame in self.log.frames(seq):
-            if frame.seq != seq + 1:  # it was so long ago that the frames in between are pruned
-                self._seq = None
-                self._load()
-                return
+            if frame.seq != seq + 1:
+                return None
             self._seq = None
             self._apply(frame)
             seq = frame.seq
         self._heard = (seq, len(self._undelivered))
         self._seq = seq
+        return seq
 
     def _apply(self, frame: Frame) -> None:
         """Make happen here what happened elsewhere."""
-        reader = Reader(frame.entries(self.log.place), self._ids.__getitem__)
+        reader = Reader(frame.entries(self.log.place), self._id)
         while reader.more:
-            entry = reader.entry(self._claims_of)
+            entry: Entry = reader.entry(self._claims_of)
             if type(entry) is ev.VectorStoreCreated:
                 self._name(entry)
-            self._commit(entry)
+            try:
+                self._commit(entry)
+            except LookupError as error:
+                what = f"frame {frame.seq} cannot follow what is before it: {error!r}"
+                raise DatabaseDamaged(self.log.place, what) from error
             if isinstance(entry, ClaimsChange):
-                for place, rows in (*entry.held.items(), *entry.back.items()):
-                    for row in rows:  # what ended without them was dealt with where it happened
-                        self.due.over.pop((place, row), None)
-                        self.due.lapsed.pop((place, row), None)
+                names = [(place, row) for place, rows in entry.held.items() for row in rows]
+                names += [(place, row) for place, rows in entry.back.items() for row in rows]
+                for name in names:  # what claims that ended led to was decided where they did
+                    self.due.over.pop(name, None)
+                    self.due.lapsed.pop(name, None)
         self._logged += len(frame.data)
 
     def _claims_of(self, data: Any) -> ClaimsChange:
-        return claims_of(data, lambda number: self.stores[self._ids[number]])
+        return claims_of(data, lambda number: self.stores[self._id(number)])
+
+    def _id(self, number: int) -> str:
+        """Return the id of a store; raise ``DatabaseDamaged``."""
+        id = self._ids.get(number)
+        if id is None:
+            raise DatabaseDamaged(self.log.place, f"its list of stores does not have number {number}")
+        return id
 
     def load(self) -> None:
         """Make what is here equal to the log; raise ``DatabaseDamaged`` or ``DatabaseUnavailable``."""
         self.view(lambda: None)
-        self._leads = True
 
-    def _load(self) -> None:
-        """Read the latest snapshot that is whole, and the frames since."""
+    def _load(self, *, alone: bool) -> int:
+        """Read the latest snapshot that is whole, and the frames since; return the latest.
+
+        ``alone`` says whether nobody else can write meanwhile.  If others can, what seems to be missing may have
+        been pruned between two statements: look again while they cannot.
+        """
+        try:
+            return self._load_once()
+        except DatabaseDamaged:
+            if alone:
+                raise
+        self.log.begin()
+        try:
+            return self._load_once()
+        finally:
+            self.log.rollback()
+
+    def _load_once(self) -> int:
         log = self.log
+        began = time.monotonic()
         self._forget()
+        heard, queued = self._heard[0], len(self._undelivered)  # some may have been delivered since it was noted
+        self._heard = (heard, queued)
         damaged = []
+        last = log.last()
         for seq in log.snapshots():
             try:
                 self._restore(seq)
                 break
-            except (SnapshotDamaged, VsbatchError, ValueError, LookupError, TypeError) as error:
+            except UNREADABLE as error:
                 damaged.append(f"the snapshot after frame {seq}: {error}")
-                logger.warning("%s: a damaged snapshot is passed over: %s", log.place, damaged[-1])
         else:
             seq = 0
             self._begin_empty()
-        heard, queued = self._heard
+        if heard >= 0:
+            self._queue_events(heard, seq)
+        snapshot = seq
         for frame in log.frames(seq):
             if frame.seq != seq + 1:
+                last = max(last, seq + 1)
                 break
             self._apply(frame)
             seq = frame.seq
             if seq <= heard:
                 while len(self._undelivered) > queued:
                     self._undelivered.pop()
-        last = log.last()
         if last > seq:
             what = f"frame {seq + 1} is missing"
             raise DatabaseDamaged(log.place, "; ".join([*damaged, what]))
+        for what in damaged:
+            logger.warning("%s: a damaged snapshot is passed over: %s", log.place, what)
         self._heard = (seq, len(self._undelivered))
         self._seq = seq
         self._leads = True
+        logger.info(
+            "%s: opened: the snapshot after frame %d and %d frames since, in %.3f s",
+            log.place,
+            snapshot,
+            seq - snapshot,
+            time.monotonic() - began,
+        )
+        return seq
+
+    def _queue_events(self, after: int, last: int) -> None:
+        """Queue the events of frames that a snapshot made superfluous here, but not for the subscribers."""
+        for frame in self.log.frames(after, last):
+            reader = Reader(frame.entries(self.log.place), self._any_id)
+            while reader.more:
+                event = reader.entry(lambda _data: None)
+                if event is not None:
+                    self._undelivered.extend([(callback, event) for callback in self._subscribers.values()])
 
     def _begin_empty(self) -> None:
         self._clear()
+        self._read_ids()
+        self._logged = 0
+
+    def _read_ids(self) -> None:
         self._ids = dict(self.log.ids())
         self._numbers = {id: number for number, id in self._ids.items()}
-        self._logged = 0
 
     def _restore(self, seq: int) -> None:
         """Fill the stores from a snapshot; raise an error if it is damaged."""
-        snapshot = self.log.snapshot(seq)
-        if snapshot is None or snapshot.checksum != checksum(seq, 0, snapshot.data):
-            raise SnapshotDamaged("it does not have the checksum that was written with it")
-        data = json.loads(snapshot.data)
+        data, size = self.read_snapshot(seq)
         self._begin_empty()
-        snapshots.load(self, data["engine"])
+        snapshots.load(self, data["engine"], trusted=True)
         self._commit(self._claims_of(data["claims"]))
         for place, row in list(self.due.over):
             if self.stores[self.listing.id(place)].held(row) is not None:
                 self.due.over.pop((place, row))
-        self._snapshot_bytes = len(snapshot.data)
+        self._snapshot_bytes = size
+
+    def read_snapshot(self, seq: int) -> tuple[dict[str, Any], int]:
+        """Return the data of a snapshot, and how long it is; raise ``SnapshotDamaged``."""
+        snapshot = self.log.snapshot(seq)
+        if snapshot is None or not _is_whole(snapshot):
+            raise SnapshotDamaged("it does not have the checksum that was written with it")
+        return json.loads(snapshot.data), len(snapshot.data)
 
     # Snapshots
 
@@ -566,37 +685,82 @@ class Replica(Registry):
         try:
             self.compact()
         except VsbatchError as error:
-            logger.warning("%s: no snapshot was taken: %s", self.log.place, error)
+            if not self._closed:
+                logger.warning("%s: no snapshot was taken: %s", self.log.place, error)
 
     def compact(self) -> int:
         """Take a snapshot, and forget what it makes superfluous; return the frame that it follows.
 
-        It has a connection of its own; commands wait only while the columns are copied.  O(n).
+        It has a connection of its own; commands wait only while the columns are copied.  Within a callback it is
+        taken in a thread of its own, which waits for the callback, and follows this frame or a later one.  O(n).
         """
+        if self.lock._is_owned():  # a thread that takes one waits for this thread
+            self._compact_aside()
+            return self._heard[0]
         with self._snapshot_lock:
             log = self.connect()
             try:
                 return self._compact(log)
             except LogError as error:
-                raise DatabaseUnavailable(log.place, str(error)) from error
+                raise error.refusal(log.place) from error
             finally:
                 log.close()
 
     def _compact(self, log: Log) -> int:
-        seq, engine, claims = self.view(
-            lambda: (self._seq, snapshots.dump(self, None), claims_data(self._held(), self._number_at))
+        began = time.monotonic()
+        (seq, _), engine, claims = self.view(
+            lambda: (self._heard, snapshots.copied(self, None), claims_data(self._held(), self._number_at))
         )
-        assert seq is not None
-        data = "".join(_encoded({"engine": engine, "claims": claims})).encode()
-        snapshot = Snapshot(seq, checksum(seq, 0, data), data)
-        log.keep(snapshot)
+        snapshot = _snapshot(seq, engine(), claims)
+        if log.snapshot(seq) != snapshot:
+            log.keep(snapshot)
         if log.snapshot(seq) != snapshot:
             raise DatabaseDamaged(
                 log.place, f"the snapshot after frame {seq} cannot be read back as it was written"
             )
-        log.prune(KEPT)
-        self._logged, self._snapshot_bytes = 0, len(data)
+        size = len(snapshot.data)
+        logger.info(
+            "%s: a snapshot after frame %d was taken: %d bytes, in %.3f s",
+            log.place,
+            seq,
+            size,
+            time.monotonic() - began,
+        )
+        whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]
+        if len(whole) >= KEPT:
+            log.prune(whole[KEPT - 1])
+        self._logged, self._snapshot_bytes = 0, size
+        self.view(self._read_ids)
         return seq
+
+    def data(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what a snapshot has: the stores, and their claims."""
+        return snapshots.copied(self, None)(), claims_data(self._held(), self._number_at)
+
+    def begin_with(self, registry: Registry) -> None:
+        """Make the stores of a registry the beginning of the log.
+
+        Raise ``DatabaseRefused`` if the log is not empty.
+        """
+        log = self.log
+        no_claims = claims_data(ClaimsChange(made=0), lambda number: number)
+        snapshot = _snapshot(1, snapshots.copied(registry, None)(), no_claims)
+        committing = False
+        try:
+            log.begin()
+            try:
+                if log.last():
+                    raise DatabaseRefused(
+                        log.place, "it is not empty, and a snapshot can only be its beginning. Give another path"
+                    )
+                log.put(snapshot, enumerate(registry.stores, start=1))
+                committing = True
+                log.commit()
+            finally:
+                log.rollback()
+        except LogError as error:
+            kind = OutcomeUnknown if committing else DatabaseUnavailable
+            raise kind(log.place, str(error)) from error
 
     def _number_at(self, place: int) -> int:
         return self._numbers[self.listing.id(place)]
@@ -605,7 +769,7 @@ class Replica(Registry):
         """Return the change of claims that leads from none to those that there are."""
         changes = {store.number: store.claims for store in self.stores.values() if store.claims is not None}
         return ClaimsChange(
-            held={place: dict(claims.held) for place, claims in changes.items()},
+            held={place: dict(sorted(claims.held.items())) for place, claims in changes.items()},
             frontiers={place: claims.frontier for place, claims in changes.items()},
             back={place: claims.given_back() for place, claims in changes.items()},
             made=self.due.claims_made,
@@ -615,23 +779,35 @@ class Replica(Registry):
 
     def events(self, vector_store_id: str | None, after: int) -> Iterator[ev.Event]:
         """See ``Engine.events``."""
-        number, latest, parts = self.view(self._parts_of, vector_store_id, after)
+        latest, parts = self.view(self._parts_of, vector_store_id, after)
         if latest > after and (not parts or parts[0][0] > after + 1):
             raise EventsForgotten(vector_store_id, after, parts[0][0] if parts else latest + 1)
         for _, seq in parts:
-            frame = self.view(lambda seq=seq: next(self.log.frames(seq - 1, seq), None))
+            frame = self.view(self._frame, seq)
             if frame is None:
                 raise EventsForgotten(vector_store_id, after, latest + 1)
-            reader = Reader(frame.entries(self.log.place), self._ids.__getitem__)
+            reader = Reader(frame.entries(self.log.place), self._any_id)
             while reader.more:
                 event = reader.entry(lambda _data: None)
-                version = None if event is None else _version(event, vector_store_id)
+                version = None if event is None else ev.version_in(vector_store_id, event)
                 if event is not None and version is not None and version > after:
+                    if version != after + 1:
+                        break
                     yield event
                     after = version
+        if after < latest:
+            of = "the list of vector stores" if vector_store_id is None else f"vector store '{vector_store_id}'"
+            raise DatabaseDamaged(self.log.place, f"it does not name the frame of event {after + 1} of {of}")
 
-    def _parts_of(self, vector_store_id: str | None, after: int) -> tuple[int, int, list[tuple[int, int]]]:
-        """Return the number of a stream, its latest version, and its parts."""
+    def _frame(self, seq: int) -> Frame | None:
+        return next(self.log.frames(seq - 1, seq), None)
+
+    def _any_id(self, number: int) -> str:
+        """Return the id of a store; of one that is long gone, none."""
+        return self._ids.get(number, "")
+
+    def _parts_of(self, vector_store_id: str | None, after: int) -> tuple[int, list[tuple[int, int]]]:
+        """Return the latest version of a stream, and the version and the frame of each of its parts."""
         if vector_store_id is None:
             number, latest = 0, self.version
         else:
@@ -640,14 +816,16 @@ class Replica(Registry):
             if number < 0:
                 self.store(vector_store_id)  # raises
             latest = after if store is None else store.version
-        return number, latest, self.log.parts(number, after)
+        return latest, self.log.parts(number, after)
 
     def close(self) -> None:
         """Close the connection; every later call raises ``EngineClosed``."""
+        within = self.lock._is_owned()
         with self.lock:
             self._closed = True
-            self.log.close()
-        if self._compacting is not None:
+            if not self._syncing:
+                self.log.close()
+        if self._compacting is not None and not within:  # within a callback it may wait for this thread, or be it
             self._compacting.join()
 
     # Forking: a connection must not be open in both processes
@@ -680,11 +858,9 @@ class Replica(Registry):
         self._queue.clear()
 
 
-def _version(event: ev.Event, vector_store_id: str | None) -> int | None:
-    """Return the version of an event in a stream; ``None`` if it is not in it."""
-    if vector_store_id is not None:
-        return event.version if event.vector_store_id == vector_store_id else None
-    return event.stores_version if isinstance(event, (ev.VectorStoreCreated, ev.VectorStoreDeleted)) else None
+def _is_whole(snapshot: Snapshot | None) -> bool:
+    """Return whether a snapshot is there and as it was written."""
+    return snapshot is not None and snapshot.checksum == checksum(snapshot.seq, 0, snapshot.data)
 
 
 def _end(command: Command, error: VsbatchError, cause: LogError) -> None:
@@ -716,6 +892,11 @@ def _attribute(
         except SubscriberError as error:
             commands[owner].error = commands[owner].error or error
     raise_from(rest)
+
+
+def _snapshot(seq: int, engine: dict[str, Any], claims: dict[str, Any]) -> Snapshot:
+    data = b"".join(map(str.encode, _encoded({"engine": engine, "claims": claims})))
+    return Snapshot(seq, checksum(seq, 0, data), data)
 
 
 def _encoded(value: Any) -> Iterator[str]:

@@ -7,32 +7,58 @@ keeps other writers out, in this process and in others.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
-from vsbatch_core.errors import DatabaseRefused
+from vsbatch_core.errors import DatabaseDamaged, DatabaseRefused
 from vsbatch_core.journal.log import FORMAT, Frame, LogError, Part, Snapshot
+
+logger = logging.getLogger("vsbatch_core.journal")
 
 APPLICATION_ID = 0x76736263
 """What the header of a SQLite file says if it is one of ours: "vsbc"."""
 
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE frames (seq INTEGER PRIMARY KEY, token INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL);
-CREATE TABLE parts (stream INTEGER, version INTEGER, seq INTEGER NOT NULL, PRIMARY KEY (stream, version)) WITHOUT ROWID;
+CREATE TABLE frames (
+    seq INTEGER PRIMARY KEY, token INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL
+);
+CREATE TABLE parts (
+    stream INTEGER, version INTEGER, seq INTEGER NOT NULL, PRIMARY KEY (stream, version)
+) WITHOUT ROWID;
 CREATE TABLE stores (number INTEGER PRIMARY KEY, id TEXT NOT NULL, deleted INTEGER);
-CREATE TABLE snapshots (seq INTEGER, part INTEGER, checksum INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (seq, part));
+CREATE TABLE snapshots (
+    seq INTEGER, part INTEGER, checksum INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (seq, part)
+);
 """
+_STATEMENTS = [statement.strip() for statement in _SCHEMA.split(";") if statement.strip()]
 
-_PART_BYTES = 64 << 20
-"""A snapshot is kept in parts of at most so many bytes: SQLite limits the size of a value."""
-_PRUNED_AT_ONCE = 10_000
+_PART_BYTES = 1 << 20
+"""A snapshot is kept in parts of at most so many bytes, each in its own transaction: commands wait for one."""
+_PRUNED_AT_ONCE = 500
 """So many frames are forgotten in one transaction, so that commands do not wait long for it."""
 
+BUSY_SECONDS = 60.0
+"""How long a transaction waits for others, if not told otherwise."""
+
 Durability = Literal["full", "normal"]
+
+
+def connected(path: Path, durability: Durability, busy_seconds: float) -> sqlite3.Connection:
+    """Return a connection to a file; any thread may use it, and transactions begin by ``BEGIN`` alone."""
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 class SqliteLog:
@@ -44,16 +70,19 @@ class SqliteLog:
     ``busy_seconds`` is how long a transaction waits for others.
     """
 
-    def __init__(self, path: Path, *, durability: Durability = "full", busy_seconds: float = 60.0) -> None:
+    def __init__(
+        self, path: Path, *, durability: Durability = "full", busy_seconds: float = BUSY_SECONDS
+    ) -> None:
         self.path = path
         self.durability = durability
         self.busy_seconds = busy_seconds
         self._connection: sqlite3.Connection | None = None
         self._seen = -1
-        """The ``data_version`` of SQLite at the latest call of ``frames``."""
+        """The ``data_version`` of SQLite when all frames after one were read."""
 
     @property
     def place(self) -> str:
+        """Return the path, as messages name it."""
         return str(self.path)
 
     # Opening
@@ -62,10 +91,17 @@ class SqliteLog:
         """Make the file if it is not there; return the profile that it was made under.
 
         ``profile`` is that which it must have, ``usual`` that which a new file gets if none is demanded.  Raise
-        ``DatabaseRefused`` for a file that is not ours, of a later version, or of another profile.
+        ``DatabaseRefused`` for a file that is not ours, of a later version, or of another profile, and
+        ``DatabaseDamaged`` if its tables or its profile are not those that were made.
         """
-        with self._reading(f"Cannot open the database {self.path}"):
-            found = self._one("PRAGMA application_id")
+        with self._reading("it cannot be opened"):
+            try:
+                found = self._one("PRAGMA application_id")
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorname != "SQLITE_NOTADB":
+                    raise
+                why = "it is not a SQLite file. Give the path of a file that is not there"
+                raise DatabaseRefused(self.place, why) from error
             if found != APPLICATION_ID:
                 self._create(profile or usual)
             version = self._one("PRAGMA user_version")
@@ -75,7 +111,14 @@ class SqliteLog:
                     f"its format is {version} and this version of vsbatch-core reads format {FORMAT}. "
                     "Open it with the version that wrote it",
                 )
+            rows = self._connected().execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
+            if {sql for (sql,) in rows} != set(_STATEMENTS):
+                raise DatabaseDamaged(self.place, "its tables are not those that were made")
             kept = str(self._one("SELECT value FROM settings WHERE name = 'profile'"))
+            if self._one("SELECT value FROM settings WHERE name = 'checksum'") != _checksum(kept):
+                raise DatabaseDamaged(
+                    self.place, "its profile does not have the checksum that was written with it"
+                )
         if profile is not None and json.loads(kept) != json.loads(profile):
             raise DatabaseRefused(
                 self.place,
@@ -95,9 +138,11 @@ class SqliteLog:
                     self.place,
                     "it is a SQLite file of another program. Give the path of a file that is not there",
                 )
-            for statement in _SCHEMA.split(";"):
+            for statement in _STATEMENTS:
                 connection.execute(statement)
-            connection.execute("INSERT INTO settings VALUES ('profile', ?)", (profile,))
+            connection.execute(
+                "INSERT INTO settings VALUES ('profile', ?), ('checksum', ?)", (profile, _checksum(profile))
+            )
             connection.execute(f"PRAGMA user_version = {FORMAT}")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute("COMMIT")
@@ -107,23 +152,15 @@ class SqliteLog:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = sqlite3.connect(
-                self.path, timeout=self.busy_seconds, isolation_level=None, check_same_thread=False
-            )
-            try:
-                connection.execute("PRAGMA journal_mode = WAL").fetchone()
-                connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
+            self._connection = connected(self.path, self.durability, self.busy_seconds)
             self._seen = -1
         return self._connection
 
     def close(self) -> None:
+        """Close the connection, if it is open."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with self._reading("Cannot close"):
+            with self._reading("it cannot be closed"):
                 connection.close()
 
     # Running statements
@@ -133,7 +170,23 @@ class SqliteLog:
         try:
             yield
         except sqlite3.Error as error:
-            raise LogError(f"{what}: {error}") from error
+            raise self._error(error, f"{what}: ") from error
+        except UnicodeDecodeError as error:  # what SQLite itself says of a schema that is damaged
+            raise LogError(f"{what}: {error}", damaged=True) from error
+
+    def _error(self, error: sqlite3.Error, what: str = "") -> LogError:
+        """Return the error that says why, and what to mend where SQLite does not; ``what`` was tried."""
+        code = getattr(error, "sqlite_errorname", "")
+        why = str(error)
+        if code.startswith("SQLITE_CANTOPEN") and self.path.is_dir():
+            why = "it is a folder, not a file"
+        elif code.startswith("SQLITE_CANTOPEN") and not self.path.parent.is_dir():
+            why = f"there is no folder {str(self.path.parent)!r}"
+        elif code.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+            why = f"{error}; SQLite must be allowed to write the file, and its folder for two files beside it"
+        elif code.startswith("SQLITE_BUSY"):
+            why = f"{error}: another connection has not ended its transaction for {self.busy_seconds:g} s"
+        return LogError(f"{what}{why}", damaged=code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")))
 
     def _one(self, statement: str, *arguments: Any) -> Any:
         """Return the first column of the first row, or ``None``."""
@@ -144,14 +197,16 @@ class SqliteLog:
         try:
             self._connected().execute(statement, arguments)
         except sqlite3.Error as error:
-            raise LogError(str(error)) from error
+            raise self._error(error) from error
 
     # Appending
 
     def begin(self) -> None:
+        """Begin to write, once no other connection does."""
         self._run("BEGIN IMMEDIATE")
 
     def append(self, frame: Frame, parts: Iterable[Part]) -> None:
+        """Insert a frame and its parts."""
         self._run("INSERT INTO frames VALUES (?, ?, ?, ?)", *frame)
         for stream, version, made, deleted in parts:
             self._run("INSERT INTO parts VALUES (?, ?, ?)", stream, version, frame.seq)
@@ -161,56 +216,80 @@ class SqliteLog:
                 self._run("UPDATE stores SET deleted = ? WHERE number = ?", frame.seq, stream)
 
     def commit(self) -> None:
+        """Commit: with durability "full", to the disk."""
         self._run("COMMIT")
 
     def rollback(self) -> None:
+        """Roll back, if a transaction has begun."""
         if self._connection is not None and self._connection.in_transaction:
             self._run("ROLLBACK")
 
     # Reading
 
     def changed(self) -> bool:
+        """Return whether another connection has committed since all frames after one were read."""
         try:
             connection = self._connection
             if connection is None:
                 return True
             row: tuple[int] = connection.execute("PRAGMA data_version").fetchone()
         except sqlite3.Error as error:
-            raise LogError(str(error)) from error
+            raise self._error(error) from error
         return row[0] != self._seen
 
     def frames(self, after: int, last: int | None = None) -> Iterator[Frame]:
-        with self._reading("Cannot read the frames"):
-            self._seen = self._one("PRAGMA data_version")
+        """Return the frames that follow a number, or those between two numbers."""
+        with self._reading("the frames cannot be read"):
+            version = self._one("PRAGMA data_version")
             rows = self._connected().execute(
                 "SELECT seq, token, checksum, data FROM frames WHERE seq > ? AND seq <= ? ORDER BY seq",
                 (after, (1 << 63) - 1 if last is None else last),
             )
             for row in rows:
                 yield Frame(*row)
+            if last is None:  # and only once all of them were taken: until then what is new is not known
+                self._seen = version
+
+    def begin_reading(self) -> None:
+        """Begin a transaction in which all reads return the same state; others may write meanwhile."""
+        self._run("BEGIN")
+
+    def size(self) -> tuple[int, int]:
+        """Return how many frames there are, and how many bytes of data they have."""
+        with self._reading("Cannot read the frames"):
+            row = self._connected().execute("SELECT count(*), sum(length(data)) FROM frames").fetchone()
+        return row[0], row[1] or 0
+
+    def vacuum(self) -> None:
+        """Give the space that nothing takes up any more back to the file system.  O(bytes)."""
+        self._run("VACUUM")
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def last(self) -> int:
-        with self._reading("Cannot read the frames"):
-            return max(
-                self._one("SELECT max(seq) FROM frames") or 0, self._one("SELECT max(seq) FROM snapshots") or 0
-            )
+        """Return the latest frame that any table names."""
+        with self._reading("the frames cannot be read"):
+            tables = ("frames", "snapshots WHERE part = 0", "parts")
+            return max(self._one(f"SELECT max(seq) FROM {table}") or 0 for table in tables)  # noqa: S608 - our own
 
     def token(self, seq: int) -> int | None:
+        """Return the token of a frame, read by a new connection while nobody else writes."""
         self.close()  # whatever state the connection is in, a new one knows nothing of it
         self.begin()
         try:
-            with self._reading("Cannot read the frames"):
+            with self._reading("the frames cannot be read"):
                 token: int | None = self._one("SELECT token FROM frames WHERE seq = ?", seq)
         finally:
             self.rollback()
         return token
 
     def ids(self) -> Iterator[tuple[int, str]]:
-        with self._reading("Cannot read the stores"):
+        """Return the number and the id of each store."""
+        with self._reading("the stores cannot be read"):
             yield from self._connected().execute("SELECT number, id FROM stores")
 
     def parts(self, stream: int, after: int) -> list[tuple[int, int]]:
-        with self._reading("Cannot read the parts"):
+        """Return version and frame of the parts of a stream from that on which holds the next version."""
+        with self._reading("the parts of the frames cannot be read"):
             first = self._one(
                 "SELECT max(version) FROM parts WHERE stream = ? AND version <= ?", stream, after + 1
             )
@@ -218,17 +297,22 @@ class SqliteLog:
                 "SELECT version, seq FROM parts WHERE stream = ? AND version >= ? ORDER BY version",
                 (stream, after + 1 if first is None else first),
             )
-            return rows.fetchall()
+            found: list[tuple[int, int]] = rows.fetchall()
+        if any(type(number) is not int for part in found for number in part):
+            raise LogError(f"the parts of stream {stream} are not numbers", damaged=True)
+        return found
 
     # Snapshots
 
     def snapshots(self) -> list[int]:
-        with self._reading("Cannot read the snapshots"):
-            rows = self._connected().execute("SELECT DISTINCT seq FROM snapshots ORDER BY seq DESC")
+        """Return the frames of which there are snapshots, the latest first."""
+        with self._reading("the snapshots cannot be read"):
+            rows = self._connected().execute("SELECT seq FROM snapshots WHERE part = 0 ORDER BY seq DESC")
             return [seq for (seq,) in rows]
 
     def snapshot(self, seq: int) -> Snapshot | None:
-        with self._reading("Cannot read the snapshots"):
+        """Return a snapshot, put together from its parts."""
+        with self._reading("the snapshots cannot be read"):
             rows = self._connected().execute(
                 "SELECT checksum, data FROM snapshots WHERE seq = ? ORDER BY part", (seq,)
             )
@@ -238,30 +322,26 @@ class SqliteLog:
         return Snapshot(seq, parts[0][0], b"".join(data for _, data in parts))
 
     def keep(self, snapshot: Snapshot) -> None:
-        seq, checksum, data = snapshot
-        self.begin()
-        try:
-            self._run("DELETE FROM snapshots WHERE seq = ?", seq)
-            for part, first in enumerate(range(0, len(data) or 1, _PART_BYTES)):
-                self._run(
-                    "INSERT INTO snapshots VALUES (?, ?, ?, ?)",
-                    seq,
-                    part,
-                    checksum,
-                    data[first : first + _PART_BYTES],
-                )
-            self.commit()
-        finally:
-            self.rollback()
+        """Insert a snapshot, in parts."""
+        self._run("DELETE FROM snapshots WHERE seq = ?", snapshot.seq)
+        self.put(snapshot, ())
 
-    def prune(self, kept: int) -> None:
-        seqs = self.snapshots()[:kept]
-        if len(seqs) < kept:
-            return
-        oldest = seqs[-1]
+    def put(self, snapshot: Snapshot, made: Iterable[tuple[int, str]]) -> None:
+        """Insert a snapshot, in parts, and stores."""
+        seq, checksum, data = snapshot
+        for first in reversed(range(0, len(data) or 1, _PART_BYTES)):  # it is there when the first part is
+            part = data[first : first + _PART_BYTES]
+            self._run("REPLACE INTO snapshots VALUES (?, ?, ?, ?)", seq, first // _PART_BYTES, checksum, part)
+        for number, id in made:
+            self._run("INSERT INTO stores (number, id) VALUES (?, ?)", number, id)
+
+    def prune(self, oldest: int) -> None:
+        """Delete what the snapshot after frame ``oldest`` makes superfluous, in short transactions."""
         self._run("DELETE FROM snapshots WHERE seq < ?", oldest)
-        with self._reading("Cannot read the frames"):
+        with self._reading("the frames cannot be read"):
             first = self._one("SELECT min(seq) FROM frames")
+        if first is not None and first <= oldest:
+            logger.info("%s: frames %d to %d are pruned: a snapshot has them", self.place, first, oldest)
         while first is not None and first <= oldest:
             first = min(first + _PRUNED_AT_ONCE, oldest + 1)
             self.begin()
@@ -270,13 +350,16 @@ class SqliteLog:
                 self.commit()
             finally:
                 self.rollback()
-            if first > oldest:
-                break
-        with self._reading("Cannot read the parts"):
+        with self._reading("the parts of the frames cannot be read"):
             streams = self._connected().execute("SELECT DISTINCT stream FROM parts").fetchall()
         for (stream,) in streams:
             self._run("DELETE FROM parts WHERE stream = ? AND seq <= ?", stream, oldest)
         self._run("DELETE FROM stores WHERE deleted <= ?", oldest)
+
+
+def _checksum(text: str) -> str:
+    """Return the checksum of a setting."""
+    return str(crc32(text.encode()))
 
 
 def _difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:

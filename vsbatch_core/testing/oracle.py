@@ -622,10 +622,10 @@ class Processing:
             if isinstance(held, errors.VsbatchError):
                 results.append(held)
                 continue
-            _, file, claim = held
+            store, file, claim = held
             file.claim = Claim(
                 vector_store_id=claim.vector_store_id,
-                file=claim.file,
+                file=file.value(store),
                 attachment=claim.attachment,
                 attempt=claim.attempt,
                 deadline=oracle.now() + seconds,

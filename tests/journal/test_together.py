@@ -1,0 +1,68 @@
+"""Several engines on one file: each sees what the others did, whenever they did it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vsbatch_core import Engine
+
+from ..helpers.databases import filled, once_before, opened
+
+
+def write(engine: Engine) -> None:
+    engine.vector_stores.create()
+
+
+def compact(engine: Engine) -> None:
+    write(engine)
+    engine.compact()
+
+
+def compact_twice(engine: Engine) -> None:
+    """Forget frames that an engine which began to read before this still needs."""
+    compact(engine)
+    compact(engine)
+
+
+@pytest.mark.parametrize("act", [write, compact, compact_twice])
+@pytest.mark.parametrize("moment", ["snapshots", "snapshot", "ids", "frames", "last"])
+@pytest.mark.parametrize("compacted", [0, 1, 2])
+def test_an_engine_that_is_opened_is_whole_whatever_others_do_between_its_statements(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    act: Callable[[Engine], None],
+    compacted: int,
+) -> None:
+    with filled(tmp_path / "a.db") as other:
+        for _ in range(compacted):
+            compact(other)
+        once_before(monkeypatch, moment, lambda: act(other))
+        with opened(tmp_path / "a.db") as engine:
+            assert engine.snapshot() == other.snapshot()
+
+
+@pytest.mark.parametrize("act", [write, compact, compact_twice])
+@pytest.mark.parametrize("moment", ["snapshots", "snapshot", "ids", "frames", "last"])
+def test_an_engine_that_was_left_behind_is_whole_whatever_others_do_between_its_statements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, act: Callable[[Engine], None]
+) -> None:
+    with filled(tmp_path / "a.db") as other, opened(tmp_path / "a.db") as engine:
+        compact(other)
+        compact_twice(other)  # the frames that the engine needs are gone
+        once_before(monkeypatch, moment, lambda: act(other))
+        assert engine.snapshot() == other.snapshot()
+        assert engine.vector_stores.create() in other.vector_stores.list().data
+
+
+def test_reading_the_log_back_hides_nothing_that_others_write_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with filled(tmp_path / "a.db") as other, opened(tmp_path / "a.db") as engine:
+        events = engine.events(after=0)
+        once_before(monkeypatch, "frames", lambda: write(other))
+        next(events)
+        assert engine.snapshot() == other.snapshot()
