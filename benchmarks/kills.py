@@ -41,7 +41,7 @@ from vsbatch_core.journal import replica, sqlite
 
 THREADS = 4
 """In each process."""
-ROUNDS = 10
+ROUNDS = 5
 """So many kills, or a few more, are borne by one file; then another is begun."""
 LEAST, MOST = 2, 4
 """So many processes share a file."""
@@ -106,7 +106,7 @@ POINTS: dict[str, Callable[[Death], None]] = {
     "before the append": lambda death: _in("append", death, before=True),
     "between append and commit": lambda death: _in("append", death, before=False),
     "after the commit, before the results": lambda death: _in("commit", death, before=False),
-    "in the midst of a snapshot": lambda death: _at("INSERT INTO snapshots", death),
+    "in the midst of a snapshot": lambda death: _at("REPLACE INTO snapshots", death),
     "between a snapshot and its pruning": lambda death: _in("prune", death, before=True),
     "in the midst of a prune": lambda death: _at("DELETE FROM", death),
 }
@@ -436,13 +436,13 @@ class Round:
             self._start()
             dying = [child for child in self.children if child.death]
             if dying[0].death == RANDOM:
-                self._listen(self.random.uniform(0.0, 0.4), lambda: False)
+                self._listen(self.random.uniform(0.0, 0.3), lambda: False)
             else:  # it dies by itself
-                self._await("die at its point", lambda: all(map(dead, dying)))
+                self._await(f"come to the point '{dying[0].death}'", lambda: all(map(dead, dying)))
             for child in dying:
                 child.kill()
                 outcome.kills[child.death] += 1
-            self._listen(self.random.uniform(0.0, 0.15), lambda: False)
+            self._listen(self.random.uniform(0.0, 0.1), lambda: False)
             for kind in ("quiet", "equals"):
                 self._tell_to(kind)
         finally:

@@ -8,7 +8,7 @@ becomes of a file because of its claim is an event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
 from typing import Any
@@ -174,7 +174,8 @@ class Claims:
         self.frontier = frontier
         for row in claims:
             self.delayed.pop(row, None)  # whoever follows by a log is not told that it has waited long enough
-            self._returned.touch(row)
+            if row < frontier:  # no other has a place in the order of those that came back
+                self._returned.touch(row)
 
     def give_back(self, row: int, attempts: int, ready_at: float | None) -> None:
         """End a claim without ending its attachment, which was tried so often and waits until ``ready_at``."""
@@ -199,11 +200,20 @@ class Claims:
         self.delayed.pop(row, None)
         self._returned.remove(row)
 
+    def forget_all(self, rows: Sequence[int]) -> None:
+        """Forget attachments that have ended.  O(those), in C for those that are not known."""
+        for row in self._known().intersection(rows):
+            self.forget(row)
+
+    def _known(self) -> set[int]:
+        """Return the attachments of which anything is known.  O(those)."""
+        return {*self.held, *self.attempts, *self.delayed, *self._returned.names()}
+
     def forget_between(self, first: int, stop: int) -> None:
         """Forget attachments that have ended.  O(those, or those that are known)."""
         known: Iterable[int] = range(first, stop)
         if stop - first > len(self.held) + len(self.attempts) + len(self.delayed) + len(self._returned):
-            known = {*self.held, *self.attempts, *self.delayed, *self._returned.names()}
+            known = self._known()
         for row in known:
             if first <= row < stop:
                 self.forget(row)

@@ -24,6 +24,7 @@ from vsbatch_core.errors import (
     UnknownFile,
 )
 from vsbatch_core.model import Attributes, ExpiresAfter, Idempotency, LastError, Metadata, Omit
+from vsbatch_core.rows import IN_PROGRESS
 from vsbatch_core.store import Store
 
 
@@ -199,6 +200,14 @@ def fail_files(
     """Fail files in progress, all of them or none."""
     rows = store.require_all_in_progress(file_ids, numbers, "fail")
     return ev.FilesFailed(now, store.id, file_ids, rows, error, version=store.version + 1) if rows else None
+
+
+def complete_attachments(store: Store, now: float, rows: tuple[int, ...]) -> ev.FilesCompleted:
+    """Complete the files of attachments in progress, which rise and take up nothing: all of them or none."""
+    file_ids = tuple(store.rows.file_ids_rising(rows))
+    if not store.rows.present.all_hold(rows, IN_PROGRESS):
+        store.require_all_in_progress(file_ids, rows, "complete")
+    return ev.FilesCompleted(now, store.id, file_ids, rows, (0,) * len(rows), version=store.version + 1)
 
 
 def claim_files(

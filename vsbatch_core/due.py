@@ -63,6 +63,8 @@ class Due:
         """When to look for what is due, as a heap.  One that its store does not name any more is void."""
         self._full = _TIMERS
         """How many timers there may be before the void ones are taken out."""
+        self.claims_lapse = False
+        """Whether there has ever been a timer of a claim, or of a file that waits for another attempt."""
         self.look_at = inf
         """When the next command or read looks for what is due; never later than the first timer."""
         self.lapsed: dict[tuple[int, int], Over] = {}
@@ -131,6 +133,8 @@ class Due:
                     self.over[store.number, row] = (inf, False, "")
 
     def _set(self, timer: Timer) -> None:
+        if timer[2] >= 0:
+            self.claims_lapse = True
         if len(self._timers) >= self._full:
             timers = [each for each in self._timers if self._valid(each)]
             heapify(timers)

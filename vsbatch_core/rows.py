@@ -19,7 +19,7 @@ from itertools import compress, islice
 from typing import Any, TypeVar
 
 from vsbatch_core import paging, transitions
-from vsbatch_core.columns import IS, MASK, SHIFT, ByteColumn, spans
+from vsbatch_core.columns import IS, MASK, SHIFT, ByteColumn, parts, rising, spans
 from vsbatch_core.errors import Inconsistent
 from vsbatch_core.model import (
     AUTO,
@@ -127,22 +127,26 @@ class Rows:
         return self._blocks[row >> SHIFT].usage[row & MASK]
 
     def file_ids(self, rows: Sequence[int]) -> list[str]:
-        """Return the ids of the files.  O(rows), and O(1) each in C if they are a rising run."""
+        """Return the ids of the files.  O(rows), and in C for runs within blocks if all of them rise."""
         blocks = self._blocks
-        if rows and rows[-1] - rows[0] + 1 == len(rows):
-            found: list[str] = []
-            for key, start, end in spans(rows[0], rows[-1] + 1):
-                found += blocks[key].ids[start:end]
-            return found
+        if rising(rows):
+            return self.file_ids_rising(rows)
         return [blocks[row >> SHIFT].ids[row & MASK] for row in rows]
 
+    def file_ids_rising(self, rows: Sequence[int]) -> list[str]:
+        """Return the ids of the files of rising attachments, as ``file_ids``."""
+        found: list[str] = []
+        for key, start, stop in parts(rows):
+            found += _at(self._blocks[key].ids, rows[start:stop])
+        return found
+
     def attributes(self, rows: Sequence[int]) -> list[Attributes]:
-        """Return the attributes of the files.  O(rows)."""
-        blocks = self._blocks
-        return [
-            NO_ATTRIBUTES if (attributes := blocks[row >> SHIFT].attributes) is None else attributes[row & MASK]
-            for row in rows
-        ]
+        """Return the attributes of rising attachments.  O(rows), and in C for runs within blocks."""
+        found: list[Attributes] = []
+        for key, start, stop in parts(rows):
+            attributes = self._blocks[key].attributes
+            found += [NO_ATTRIBUTES] * (stop - start) if attributes is None else _at(attributes, rows[start:stop])
+        return found
 
     def created_at(self, row: int) -> int:
         """Return when the file was attached."""
@@ -612,51 +616,44 @@ class Rows:
     def end_many(
         self, rows: Sequence[int], code: int, usage_bytes: Sequence[int], error: LastError | None
     ) -> None:
-        """End attachments in progress whose files are here.  O(rows), and O(1) each in C if they are a run."""
-        first, stop = min(rows), max(rows) + 1
-        if stop - first == len(rows):  # a run of numbers, in whatever order
-            if usage_bytes.count(usage_bytes[0]) < len(rows):
-                usage_bytes = [size for _, size in sorted(zip(rows, usage_bytes, strict=True))]
-            self._end_run(first, stop, code, usage_bytes, error)
-            return
-        keys = {row >> SHIFT for row in rows}
-        status, present = self.status, self.present
-        for key in keys:
-            status.enter(key, code)
-            present.enter(key, code)
-        blocks, statuses, presents = self._blocks, status.blocks, present.blocks
-        for row, size in zip(rows, usage_bytes, strict=True):
-            key, offset = row >> SHIFT, row & MASK
-            statuses[key][offset] = presents[key][offset] = code
-            block = blocks[key]
-            block.usage[offset] = size
-            if block.values is not None:
-                block.values[offset] = None
-        if error is not None:
-            for row in rows:
-                block = blocks[row >> SHIFT]
-                if block.errors is None:
-                    block.errors = {}
-                block.errors[row & MASK] = error
-        for key in keys:
-            for column in (status, present):
-                if IN_PROGRESS not in column.blocks[key]:
-                    column.leave(key, IN_PROGRESS)
+        """End attachments in progress whose files are here.
 
-    def _end_run(
-        self, first: int, stop: int, code: int, usage_bytes: Sequence[int], error: LastError | None
-    ) -> None:
-        for key, start, end in spans(first, stop):
-            block, n, done = self._blocks[key], end - start, (key << SHIFT) + start - first
-            block.usage[start:end] = array("q", usage_bytes[done : done + n])
+        O(rows · log rows), and O(1) each in C for those that are a run in a block.
+        """
+        ordered = sorted(rows)
+        sized = any(usage_bytes)  # what is in progress takes up nothing
+        if sized and ordered != list(rows):
+            size_of = dict(zip(rows, usage_bytes, strict=True))
+            usage_bytes = [size_of[row] for row in ordered]
+        for key, start, stop in parts(ordered):
+            block, status, present = self._blocks[key], self.status.blocks[key], self.present.blocks[key]
+            first, end, n = ordered[start] & MASK, (ordered[stop - 1] & MASK) + 1, stop - start
+            self.status.enter(key, code)
+            self.present.enter(key, code)
+            offsets: Sequence[int] = range(first, end)
+            if end - first == n:
+                status[first:end] = present[first:end] = bytes((code,)) * n
+                if sized:
+                    block.usage[first:end] = array("q", usage_bytes[start:stop])
+                if block.values is not None:
+                    block.values[first:end] = [None] * n
+            else:
+                offsets = [row & MASK for row in ordered[start:stop]]
+                for offset in offsets:
+                    status[offset] = present[offset] = code
+                if sized:
+                    for offset, size in zip(offsets, usage_bytes[start:stop], strict=True):
+                        block.usage[offset] = size
+                if block.values is not None:
+                    for offset in offsets:
+                        block.values[offset] = None
             if error is not None:
                 if block.errors is None:
                     block.errors = {}
-                block.errors.update(dict.fromkeys(range(start, end), error))
-            if block.values is not None:
-                block.values[start:end] = [None] * n
-        self.status.replace(first, stop, IN_PROGRESS, code)
-        self.present.replace(first, stop, IN_PROGRESS, code)
+                block.errors.update(dict.fromkeys(offsets, error))
+            for column in (self.status, self.present):
+                if IN_PROGRESS not in column.blocks[key]:
+                    column.leave(key, IN_PROGRESS)
 
     def cancel(self, first: int, stop: int) -> None:
         """End all that is in progress in an interval as cancelled.  O(stop - first), in C."""
@@ -758,6 +755,14 @@ def _intervals(blocks: dict[int, bytes]) -> list[tuple[int, int]]:
                 first, _ = found.pop()
             found.append((first, stop))
     return found
+
+
+def _at(column: list[T], rising: Sequence[int]) -> list[T]:
+    """Return what a block's column holds for rising numbers of the block."""
+    first, last = rising[0] & MASK, rising[-1] & MASK
+    if last - first + 1 == len(rising):
+        return column[first : last + 1]
+    return [column[number & MASK] for number in rising]
 
 
 def _each(values: Sequence, done: int, n: int) -> list:  # type: ignore[type-arg]

@@ -11,8 +11,9 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import accumulate, chain, compress, groupby
+from math import inf
+from time import perf_counter
 from typing import Any
 
 from vsbatch_core import events as ev
@@ -50,27 +51,68 @@ def profile_data(profile: Profile) -> dict[str, Any]:
     return {**data_of(profile), "limits": data_of(profile.limits)}
 
 
+class Copying:
+    """A copy of a registry as it was when this was made, taken store by store while the registry changes.
+
+    ``before`` is to be called before a store changes.  Every method can be called again after an interruption.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        """Note which stores there are.  O(stores)."""
+        self._head = _head(
+            registry.at, registry.version, registry.profile, registry.listing.departed, registry.keys
+        )
+        self._order = list(registry.listing)
+        self._left = dict(registry.stores)
+        self._taken: dict[str, Callable[[], dict[str, Any]]] = {}
+
+    def before(self, id: str) -> None:
+        """Copy a store that is about to change, unless it has been copied.  O(n) for it, in C."""
+        store = self._left.get(id)
+        if store is not None:
+            self._taken[id] = _copied_store(store)
+            self._left.pop(id, None)
+
+    def some(self, seconds: float) -> bool:
+        """Copy stores for so long, but one at least; return whether any are left."""
+        until = perf_counter() + seconds
+        while self._left:
+            self.before(next(iter(self._left)))
+            if perf_counter() > until:
+                break
+        return bool(self._left)
+
+    def data(self) -> dict[str, Any]:
+        """Return the copy as data, when no store is left.  O(n); it needs no lock."""
+        taken = self._taken
+        stores = [taken[id]() if here else {"id": id, "deleted": True} for id, here in self._order]
+        return {**self._head, "vector_stores": stores}
+
+
 def copied(registry: Registry, only: Store | None) -> Callable[[], dict[str, Any]]:
     """Return a function that returns the registry, or one store of it, as it is now, as data.
 
     To copy what it needs takes O(n), in C; to call the function takes many times as long, and needs no lock.
     """
-    if only is None:
-        stores = [
-            _copied_store(registry.stores[id]) if here else partial(dict, id=id, deleted=True)
-            for id, here in registry.listing
-        ]
-    else:
-        stores = [_copied_store(only)]
-    head = {
+    if only is not None:
+        head, store = _head(only.created_at, 1, registry.profile, [], idempotency.NO_KEYS), _copied_store(only)
+        return lambda: {**head, "vector_stores": [store()]}
+    copying = Copying(registry)
+    copying.some(inf)
+    return copying.data
+
+
+def _head(
+    at: float, version: int, profile: Profile, departed: list[str], keys: idempotency.Keys
+) -> dict[str, Any]:
+    return {
         "format": FORMAT,
-        "at": registry.at if only is None else only.created_at,
-        "version": registry.version if only is None else 1,
-        "profile": profile_data(registry.profile),
-        "departed": registry.listing.departed if only is None else [],
-        "idempotency_keys": _dump_keys(registry.keys) if only is None else [],
+        "at": at,
+        "version": version,
+        "profile": profile_data(profile),
+        "departed": departed,
+        "idempotency_keys": _dump_keys(keys),
     }
-    return lambda: {**head, "vector_stores": [store() for store in stores]}
 
 
 def _dump_keys(keys: idempotency.Keys) -> list[list[str]]:
@@ -152,7 +194,7 @@ def profile_from(data: Any) -> Profile:
 def load(registry: Registry, snapshot: dict[str, Any], *, trusted: bool = False) -> None:
     """Fill an empty registry; raise ``SnapshotError`` naming the place and the value.  O(n).
 
-    ``trusted`` says that it comes from ``copied``, as a checksum shows: the checks that look at each attachment
+    ``trusted`` says that it comes from ``Copying``, as a checksum shows: the checks that look at each attachment
     are then left out.
     """
     saved_under = profile_of(snapshot)

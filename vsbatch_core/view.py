@@ -44,9 +44,9 @@ class View:
         return self._registry.file_size is not None
 
     @property
-    def claimed(self) -> bool:
-        """Whether a worker has ever claimed a file, so that claims may lapse.  O(1)."""
-        return self._registry.due.claims_made > 0
+    def claims_lapse(self) -> bool:
+        """Whether a worker has ever claimed a file until a deadline.  O(1)."""
+        return self._registry.due.claims_lapse
 
     def latest(self) -> float:
         """Return the time of the latest event that anything here has seen; 0.0 if there was none.  O(s)."""
@@ -129,7 +129,7 @@ class View:
         return self._read(vector_store_id, [], lambda store: store.rows.file_ids(attachments))
 
     def attributes(self, vector_store_id: str, attachments: Sequence[int]) -> list[Attributes]:
-        """Return the attributes of attachments that are not forgotten, in this order.  O(attachments)."""
+        """Return the attributes of attachments that are not forgotten, given in rising order.  O(attachments)."""
         return self._read(vector_store_id, [], lambda store: store.rows.attributes(attachments))
 
     def attachments(self, vector_store_id: str, file_id: str) -> tuple[int, ...]:

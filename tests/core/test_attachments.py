@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -213,7 +214,39 @@ def test_all_offenders_are_named_with_their_reasons_and_nothing_changes() -> Non
     with pytest.raises(FilesRefused, match="; and 10 more") as caught:
         engine.processing.complete_many("vs_1", [f"none-{i}" for i in range(20)])
     assert len(caught.value.refused) == 20
+    with pytest.raises(FilesRefused) as caught:  # as a simulation does, which names attachments
+        engine.processing._complete_attachments("vs_1", [0, 1, 3])
+    assert caught.value.refused == {"file-1": "'completed' already"}
     assert (engine.snapshot(), found) == (before, [])
+
+
+@cache
+def large() -> Engine:
+    """A store with 12,000 files, of which the second half has attributes."""
+    engine = of_store(2000)
+    for first in range(2000, 12_000, 2000):
+        pairs = {"first": first} if first >= 6000 else None
+        ids = [f"file-{i}" for i in range(first, first + 2000)]
+        engine.vector_stores.file_batches.create("vs_1", file_ids=ids, attributes=pairs)
+    return engine
+
+
+@given(
+    st.lists(st.integers(0, 11_999), max_size=9),
+    st.integers(0, 11_999) | st.sampled_from((4095, 4096, 8191, 8192)),
+    st.sampled_from((0, 1, 2, 5000)),
+)
+def test_ids_and_attributes_of_attachments_are_theirs_in_whatever_order_they_are_named(
+    chosen: list[int], first: int, length: int
+) -> None:
+    view = large().view
+    chosen = [*chosen, *range(first, min(first + length, 12_000))]
+    assert view.file_ids("vs_1", chosen) == [f"file-{i}" for i in chosen]
+    rising = sorted(set(chosen))
+    assert view.file_ids("vs_1", rising) == [f"file-{i}" for i in rising]
+    assert [dict(pairs) for pairs in view.attributes("vs_1", rising)] == [
+        {"first": i // 2000 * 2000} if i >= 6000 else {} for i in rising
+    ]
 
 
 @pytest.mark.parametrize(

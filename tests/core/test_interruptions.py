@@ -60,9 +60,8 @@ class World:
         retention = policies.pop("retention", None)
         profile = Profile(limits=limits, **policies)
         retry = Retry(attempts=2, backoff=1.0)
-        self.engine = Engine(
-            clock=self.clock, ids=SequentialIds(), profile=profile, retry=retry, retention=retention
-        )
+        self.ids = SequentialIds()
+        self.engine = self.opened(profile, retry, retention)
         self.events: list[Any] = []
         self.others: list[Any] = []
         stores, batches, files = self.parts()
@@ -120,6 +119,14 @@ class World:
         batches.cancel("vsfb_1", vector_store_id="vs_1")
         self.clock.advance(3.0)
 
+    def opened(self, profile: Profile, retry: Retry, retention: float | None) -> Engine:
+        """Return the engine."""
+        return Engine(clock=self.clock, ids=self.ids, profile=profile, retry=retry, retention=retention)
+
+    def problem(self) -> str | None:
+        """Return what is wrong beside what the engine itself returns."""
+        return None
+
     def later(self) -> None:
         """Let time pass in which claims lapse, one of them on a last attempt, and a store expires."""
         self.clock.advance(100_000.0)
@@ -171,10 +178,11 @@ class Act:
     prepare: Callable[[World], object] = lambda _: None
     steps: tuple[Callable[[World], object], ...] = ()
     """What its steps do, where it is more than one."""
+    kind: type[World] = World
 
     def world(self) -> World:
         """Return a world that is prepared for it."""
-        world = World(self.policies)
+        world = self.kind(self.policies)
         self.prepare(world)
         world.events.clear()
         world.others.clear()
@@ -366,11 +374,14 @@ def verdict(world: World, outcomes: Outcomes, *, unstarted: bool = False) -> str
             if any(each != events for each in heard):
                 found[0] = f"delivered {len(world.events)} and {len(world.others)} of {len(events)} events"
                 return
+            found[0] = world.problem()
+            if found[0] is not None:
+                return
             world.engine.vector_stores.create(name="next")
             if len(world.events) != len(events) + 1 and not unstarted:
                 found[0] = "the next event is not delivered once"
                 return
-            found[0] = None
+            found[0] = world.problem()
         except BaseException as error:  # noqa: BLE001 - the verdict names it
             found[0] = f"{type(error).__name__}: {error}"[:300]
 

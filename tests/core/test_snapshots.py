@@ -109,17 +109,34 @@ def test_a_restored_engine_does_and_tells_the_same_ever_after(
     twin.check()
 
 
-@given(histories, st.lists(commands, max_size=15))
+@given(histories, st.lists(commands | st.none(), max_size=15))
 @settings(max_examples=examples(60))
-def test_what_was_copied_for_a_snapshot_stays_as_it_was_while_the_engine_changes(
-    history: list[Command], rest: list[Command]
+def test_a_copy_that_is_taken_while_stores_change_is_of_the_moment_when_it_began(
+    history: list[Command], rest: list[Command | None]
 ) -> None:
+    """``None`` copies another store; stores that are about to change are copied before."""
     engine, _, _ = filled(history)
     before = through_json(engine.snapshot())
-    taken = snapshots.copied(engine._registry, None)
+    registry = engine._registry
+    copying = snapshots.Copying(registry)
+    commit = registry._commit
+
+    def copied_before(event: Any) -> None:
+        if isinstance(event, events.Event):
+            copying.before(event.vector_store_id)
+        commit(event)
+
+    registry._commit = copied_before  # type: ignore[method-assign]
+    registry.due._commit = copied_before
     for command in rest:
-        run(engine, command)
-    assert taken() == before
+        if command is None:
+            copying.some(-1)
+        else:
+            run(engine, command)
+    while copying.some(0):
+        pass
+    assert copying.data() == before
+    assert not copying.some(0)
 
 
 @given(histories, profiles)

@@ -1,8 +1,9 @@
-"""A log in memory that several simulated processes share, and whose every call may fail, be interrupted or crash.
+"""A log in memory that several simulated processes share, and whose every call may fail, be interrupted or
+crash.
 
-It behaves as ``SqliteLog`` does: one transaction at a time, a connection that notices what others have committed, a
-snapshot that is kept or pruned in steps.  Beyond that it knows the truth: ``Disk.archive`` has every event that was
-ever committed, though its frame be pruned.
+It behaves as ``SqliteLog`` does: one transaction at a time, a connection that notices what others have
+committed, a snapshot that is kept or pruned in steps.  Beyond that it knows the truth: ``Disk.archive`` has
+every event that was ever committed, though its frame be pruned.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ POINTS: dict[str, tuple[str, ...]] = {
     "prune": ("error", "interrupt", "crash"),
     "wait": ("interrupt",),
 }
-"""Where something may go wrong, and what.  ``late``: the answer of a commit is lost, and it lands later.  ``torn``: a
-snapshot is not kept as it was given.  ``wait``: the thread waits for the one that leads."""
+"""Where something may go wrong, and what.  ``late``: the answer of a commit is lost, and it lands later.
+``torn``: a snapshot is not kept as it was given.  ``wait``: the thread waits for the one that leads."""
 
 
 @frozen

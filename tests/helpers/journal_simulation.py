@@ -1,16 +1,18 @@
-"""Several processes of several threads over one fake log, all from one seed; and the judge of what they return.
+"""Several processes of several threads over one fake log, all from one seed; and the judge of what they
+return.
 
-A history is a list of epochs.  In an epoch threads of a few processes give commands and read, while things go wrong;
-the clock stands still.  At its end all of them have returned, and the judge looks for an order of what was done, one
-after the other, in which the oracle returns the same:
+A history is a list of epochs.  In an epoch threads of a few processes give commands and read, while things
+go wrong; the clock stands still.  At its end all of them have returned, and the judge looks for an order of
+what was done, one after the other, in which the oracle returns the same:
 
 * What returned took place once, between its call and its return; a refusal too.
 * What raised ``DatabaseUnavailable`` did not take place, and the log did fail.
 * What raised ``OutcomeUnknown``, was interrupted or crashed took place once or not at all.
 
-What a process that is loaded then returns must be what that oracle returns.  Several oracles may be left; each is
-tried in the next epoch.  A subscriber in each process must hear each event of the log once, in order, after it was
-committed; it may miss what was pruned.  At the end all processes must hold the same, claims included.
+What a process that is loaded then returns must be what that oracle returns.  Several oracles may be left;
+each is tried in the next epoch.  A subscriber in each process must hear each event of the log once, in
+order, after it was committed; it may miss what was pruned.  At the end all processes must hold the same,
+claims included.
 """
 
 from __future__ import annotations

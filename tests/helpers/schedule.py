@@ -1,8 +1,9 @@
-"""Threads whose interleaving a random number generator decides: one runs at a time, and hands over where it pauses.
+"""Threads whose interleaving a random number generator decides: one runs at a time, and hands over where it
+pauses.
 
-A ``Schedule`` runs tasks in threads of their own.  A task goes on until it pauses: before each call of a fake log and
-before each lock that it takes.  Which task goes on then is drawn, so equal seeds lead to equal runs.  Time-outs do not
-depend on time either: a wait times out if nothing else can go on.
+A ``Schedule`` runs tasks in threads of their own.  A task goes on until it pauses: before each call of a
+fake log and before each lock that it takes.  Which task goes on then is drawn, so equal seeds lead to equal
+runs.  Time-outs do not depend on time either: a wait times out if nothing else can go on.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Schedule:
         self._deadlock = False
 
     def run(self, tasks: list[Task]) -> None:
-        """Run tasks to their ends; raise ``Deadlock``, or the first error that ended one, other than ``Crash``."""
+        """Run tasks to their ends; raise ``Deadlock``, or what ended one of them, unless ``Crash`` did."""
         self._tasks = list(tasks)
         self._deadlock = False
         threads = [threading.Thread(target=self._run, args=(task,), daemon=True) for task in tasks]

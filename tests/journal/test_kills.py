@@ -45,9 +45,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "a.db"
 
 
-def acknowledge(history: History, kind: str, store: str, files: list[str], **what: object) -> None:
-    history.will("w", len(history.pending) + history.acknowledged, kind, store, files)
-    history.did("w", *[number for _, number in history.pending], what)
+def acknowledge(history: History, kind: str, where: str, files: list[str], **what: object) -> None:
+    number = history.acknowledged
+    history.will("w", number, kind, where, files)
+    history.did("w", number, what)
 
 
 def played(path: Path) -> tuple[History, str]:

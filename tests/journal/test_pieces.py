@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,30 +146,65 @@ def test_a_snapshot_is_not_there_until_all_of_it_is(
     assert (log.snapshots(), log.snapshot(3)) == ([3], kept._replace(data=bytes(16)))
 
 
-def test_a_snapshot_that_is_there_is_kept(log: SqliteLog) -> None:
+def test_a_snapshot_takes_the_place_of_one_after_the_same_frame(log: SqliteLog) -> None:
     kept = Snapshot(3, 12, b"first")
     log.keep(kept)
     log.keep(kept._replace(data=b"second"))
-    assert log.snapshot(3) == kept
+    assert (log.snapshots(), log.snapshot(3)) == ([3], kept._replace(data=b"second"))
 
 
 def test_others_write_between_the_parts_of_a_snapshot(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "_PART_BYTES", 8)
     other = sqlite3.connect(log.path, timeout=0, isolation_level=None)
-    run: Callable[..., None] = log._run
-    written = 0
+    written = []
 
-    def watched(statement: str, *arguments: Any) -> None:
-        nonlocal written
-        run(statement, *arguments)
+    def write(seconds: float) -> None:
         other.execute("BEGIN IMMEDIATE")
         other.execute("COMMIT")
-        written += 1
+        written.append(seconds)
 
-    monkeypatch.setattr(log, "_run", watched)
+    monkeypatch.setattr(log_module, "sleep", write)
     log.keep(Snapshot(3, 12, bytes(40)))
-    assert written == 6
+    assert len(written) == 5
+    assert min(written) > 0
     other.close()
+
+
+def test_a_snapshot_is_of_one_frame_whatever_happens_between_the_stores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two stores others update, delete and make some, here and over a connection of their own."""
+    url = f"sqlite:///{tmp_path}/between.db"
+    with Engine.open(url) as engine, Engine.open(url) as other:
+        ids = [engine.vector_stores.create(file_ids=["file-a", "file-b"]).id for _ in range(6)]
+        before = engine.snapshot()
+        replica: Any = engine._registry
+        data: dict[str, Any] = {}
+
+        def meanwhile(_seconds: float) -> None:
+            if ids:
+                engine.processing.complete(ids[-1], "file-a", usage_bytes=1)
+                other.vector_stores.delete(ids.pop())
+                other.vector_stores.update(ids[0], name=f"store {len(ids)}")
+                other.vector_stores.create(file_ids=["file-c"])
+
+        def encoded(value: Any) -> Any:
+            if not data:  # it calls itself
+                data.update(value["engine"])
+            return real(value)
+
+        real = module._encoded
+        monkeypatch.setattr(module, "_COPY_SECONDS", -1.0)
+        monkeypatch.setattr(module.time, "sleep", meanwhile)
+        monkeypatch.setattr(module, "_encoded", encoded)
+        engine.compact()
+        monkeypatch.undo()
+        assert data == before
+        assert len(ids) < 6
+        assert replica._copying is None
+        with Engine.open(url) as again:
+            assert again.snapshot() == engine.snapshot() == other.snapshot() != before
+            again.check()
 
 
 def test_to_wake_a_command_that_is_awake_changes_nothing() -> None:

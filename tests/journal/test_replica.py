@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,21 @@ def test_a_command_whose_leader_was_interrupted_is_not_carried_out_again_once_it
     process.replica._transact([follows])
     assert (follows.done, follows.value) == (True, "next")
     assert process.engine.version(id) == 3
+
+
+def test_a_command_that_is_interrupted_as_it_is_queued_is_not_carried_out_later(numbered: World) -> None:
+    class Interrupted(deque[Command]):
+        def append(self, command: Command) -> None:
+            super().append(command)
+            raise KeyboardInterrupt
+
+    process = Process(numbered)
+    process.replica._queue = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        create(process, numbered)
+    process.replica._queue = deque(process.replica._queue)
+    made = create(process, numbered)
+    assert ids(process) == [made]
 
 
 def update(store: Any, now: float, name: str) -> Any:

@@ -1,7 +1,7 @@
 """Replicas over one log, under a schedule and faults that a seed decides, are one engine to all who use them.
 
-``tests/helpers/journal_simulation.py`` says what is judged.  A failure prints its seed and the shortest history that
-was found; ``python -m tests.helpers.journal_simulation SEED`` prints it again.
+``tests/helpers/journal_simulation.py`` says what is judged.  A failure prints its seed and the shortest
+history that was found; ``python -m tests.helpers.journal_simulation SEED`` prints it again.
 """
 
 from __future__ import annotations

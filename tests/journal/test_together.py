@@ -66,3 +66,24 @@ def test_reading_the_log_back_hides_nothing_that_others_write_meanwhile(
         once_before(monkeypatch, "frames", lambda: write(other))
         next(events)
         assert engine.snapshot() == other.snapshot()
+
+
+@pytest.mark.parametrize("act", [Engine.compact, compact, compact_twice])
+@pytest.mark.parametrize("moment", ["_run", "snapshot", "snapshots", "prune"])
+@pytest.mark.parametrize("passes", [1, 2, 3])
+def test_engines_that_take_snapshots_at_once_do_not_take_each_other_s_for_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, act: Callable[[Engine], None], passes: int
+) -> None:
+    def pass_or_act() -> None:
+        nonlocal passes
+        passes -= 1
+        if passes:
+            once_before(monkeypatch, moment, pass_or_act)
+        else:
+            act(other)
+
+    with filled(tmp_path / "a.db") as other, opened(tmp_path / "a.db") as engine:
+        once_before(monkeypatch, moment, pass_or_act)
+        engine.compact()
+        with opened(tmp_path / "a.db") as third:
+            assert third.snapshot() == engine.snapshot() == other.snapshot()

@@ -36,7 +36,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import permutations
 from math import inf
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from attrs import define, field
@@ -48,7 +50,7 @@ from vsbatch_core.testing.oracle import Oracle
 from vsbatch_core.testing.oracle_state import Attachment, Store
 from vsbatch_core.testing.subjects import World
 
-from ..helpers.brief import EFFORT
+from ..helpers.brief import EFFORT, searching
 
 FILES = ("file-b", "file-c", "file-a")
 BATCHES = "vector_stores.file_batches"
@@ -178,6 +180,36 @@ class Explorer:
         return expected
 
 
+@define
+class DurableExplorer(Explorer):
+    """Goes through the states of an engine in a file, which is closed and opened again after each command."""
+
+    folder: Path = field(kw_only=True)
+    engine: Engine | None = None
+    """The engine that is open."""
+    files: int = 0
+
+    def after(self, history: tuple[Call, ...]) -> tuple[Engine, Oracle]:
+        options, oracle = self.world.options(), Oracle(**self.world.options())
+        self.files += 1
+        url = f"sqlite:///{quote(str(self.folder))}/{self.files}.db"
+        engine = self.open(url, options)
+        for command in history:
+            answer(engine, command)
+            answer(oracle, command)
+            engine = self.open(url, options)
+        return engine, oracle
+
+    def open(self, url: str, options: dict[str, Any]) -> Engine:
+        self.close()
+        self.engine = Engine.open(url, **options, durability="normal")
+        return self.engine
+
+    def close(self) -> None:
+        if self.engine is not None:
+            self.engine.close()
+
+
 def lookups(oracle: Oracle) -> Iterator[Call]:
     """Every store, batch and file by its id, and what is pending."""
     yield call("processing.pending")
@@ -263,6 +295,21 @@ def test_no_history_of_a_few_commands_after_a_batch_tells_the_engine_from_the_or
     explorer = Explorer(world, 1, claims=True, pages=False, start=begun)
     explorer.explore(DEPTH - 2)
     assert len(explorer.states) > {3: 20, 4: 500, 5: 8_000}[DEPTH]
+
+
+@searching
+def test_no_history_of_a_few_commands_tells_an_engine_that_is_opened_anew_after_each_from_the_oracle(
+    tmp_path: Path,
+) -> None:
+    profile = Profile(cancel="drain", cancel_finished="refuse")
+    begun = call("vector_stores.create"), call(f"{BATCHES}.create", "vs_1", file_ids=["file-b", "file-c"])
+    world = World(profile, retry=Retry(attempts=2, backoff=1.0))
+    explorer = DurableExplorer(world, 2, claims=True, pages=False, start=begun, folder=tmp_path)
+    try:
+        explorer.explore({3: 1, 4: 2, 5: 3}[DEPTH])
+    finally:
+        explorer.close()
+    assert len(explorer.states) > {3: 10, 4: 200, 5: 2_000}[DEPTH]
 
 
 def test_the_exploration_finds_an_engine_that_differs_in_one_answer() -> None:

@@ -39,7 +39,7 @@ from vsbatch_core.testing.calls import Call, Refusal, UnsteadyClock, answer, cal
 from vsbatch_core.testing.machine import Comparison, Divergence, Lockstep
 from vsbatch_core.testing.oracle import Oracle
 from vsbatch_core.testing.remote import Dispatched, Official, Remote
-from vsbatch_core.testing.subjects import Replayed, Restored, Spoken, Subject, World
+from vsbatch_core.testing.subjects import Durable, Replayed, Restored, Spoken, Subject, World
 
 from ..helpers.brief import examples, searching
 
@@ -59,6 +59,7 @@ def machine(factory: type[Subject]) -> type[Lockstep]:
     [
         Subject,
         Restored,
+        Durable,
         *(pytest.param(factory, marks=[pytest.mark.slow, searching]) for factory in (Replayed, Dispatched)),
     ],
 )
@@ -442,7 +443,7 @@ def test_every_kind_of_divergence_is_found_and_named(factory: type[Subject], tol
     assert str(caught.value).startswith("the subject and the oracle differ:\n\nfrom contextlib import suppress\n")
 
 
-@pytest.mark.parametrize("factory", [Subject, Replayed, Restored])
+@pytest.mark.parametrize("factory", [Subject, Replayed, Restored, Durable])
 def test_a_history_that_differs_in_nothing_is_a_program_that_runs(factory: type[Subject]) -> None:
     comparison = Comparison(factory)
     for each in (*FIRST, call("vector_stores.delete", "vs_2"), call("clock.move", 1.5)):
@@ -452,6 +453,7 @@ def test_a_history_that_differs_in_nothing_is_a_program_that_runs(factory: type[
     names: dict[str, Any] = {}
     exec(program.partition("\n\n")[2], names)  # noqa: S102 - it is what is under test
     assert names["found"] == comparison.subject.engine.snapshot()
+    names["engine"].close()
 
 
 def test_a_restored_engine_that_is_not_what_was_saved_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,6 +464,32 @@ def test_a_restored_engine_that_is_not_what_was_saved_is_told(monkeypatch: pytes
     monkeypatch.setattr(Engine, "restore", lambda *_, **__: empty)
     with pytest.raises(Divergence, match="the snapshot of the restored engine differs"):
         comparison.renew(())
+
+
+def test_an_engine_that_holds_something_else_when_it_is_opened_again_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    comparison = Comparison(Durable)
+    for each in FIRST:
+        comparison.step(each, ())
+    empty = Engine(**World().options())
+    monkeypatch.setattr(Engine, "open", lambda *_, **__: empty)
+    with pytest.raises(Divergence, match="the snapshot of the engine that was opened again differs"):
+        comparison.renew(())
+
+
+def test_claims_outlast_the_end_of_a_durable_engine() -> None:
+    comparison = Comparison(Durable, World(Profile(cancel="drain")))
+    begun = [call("vector_stores.create", file_ids=["file-a", "file-b"]), call("processing.claim", 2, worker="w")]
+    for each in begun:
+        comparison.step(each, (2,))
+    comparison.renew((2,))
+    claims = list(comparison.oracle.claims)
+    assert comparison.step(call("processing.heartbeat", claims, lease_seconds=1.0), (2,))[0].attempt == 1
+    comparison.renew((2,))
+    comparison.step(call("clock.move", 2.0), (2,))  # both lapse
+    assert comparison.step(call("processing.claim", 1, worker="w"), (2,))[0].attempt == 2
+    assert "engine.close()" in comparison.program()
 
 
 def test_a_call_that_the_transport_can_not_say_is_left_out() -> None:

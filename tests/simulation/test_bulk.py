@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from random import Random
 from threading import Thread
 from typing import Any
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vsbatch_core import (
     Engine,
+    Profile,
     SequentialIds,
     VectorStoreFile,
     VirtualClock,
@@ -29,6 +31,7 @@ from vsbatch_core.processing import Processing
 from vsbatch_core.simulation import (
     Completed,
     Constant,
+    Duration,
     Empirical,
     Exponential,
     Failed,
@@ -59,6 +62,9 @@ DURATIONS = (
 )
 
 
+IMMEDIATE, DRAIN = Profile(cancel="immediate"), Profile(cancel="drain")
+
+
 class Stepping(Simulation):
     """A simulation that does nothing in bulk."""
 
@@ -68,12 +74,17 @@ class Stepping(Simulation):
 
 
 @contextmanager
-def windows(size: int, *, least: int = 0, block: int = 2, each: int = 0) -> Iterator[None]:
+def windows(
+    size: int, *, least: int = 0, block: int = 2, each: int = 0, room: int = 2, many: int = 10
+) -> Iterator[None]:
     """Have windows of this size, and as early as can be."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bulk, "WINDOW", size)
         patch.setattr(bulk, "LEAST", least)
         patch.setattr(bulk, "FIRST_BLOCK", block)
+        patch.setattr(bulk, "BLOCK", 2 * block)
+        patch.setattr(bulk, "ROOM", room)
+        patch.setattr(bulk, "MANY", many)
         patch.setattr(bulk, "A_WORKER", each)
         yield
 
@@ -97,6 +108,11 @@ def seen(simulation: Simulation) -> dict[str, Any]:
         "report": simulation.report,
         "stores": stores,
         "files": [engine.vector_stores.files.list(found.id, limit=100) for found in stores],
+        "claims": [
+            engine.view.claim(found.id, attachment) is not None
+            for found in stores
+            for attachment in range(engine.view.next_attachment(found.id))
+        ],
         "snapshot": without_versions(engine.snapshot()),
     }
 
@@ -213,8 +229,8 @@ acts: st.SearchStrategy[Act] = st.one_of(
 )
 
 
-def new(of: type[Simulation], plan: Plan, seed: int) -> Simulation:
-    engine = Engine(clock=VirtualClock(), ids=SequentialIds())
+def new(of: type[Simulation], plan: Plan, seed: int, profile: Profile = IMMEDIATE) -> Simulation:
+    engine = Engine(clock=VirtualClock(), ids=SequentialIds(), profile=profile)
     simulation = of(engine, plan=plan, seed=seed)
     for expires in (True, False, True):
         created(expires)(simulation)
@@ -236,12 +252,23 @@ def attempted(act: Act, simulation: Simulation) -> Any:
     st.integers(1, 40),
     st.integers(0, 2),
     st.integers(1, 9),
+    st.integers(0, 2),
+    st.integers(8, 40),
+    st.sampled_from((IMMEDIATE, DRAIN)),
 )
 def test_in_bulk_and_by_steps_all_is_the_same_after_each_command_but_for_the_numbers_of_events(
-    plan: Plan, seed: int, history: list[Act], size: int, each: int, block: int
+    plan: Plan,
+    seed: int,
+    history: list[Act],
+    size: int,
+    each: int,
+    block: int,
+    room: int,
+    many: int,
+    profile: Profile,
 ) -> None:
-    one, other = new(Simulation, plan, seed), new(Stepping, plan, seed)
-    with windows(size, block=block, each=each):
+    one, other = new(Simulation, plan, seed, profile), new(Stepping, plan, seed, profile)
+    with windows(size, block=block, each=each, room=room, many=many):
         for act in [attached(1, [f"file-{i}.txt" for i in range(30)], 1_000_000), *history, run_until_idle]:
             assert attempted(act, one) == attempted(act, other)
             assert seen(one) == seen(other)
@@ -275,6 +302,10 @@ def test_a_worker_that_hangs_with_a_file_is_not_free_in_bulk() -> None:
 def test_workers_that_a_new_plan_does_not_have_take_no_more_files_in_bulk(workers: int) -> None:
     many = Plan(workers=8, service=Exponential(2))
     both(many, advanced(1), planned(evolve(many, workers=workers)), advanced(1.5), run_until_idle)
+
+
+def test_what_was_due_before_others_moved_the_clock_happens_late_in_bulk_too() -> None:
+    both(Plan(workers=3, service=Exponential(1)), advanced(1), moved_by_others(20), run_until_idle)
 
 
 def test_a_file_that_was_tried_before_is_not_new_when_a_plan_without_retries_comes() -> None:
@@ -314,6 +345,23 @@ def events_of(plan: Plan, prepare: Act = lambda _: None, **more: Any) -> int:
 def test_files_end_together_whatever_the_duration_and_the_number_of_workers(service: Any, workers: int) -> None:
     assert events_of(Plan(workers=workers, service=service)) <= bulk.LEAST
     assert events_of(Plan(workers=workers, service=service, failures={"server_error": 0.5})) <= bulk.LEAST + 2
+
+
+def test_files_end_together_where_a_cancel_drains_and_those_that_workers_hold_are_claimed() -> None:
+    simulation = new(Simulation, Plan(workers=3, service=Exponential(1)), 0, DRAIN)
+    attached(2, [f"file-{i}" for i in range(400)], None)(simulation)
+    simulation.advance(100)
+    assert simulation.engine.version("vs_2") < 200 < simulation.report.ended < 400
+    cancelled(2, 1)(simulation)
+    simulation.engine.check()
+    assert simulation.busy == 3
+    left = simulation.report.ended
+    simulation.run_until_idle()
+    assert simulation.report.ended == left + 3
+
+
+def test_files_end_one_by_one_where_a_claim_may_lapse() -> None:
+    assert events_of(Plan(), lambda simulation: simulation.engine.processing.claim(worker="w")) == 200
 
 
 @pytest.mark.parametrize(
@@ -359,9 +407,9 @@ STRIDE = {"brief": 53, "usual": 11, "long": 1}[EFFORT]
 """Of so many lines that are run, one is interrupted."""
 
 
-def before_the_end(of: type[Simulation]) -> Simulation:
+def before_the_end(of: type[Simulation], profile: Profile = IMMEDIATE) -> Simulation:
     """A simulation that does all in bulk; of its two stores that have files one expires."""
-    simulation = new(of, INTERRUPTED, 3)
+    simulation = new(of, INTERRUPTED, 3, profile)
     for place in (1, 2):
         attached(place, [f"file-{i}" for i in range(18)], None)(simulation)
     return simulation
@@ -375,16 +423,20 @@ def follow(simulation: Simulation) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("profile", [IMMEDIATE, DRAIN])
 @pytest.mark.parametrize("module", [bulk, processing, registry, rows, store])
 def test_what_was_interrupted_anywhere_in_bulk_stands_where_steps_would_and_goes_on_as_they_do(
-    module: Any,
+    module: Any, profile: Profile
 ) -> None:
     line, interrupted = 0, True
+    run = lambda simulation: simulation.run_until_idle()  # noqa: E731 - one of two
+    if profile is DRAIN:  # so that workers hold files at the end, which are claimed
+        run = advanced(DAY * 1.2)
     while interrupted:
         line += STRIDE
-        one, other = before_the_end(Simulation), before_the_end(Stepping)
+        one, other = before_the_end(Simulation, profile), before_the_end(Stepping, profile)
         with windows(9):
-            interrupted = cut_short(one.run_until_idle, module, line)
+            interrupted = cut_short(lambda one=one: run(one), module, line)  # type: ignore[misc]
             other.run(until=one.now)
             one.run(until=one.now)
             assert seen(one) == seen(other)
@@ -413,19 +465,22 @@ def test_what_was_interrupted_twice_is_completed_by_whoever_uses_the_simulation_
 
 @contextmanager
 def interrupted(calls: list[int], *, after: bool) -> Iterator[None]:
-    """Have these calls of ``complete_many``, counted from 0, raise: before they do anything, or after."""
+    """Have these calls by which files end, counted from 0, raise: before they do anything, or after."""
     count = iter(range(10**6))
-    real = Processing.complete_many
 
-    def complete_many(self: Processing, *args: Any, **kwargs: Any) -> None:
-        raises = next(count) in calls
-        if not raises or after:
-            real(self, *args, **kwargs)
-        if raises:
-            raise KeyboardInterrupt
+    def interrupting(real: Callable[..., None]) -> Callable[..., None]:
+        def end(*args: Any, **kwargs: Any) -> None:
+            raises = next(count) in calls
+            if not raises or after:
+                real(*args, **kwargs)
+            if raises:
+                raise KeyboardInterrupt
+
+        return end
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Processing, "complete_many", complete_many)
+        for name in ("_complete_attachments", "complete_many", "fail_many"):
+            patch.setattr(Processing, name, interrupting(getattr(Processing, name)))
         yield
 
 
@@ -447,9 +502,12 @@ def test_a_simulation_that_is_interrupted_as_it_ends_files_in_the_engine_stands_
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("then", [cancelled(2, 2), lambda simulation: simulation.step()])
-def test_what_was_interrupted_twice_is_completed_by_the_next_command_or_step(then: Act, after: bool) -> None:
-    simulation = before_the_end(Simulation)
+@pytest.mark.parametrize("then", [cancelled(2, 2), deleted(2, None), lambda simulation: simulation.step()])
+@pytest.mark.parametrize("profile", [IMMEDIATE, DRAIN])
+def test_what_was_interrupted_twice_is_completed_by_the_next_command_or_step(
+    profile: Profile, then: Act, after: bool
+) -> None:
+    simulation = before_the_end(Simulation, profile)
     with windows(9):
         with interrupted([0, 1], after=after), pytest.raises(KeyboardInterrupt):
             simulation.run_until_idle()
@@ -473,26 +531,50 @@ def test_a_simulation_whose_driver_holds_the_engine_goes_on_after_an_interruptio
     assert seen(one) == seen(other)
 
 
-# The calls by which files end in the engine
+# What is drawn for many files at once
 
 
-@given(st.sets(st.integers(0, 60), min_size=1), st.integers(1, 30))
-def test_the_parts_in_which_files_end_are_all_of_them_in_order(numbers: set[int], size: int) -> None:
-    rising = sorted(numbers)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bulk, "LONG", size)
-        parts = [rising[part] for part in bulk._runs(rising)]
-    assert [number for part in parts for number in part] == rising
-    assert all(parts)
-
-
-@pytest.mark.parametrize(
-    ("first", "last"), [([0, 2, 5], []), ([], [9_001, 9_003]), ([1, 4], [9_001, 9_005]), ([], [])]
+@given(
+    st.sampled_from((*DURATIONS, Lognormal(median=2, sigma=0), Empirical([3, 1]), Empirical([4]))),
+    st.integers(0, 99),
+    st.lists(st.integers(0, 40), max_size=3),
 )
-def test_the_run_in_the_middle_ends_by_a_call_of_its_own(first: list[int], last: list[int]) -> None:
-    middle = list(range(10, 9_000))
-    parts = [[*first, *middle, *last][part] for part in bulk._runs([*first, *middle, *last])]
-    assert parts == [part for part in (first, middle, last) if part]
+def test_many_draws_at_once_are_those_that_come_one_by_one(
+    service: Duration, seed: int, numbers: list[int]
+) -> None:
+    one, other = Random(seed), Random(seed)
+    many, sample = service.many(one, lambda _: 1), service.sampler(other, lambda _: 1)
+    for n in numbers:
+        assert many(n) == [sample(None) for _ in range(n)]
+    assert one.getstate() == other.getstate()
+
+
+@given(st.floats(0, 99), st.floats(0, 99), st.lists(st.integers(0, 10**9), max_size=9))
+def test_seconds_by_size_are_those_that_come_one_by_one(base: float, each: float, sizes: list[int]) -> None:
+    service = PerMegabyte(each, base=base)
+    sample = service.sampler(Random(), lambda size: size)
+    assert service.of_sizes(sizes) == [sample(size) for size in sizes]
+
+
+# When workers are free
+
+
+@given(
+    st.lists(st.sampled_from((0.0, 0.5, 1.0, 1.5, 2.0)) | st.floats(0, 9), min_size=8, max_size=40),
+    st.lists(st.sampled_from((0.0, 0.25, 0.5, 1.0)) | st.floats(0, 9), max_size=100),
+)
+@example([float(i) for i in range(16)], [0.5, 0.25, 9.0, 0.5, 9.0, 9.0])
+def test_many_workers_serve_as_few_do(free: list[float], seconds: list[float]) -> None:
+    free.sort()
+    heap, ordered = list(free), list(free)
+    with windows(1, many=len(free) + 1):
+        few = bulk._served(heap, 0.0, seconds)
+    with windows(1, many=len(free)):
+        assert bulk._served(ordered, 0.0, seconds) == few
+    assert ordered == sorted(heap)
+
+
+# What follows an interruption
 
 
 def test_a_window_that_another_thread_has_put_meanwhile_is_not_put_again() -> None:

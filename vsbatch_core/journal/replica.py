@@ -71,6 +71,8 @@ _WAKE_SECONDS = 1.0
 
 SNAPSHOT_BYTES = 8 << 20
 """There are at least so many bytes of frames between two snapshots."""
+_COPY_SECONDS = 0.002
+"""Stores are copied for a snapshot for so long at a time, while others wait, and then as long not."""
 _PIECE = 10_000
 """So many items of a snapshot are encoded at a time."""
 
@@ -165,6 +167,8 @@ class Replica(Registry):
         """How many bytes of frames there are since the latest snapshot."""
         self._snapshot_bytes = 0
         """How long the latest snapshot is."""
+        self._copying: snapshots.Copying | None = None
+        """The snapshot for which the stores are being copied."""
         self._compacting: Thread | None = None
         """Takes a snapshot, or did."""
         self._snapshot_lock = Lock()
@@ -209,8 +213,8 @@ class Replica(Registry):
         """Have a command done, by whoever leads; return when it is."""
         command.gate.acquire()
         lead = self._lead
-        self._queue.append(command)
         try:
+            self._queue.append(command)
             while not command.delivered:
                 try:
                     leads = lead.acquire(blocking=False)
@@ -403,6 +407,9 @@ class Replica(Registry):
 
     def _commit(self, event: Entry) -> None:
         """Make an event or a change of claims happen here; write it down if it has not happened elsewhere."""
+        copying = self._copying
+        if copying is not None and not isinstance(event, ClaimsChange):
+            copying.before(event.vector_store_id)
         if self._writer is None:
             super()._commit(event)
             return
@@ -708,13 +715,19 @@ class Replica(Registry):
 
     def _compact(self, log: Log) -> int:
         began = time.monotonic()
-        (seq, _), engine, claims = self.view(
-            lambda: (self._heard, snapshots.copied(self, None), claims_data(self._held(), self._number_at))
-        )
-        snapshot = _snapshot(seq, engine(), claims)
-        if log.snapshot(seq) != snapshot:
+        try:
+            seq, copying, claims = self.view(self._begin_to_copy)
+            while self.view(copying.some, _COPY_SECONDS):
+                time.sleep(_COPY_SECONDS)  # others have waited for the lock
+        finally:
+            self._copying = None
+        snapshot = _snapshot(seq, copying.data(), claims)
+        for _ in range(_LOOKS):  # another process may keep one after the same frame, with other claims
+            if _is_whole(log.snapshot(seq)):
+                break
             log.keep(snapshot)
-        if log.snapshot(seq) != snapshot:
+        whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]
+        if not whole or whole[0] < seq:
             raise DatabaseDamaged(
                 log.place, f"the snapshot after frame {seq} cannot be read back as it was written"
             )
@@ -726,7 +739,6 @@ class Replica(Registry):
             size,
             time.monotonic() - began,
         )
-        whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]
         if len(whole) >= KEPT:
             log.prune(whole[KEPT - 1])
         self._logged, self._snapshot_bytes = 0, size
@@ -761,6 +773,13 @@ class Replica(Registry):
         except LogError as error:
             kind = OutcomeUnknown if committing else DatabaseUnavailable
             raise kind(log.place, str(error)) from error
+
+    def _begin_to_copy(self) -> tuple[int, snapshots.Copying, dict[str, Any]]:
+        """Return the frame that is copied, the copy that is to be taken, and the claims."""
+        seq, _ = self._heard
+        claims = claims_data(self._held(), self._number_at)
+        self._copying = copying = snapshots.Copying(self)
+        return seq, copying, claims
 
     def _number_at(self, place: int) -> int:
         return self._numbers[self.listing.id(place)]

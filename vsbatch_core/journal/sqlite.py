@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter, sleep
 from typing import Any, Literal
 from zlib import crc32
 
@@ -41,8 +43,10 @@ _STATEMENTS = [statement.strip() for statement in _SCHEMA.split(";") if statemen
 _PART_BYTES = 1 << 20
 """A snapshot is kept in parts of at most so many bytes, each in its own transaction: commands wait for one."""
 _PRUNED_AT_ONCE = 500
-"""So many frames are forgotten in one transaction, so that commands do not wait long for it."""
+"""So many frames, or the parts of so many streams, are deleted in one transaction."""
 
+_LOOK_SECONDS = 0.0005
+"""A transaction that waits for others looks so often whether it may begin."""
 BUSY_SECONDS = 60.0
 """How long a transaction waits for others, if not told otherwise."""
 
@@ -202,8 +206,27 @@ class SqliteLog:
     # Appending
 
     def begin(self) -> None:
-        """Begin to write, once no other connection does."""
-        self._run("BEGIN IMMEDIATE")
+        """Begin to write, once no other connection does.
+
+        SQLite's own way to wait looks again after up to 0.1 s, and finds that a busy process has begun anew.
+        """
+        until = time.monotonic() + self.busy_seconds
+        self._run("PRAGMA busy_timeout = 0")
+        try:
+            while not self._begun(until):
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            self._run(f"PRAGMA busy_timeout = {int(self.busy_seconds * 1000)}")
+
+    def _begun(self, until: float) -> bool:
+        """Begin to write; return ``False`` if another connection does, which may go on until a time."""
+        try:
+            self._connected().execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY") and time.monotonic() < until:
+                return False
+            raise self._error(error) from error
+        return True
 
     def append(self, frame: Frame, parts: Iterable[Part]) -> None:
         """Insert a frame and its parts."""
@@ -223,6 +246,18 @@ class SqliteLog:
         """Roll back, if a transaction has begun."""
         if self._connection is not None and self._connection.in_transaction:
             self._run("ROLLBACK")
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Run a transaction for which nobody waits: after it others have the file for as long as it took."""
+        began = perf_counter()
+        self.begin()
+        try:
+            yield
+            self.commit()
+        finally:
+            self.rollback()
+        sleep(perf_counter() - began)
 
     # Reading
 
@@ -322,16 +357,17 @@ class SqliteLog:
         return Snapshot(seq, parts[0][0], b"".join(data for _, data in parts))
 
     def keep(self, snapshot: Snapshot) -> None:
-        """Insert a snapshot, in parts."""
-        self._run("DELETE FROM snapshots WHERE seq = ?", snapshot.seq)
-        self.put(snapshot, ())
+        """Insert a snapshot, in parts: it is there when the first part is, which comes last."""
+        rows = list(_parts_of(snapshot))
+        self._run("DELETE FROM snapshots WHERE seq = ? AND part >= ?", snapshot.seq, len(rows))
+        for row in reversed(rows):
+            with self._aside():
+                self._run("REPLACE INTO snapshots VALUES (?, ?, ?, ?)", *row)
 
     def put(self, snapshot: Snapshot, made: Iterable[tuple[int, str]]) -> None:
         """Insert a snapshot, in parts, and stores."""
-        seq, checksum, data = snapshot
-        for first in reversed(range(0, len(data) or 1, _PART_BYTES)):  # it is there when the first part is
-            part = data[first : first + _PART_BYTES]
-            self._run("REPLACE INTO snapshots VALUES (?, ?, ?, ?)", seq, first // _PART_BYTES, checksum, part)
+        for row in _parts_of(snapshot):
+            self._run("INSERT INTO snapshots VALUES (?, ?, ?, ?)", *row)
         for number, id in made:
             self._run("INSERT INTO stores (number, id) VALUES (?, ?)", number, id)
 
@@ -344,17 +380,22 @@ class SqliteLog:
             logger.info("%s: frames %d to %d are pruned: a snapshot has them", self.place, first, oldest)
         while first is not None and first <= oldest:
             first = min(first + _PRUNED_AT_ONCE, oldest + 1)
-            self.begin()
-            try:
+            with self._aside():
                 self._run("DELETE FROM frames WHERE seq < ?", first)
-                self.commit()
-            finally:
-                self.rollback()
         with self._reading("the parts of the frames cannot be read"):
             streams = self._connected().execute("SELECT DISTINCT stream FROM parts").fetchall()
-        for (stream,) in streams:
-            self._run("DELETE FROM parts WHERE stream = ? AND seq <= ?", stream, oldest)
+        for start in range(0, len(streams), _PRUNED_AT_ONCE):
+            with self._aside():
+                for (stream,) in streams[start : start + _PRUNED_AT_ONCE]:
+                    self._run("DELETE FROM parts WHERE stream = ? AND seq <= ?", stream, oldest)
         self._run("DELETE FROM stores WHERE deleted <= ?", oldest)
+
+
+def _parts_of(snapshot: Snapshot) -> Iterator[tuple[int, int, int, bytes]]:
+    """Return the rows of a snapshot."""
+    seq, checksum, data = snapshot
+    for part, first in enumerate(range(0, len(data) or 1, _PART_BYTES)):
+        yield seq, part, checksum, data[first : first + _PART_BYTES]
 
 
 def _checksum(text: str) -> str:

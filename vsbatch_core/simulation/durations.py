@@ -25,6 +25,9 @@ Sampler = Callable[[Any], float]
 Many = Callable[[int], list[float]]
 """Called with a number of files, returns the seconds of each."""
 
+OfSizes = Callable[[list[int]], list[float]]
+"""Called with the sizes of files in bytes, returns the seconds of each."""
+
 Sizer = Callable[[Any], int]
 """Called with a file, returns its size in bytes."""
 
@@ -147,6 +150,24 @@ class Lognormal(Duration):
 
         return sample
 
+    def many(self, random: Random, size: Sizer) -> Many:  # noqa: ARG002 - see Duration
+        """See ``Duration``."""
+        own = log(self.median), self.sigma, random.random, _NORMAL
+
+        def sample(n: int) -> list[float]:
+            found: list[float] = []
+            mu, sigma, draw, normal = own  # faster than what stands outside of the function
+            while len(found) < n:
+                # As many pairs of numbers as are needed at least: none is drawn in vain.
+                found += [
+                    exp(mu + z * sigma)
+                    for _ in range(n - len(found))
+                    if (z := normal * (draw() - 0.5) / (v := 1.0 - draw())) * z <= -4.0 * log(v)
+                ]
+            return found
+
+        return sample
+
 
 @frozen
 class PerMegabyte(Duration):
@@ -163,6 +184,11 @@ class PerMegabyte(Duration):
         """See ``Duration``."""
         base, each = self.base, self.seconds / MEGABYTE
         return lambda file: base + each * size(file)
+
+    def of_sizes(self, sizes: list[int]) -> list[float]:
+        """Return the seconds of files that have these sizes, as ``sampler`` gives them."""
+        base, each = self.base, self.seconds / MEGABYTE
+        return [base + each * size for size in sizes]
 
 
 def _observed(value: Any) -> tuple[float, ...]:
@@ -190,6 +216,19 @@ class Empirical(Duration):
             while i >= n:
                 i = draw(bits)
             return observed[i]
+
+        return sample
+
+    def many(self, random: Random, size: Sizer) -> Many:  # noqa: ARG002 - see Duration
+        """See ``Duration``."""
+        observed, most, draw = self.observed, len(self.observed), random.getrandbits
+        bits = most.bit_length()
+
+        def sample(n: int) -> list[float]:
+            found: list[float] = []
+            while len(found) < n:
+                found += [observed[i] for _ in range(n - len(found)) if (i := draw(bits)) < most]
+            return found
 
         return sample
 

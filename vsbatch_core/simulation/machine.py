@@ -6,7 +6,7 @@ See the theory in the package's own docstring.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from heapq import heappop, heappush
 from math import inf
@@ -245,7 +245,7 @@ class Machine(ABC):
         self._busy += 1
         try:
             if self._drains and not tried:
-                self._claim(store, attachment)
+                self._claim(store, (attachment,))
             outcome = self._asked(file, tried)
             after = outcome.after
             if after is None and not isinstance(outcome, Never):
@@ -280,11 +280,9 @@ class Machine(ABC):
             return outcome
         return Completed(after=outcome.after, usage_bytes=self._size(file))
 
-    def _claim(self, vector_store_id: str, attachment: int) -> None:
-        # If a worker of another host or simulation holds the file, this one takes it over.
-        self._processing.claim(
-            worker="simulation", lease_seconds=inf, vector_store_id=vector_store_id, attachments=(attachment,)
-        )
+    def _claim(self, vector_store_id: str, attachments: Sequence[int]) -> None:
+        # If a worker of another host or simulation holds a file, this one takes it over.
+        self._processing._claim_attachments(vector_store_id, attachments, "simulation")
 
     def _finish(self, work: Work, now: float) -> None:
         """A worker is done with a file, and free whatever comes of telling so."""
@@ -322,6 +320,9 @@ class Machine(ABC):
 
     def _end(self, vector_store_id: str, file_id: str, outcome: Outcome | None) -> None:
         if isinstance(outcome, Completed):
+            if outcome.usage_bytes is None and not self._view.asks_for_sizes:  # the most common case
+                self._processing._complete_attachment(vector_store_id, file_id, 0)
+                return
             self._processing.complete(vector_store_id, file_id, usage_bytes=outcome.usage_bytes)
         elif isinstance(outcome, Failed):
             self._processing.fail(vector_store_id, file_id, code=outcome.code, message=outcome.message)

@@ -78,7 +78,7 @@ class Comparison:
         self.history.append(None)
         with self._guard(None):
             self.subject.renew()
-        if self.subject.renews:
+        if self.subject.renews and not self.subject.keeps_claims:
             self.oracle.restart()
         self.look(limits)
 
@@ -147,7 +147,8 @@ class Comparison:
         for call in self.history:
             if call is None:
                 program += self.subject.renewal()
-                oracle.restart()
+                if not self.subject.keeps_claims:
+                    oracle.restart()
             elif isinstance(answer(oracle, call), Refusal):
                 program += ["with suppress(VsbatchError):", f"    {call!r}"]
             else:

@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, ClassVar
+from urllib.parse import quote
+from weakref import finalize
 
 from attrs import field, frozen
 
@@ -65,6 +69,8 @@ class Subject:
     """Whether batches are gone from it once they have been finished for the ``retention`` of its world."""
     renews: ClassVar[bool] = False
     """Whether ``renew`` does anything."""
+    keeps_claims: ClassVar[bool] = False
+    """Whether ``renew`` keeps claims and attempts, and goes on with what time makes due."""
     reads_one_in: ClassVar[int] = 1
     """After each call everything is read; or, where that takes too long, one thing in so many, in turns."""
     checks_arguments: ClassVar[bool] = True
@@ -118,7 +124,8 @@ class Subject:
     def renew(self) -> None:
         """Replace the subject by an equal one, where ``renews`` says that this can be done.
 
-        It knows no claims and no attempts, and nothing becomes due in it before its first command.
+        Unless ``keeps_claims`` says otherwise it knows no claims and no attempts, and nothing becomes due in it
+        before its first command.
         """
 
     def check(self) -> None:
@@ -231,6 +238,48 @@ class Restored(Subject):
     def renewal(self) -> list[str]:
         """See ``Subject``."""
         return ["engine = Engine.restore(engine.snapshot(), **outside)"]
+
+
+class Durable(Subject):
+    """An engine whose stores are kept in a SQLite file; now and then it is closed, and opened again."""
+
+    renews = True
+    keeps_claims = True
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.options = world.options()
+        self.told: list[Event] = []
+        self._folder = mkdtemp()
+        finalize(self, rmtree, self._folder)
+        self._open()
+
+    def _open(self) -> None:
+        url = f"sqlite:///{quote(self._folder)}/state.db"
+        self.engine = Engine.open(url, **self.options, durability="normal")
+        self._close = finalize(self, Engine.close, self.engine)
+        self.engine.subscribe(self.told.append)
+
+    def renew(self) -> None:
+        """See ``Subject``."""
+        kept = self.engine.snapshot()
+        self._close()
+        self._open()
+        if self.engine.snapshot() != kept:
+            raise Inconsistent("the snapshot of the engine that was opened again", self.engine.snapshot(), kept)
+
+    def prologue(self) -> list[str]:
+        """See ``Subject``."""
+        return [
+            "from tempfile import mkdtemp",
+            *super().prologue()[:-1],
+            "url = f'sqlite:///{mkdtemp()}/state.db'",
+            "engine = Engine.open(url, **options, durability='normal')",
+        ]
+
+    def renewal(self) -> list[str]:
+        """See ``Subject``."""
+        return ["engine.close()", "engine = Engine.open(url, **options, durability='normal')"]
 
 
 class RefusedBySubject(VsbatchError):
