@@ -11,7 +11,7 @@ from importlib.util import find_spec as _find_spec
 
 __version__ = "0.1.0"
 
-_EXPORTING = ("clock", "errors", "model", "claims", "registry", "view", "engine")
+_EXPORTING = ("clock", "errors", "model", "claims", "registry", "view", "aio", "engine")
 _PUBLIC_MODULES = ("errors", "events", "profiles", "wire")
 
 if _typing.TYPE_CHECKING:
@@ -19,6 +19,7 @@ if _typing.TYPE_CHECKING:
     from vsbatch_core import events as events
     from vsbatch_core import profiles as profiles
     from vsbatch_core import wire as wire
+    from vsbatch_core.aio import *
     from vsbatch_core.claims import *
     from vsbatch_core.clock import *
     from vsbatch_core.engine import *

@@ -15,12 +15,23 @@ from typing import Any
 
 from attrs import Attribute, field, frozen
 
-from vsbatch_core.errors import Inconsistent
+from vsbatch_core.errors import Inconsistent, shown
 from vsbatch_core.listing import Waiting
 from vsbatch_core.model import ErrorCode, VectorStoreFile, constructor
 from vsbatch_core.rows import IN_PROGRESS, Rows
 
 __all__ = ["Claim", "Completed", "Failed", "Retry"]
+
+
+def _of(expected: str, *types: type) -> Any:
+    """Return a validator of values of these types, and of a file whose id is a string."""
+
+    def check(_claim: Claim, attribute: Attribute[Any], value: Any) -> None:
+        right = isinstance(value, types) and not isinstance(value, bool)
+        if not right or (isinstance(value, VectorStoreFile) and not isinstance(value.id, str)):
+            raise TypeError(f"Claim({attribute.name}={shown(value)}): give {expected}, as the engine does")
+
+    return check
 
 
 @frozen(kw_only=True, slots=True, weakref_slot=False)
@@ -29,19 +40,32 @@ class Claim:
 
     ``attempt`` counts the times that the attachment was tried, from 1: claims that were released do not count.
     ``number`` is that of the claim within its engine; no other claim has it.  ``heartbeat`` returns a claim
-    with the same number and a later deadline.
+    with the same number and a later deadline.  Raise ``TypeError`` for a field of another type.
     """
 
-    vector_store_id: str
-    file: VectorStoreFile
-    attachment: int
-    attempt: int
-    deadline: float
-    worker: str
-    number: int
+    vector_store_id: str = field(validator=_of("a string", str))
+    file: VectorStoreFile = field(validator=_of("a file with a string for its id", VectorStoreFile))
+    attachment: int = field(validator=_of("an integer", int))
+    attempt: int = field(validator=_of("an integer", int))
+    deadline: float = field(validator=_of("a number", float, int))
+    worker: str = field(validator=_of("a string", str))
+    number: int = field(validator=_of("an integer", int))
 
 
 new_claim = constructor(Claim)
+
+
+def extended(claim: Claim, file: VectorStoreFile, deadline: float) -> Claim:
+    """Return the claim with another deadline, and the file as it stands by now."""
+    return new_claim(
+        claim.vector_store_id,
+        file,
+        claim.attachment,
+        claim.attempt,
+        deadline,
+        claim.worker,
+        claim.number,
+    )
 
 
 @frozen(slots=True, weakref_slot=False)

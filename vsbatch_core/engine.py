@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from vsbatch_core import snapshots, validation
+from vsbatch_core.aio import AsyncEngine
 from vsbatch_core.claims import Retry
 from vsbatch_core.client import VectorStores
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
@@ -130,12 +132,18 @@ class Engine:
     def close(self) -> None:
         """Close the database, if there is one: every later call raises ``EngineClosed``, but for this one."""
         self._registry.close()
+        self.aio.forget_threads()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @cached_property
+    def aio(self) -> AsyncEngine:
+        """Both APIs for coroutines, with the same names and arguments: see ``AsyncEngine``."""
+        return AsyncEngine(self._registry, self.vector_stores, self.processing)
 
     @property
     def clock(self) -> Clock:
@@ -156,7 +164,7 @@ class Engine:
         is raised: events that a command was interrupted before delivering are delivered by the next call.
 
         If it raises, the event stands, the other subscribers are still called, and the command raises a
-        ``SubscriberError`` whose cause is what was raised.
+        ``SubscriberError`` whose cause is what was raised, and which has the result of the command.
         """
         return self._registry.subscribe(callback)
 

@@ -591,16 +591,24 @@ class NestedCommand(HostError):
 class SubscriberError(HostError):
     """Subscribers raised; the events stand, and every other subscriber got them.
 
-    ``__cause__`` is the ``ExceptionGroup`` of what they raised.
+    ``__cause__`` is the ``ExceptionGroup`` of what they raised.  ``result`` is what the call would have returned,
+    of ``snapshot`` a function that returns it.  If the call itself was refused, and the events are of what time
+    had made due, ``refusal`` is its error.
     """
 
     code = "subscriber_failed"
 
-    def __init__(self, failed: int) -> None:
-        super().__init__(
-            f"{failed} call(s) of subscribers raised; see the cause. The change of their event stands: "
+    def __init__(self, failed: int, result: object = None, refusal: BaseException | None = None) -> None:
+        then = (
             "do not repeat the request, mend the subscriber."
+            if refusal is None
+            else f"mend the subscriber. The request itself was refused, and changed nothing: {refusal}"
         )
+        super().__init__(
+            f"{failed} call(s) of subscribers raised; see the cause. The change of their event stands: {then}"
+        )
+        self.result = result
+        self.refusal = refusal
 
 
 def _whole(place: object) -> str:

@@ -6,7 +6,7 @@ way to the following page.  Times are whole seconds since the Unix epoch, sizes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import cache
 from typing import (
     Any,
@@ -15,6 +15,7 @@ from typing import (
     Literal,
     NoReturn,
     Protocol,
+    Self,
     TypeVar,
     cast,
     get_args,
@@ -22,9 +23,9 @@ from typing import (
 )
 
 from attrs import Attribute, AttrsInstance, field, fields, frozen, make_class
-from attrs.validators import instance_of
 
 __all__ = [
+    "AsyncPage",
     "ExpiresAfter",
     "FileCounts",
     "FrozenDict",
@@ -291,18 +292,15 @@ class Identified(Protocol):
 T = TypeVar("T", bound=Identified)
 
 
-@frozen(slots=True, weakref_slot=False)
-class Page(Generic[T]):
-    """One page of a list; iterating over it goes on through all following pages, as in the SDK.
+class _Page(Generic[T]):
+    """What pages have in common: each has ``data``, ``has_more``, and a ``_request`` for the page after it."""
 
-    ``has_more`` says whether more items lie beyond it, in the direction that was walked (documented).
-    """
+    __slots__ = ()
 
     object: ClassVar[Literal["list"]] = "list"
     data: tuple[T, ...]
-    has_more: bool = False
-    _request: tuple[Any, ...] | None = field(default=None, eq=False, repr=False)
-    """What was asked: a function, and all its arguments but the last, which is ``after``."""
+    has_more: bool
+    _request: Any
 
     @property
     def first_id(self) -> str | None:
@@ -318,20 +316,37 @@ class Page(Generic[T]):
         """Whether more items lie beyond this page, and the page belongs to an engine that can be asked."""
         return self.has_more and bool(self.data) and self._request is not None
 
+    def _next(self) -> Any:
+        """Return the request for the page after this one; raise ``RuntimeError`` if there is none."""
+        if not self.data or self._request is None:
+            raise RuntimeError("there is no next page to ask for: look at has_next_page() first")
+        return self._request
+
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[T, ...], bool]]:
+        return type(self), (self.data, self.has_more)  # a copy belongs to no engine
+
+
+@frozen(slots=True, weakref_slot=False)
+class Page(_Page[T]):
+    """One page of a list; iterating over it goes on through all following pages, as in the SDK.
+
+    ``has_more`` says whether more items lie beyond it, in the direction that was walked (documented).
+    """
+
+    data: tuple[T, ...]
+    has_more: bool = False
+    _request: tuple[Any, ...] | None = field(default=None, eq=False, repr=False)
+    """What was asked: a function, and all its arguments but the last, which is ``after``."""
+
     def get_next_page(self) -> Page[T]:
         """The page after this one: the same request with ``after`` set to the last id.
 
         As in the SDK it asks whatever ``has_more`` says, and so finds what has come since.  Raise
         ``RuntimeError`` if the page is empty, or was read back or copied and belongs to no engine.
         """
-        if not self.data or self._request is None:
-            raise RuntimeError("there is no next page to ask for: look at has_next_page() first")
-        ask, *arguments = self._request
+        ask, *arguments = self._next()
         page: Page[T] = ask(*arguments, self.data[-1].id)
         return page
-
-    def __reduce__(self) -> tuple[type[Page[T]], tuple[tuple[T, ...], bool]]:
-        return type(self), (self.data, self.has_more)  # a copy belongs to no engine
 
     def iter_pages(self) -> Iterator[Page[T]]:
         """Go through this page and all that follow it."""
@@ -347,7 +362,37 @@ class Page(Generic[T]):
             yield from page.data
 
 
+@frozen(slots=True, weakref_slot=False)
+class AsyncPage(_Page[T]):
+    """One page of a list of ``engine.aio``: as ``Page``, with ``await`` and ``async for``."""
+
+    data: tuple[T, ...]
+    has_more: bool = False
+    _request: Callable[[], Awaitable[AsyncPage[T]]] | None = field(default=None, eq=False, repr=False)
+    """Returns the page after this one."""
+
+    async def get_next_page(self) -> AsyncPage[T]:
+        """Return the page after this one; see ``Page.get_next_page``."""
+        page: AsyncPage[T] = await self._next()()
+        return page
+
+    async def iter_pages(self) -> AsyncIterator[AsyncPage[T]]:
+        """Go through this page and all that follow it."""
+        page = self
+        while True:
+            yield page
+            if not page.has_next_page():
+                return
+            page = await page.get_next_page()
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        async for page in self.iter_pages():
+            for item in page.data:
+                yield item
+
+
 new_page = constructor(Page)
+new_async_page = constructor(AsyncPage)
 
 
 def _whole(_limits: Limits, attribute: Attribute[int], value: Any) -> None:
@@ -365,6 +410,11 @@ def _word(_profile: Profile, attribute: Attribute[str], value: Any) -> None:
     words = policies()[attribute.name]
     if value not in words:
         raise ValueError(f"Profile({attribute.name}={value!r}): give one of {', '.join(map(repr, words))}")
+
+
+def _limits(_profile: Profile, _attribute: Attribute[Limits], value: Any) -> None:
+    if not isinstance(value, Limits):
+        raise TypeError(f"Profile(limits={value!r}): give Limits(…)")
 
 
 @frozen(kw_only=True)
@@ -439,7 +489,7 @@ class Profile:
     both_cursors: Literal["between", "after", "refuse"] = field(default="between", validator=_word)
     ties: Ties = field(default="request_order", validator=_word)
     unnamed_store: Unnamed = field(default="empty", validator=_word)
-    limits: Limits = field(default=Limits(), validator=instance_of(Limits))
+    limits: Limits = field(default=Limits(), validator=_limits)
 
 
 class _Names(dict[type, tuple[str, ...]]):

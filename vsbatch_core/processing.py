@@ -10,29 +10,27 @@ from operator import attrgetter, itemgetter
 from sys import maxsize
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from attrs import evolve
-
 from vsbatch_core import decisions, validation
 from vsbatch_core import events as ev
-from vsbatch_core.claims import Claim, ClaimsChange, Completed, Failed
+from vsbatch_core.claims import Claim, ClaimsChange, Completed, Failed, extended
 from vsbatch_core.errors import (
     ArrayTooShort,
     InvalidId,
     InvalidType,
     MissingParameter,
     NotAttached,
+    SubscriberError,
     VectorStoreNotFound,
     VsbatchError,
 )
 from vsbatch_core.model import MESSAGES, ErrorCode, LastError, VectorStoreFile
-from vsbatch_core.registry import ALL, Registry
+from vsbatch_core.registry import ALL, Registry, raise_from
 from vsbatch_core.store import Store
 
 if TYPE_CHECKING:
-    import asyncio
     import threading
 
-    from vsbatch_core.work import AsyncHandler, Handler
+    from vsbatch_core.work import Handler
 
 T = TypeVar("T")
 
@@ -151,13 +149,12 @@ class Processing:
         seconds = validation.seconds("lease_seconds", lease_seconds)
 
         def change(held: list[tuple[Store, Claim]], now: float) -> ClaimsChange:
-            extended: dict[int, dict[int, Claim]] = {}
+            changed: dict[int, dict[int, Claim]] = {}
             for store, claim in held:
                 row = claim.attachment
-                kept = cast("Claim", store.held(row))
-                longer = evolve(kept, file=store.rows.read(row), deadline=now + seconds)
-                extended.setdefault(store.number, {})[row] = longer
-            return ClaimsChange(held=extended)
+                longer = extended(cast("Claim", store.held(row)), store.rows.read(row), now + seconds)
+                changed.setdefault(store.number, {})[row] = longer
+            return ClaimsChange(held=changed)
 
         return self._change_held(claims, "extend", change, lambda done, store, row: done.held[store.number][row])
 
@@ -219,7 +216,8 @@ class Processing:
         fails it with ``server_error`` after the last one; if its batch drains, the file is cancelled.
 
         One event names all files of a store that completed, one those that failed for the same reason.  Raise an
-        error, and change nothing, for what is no outcome.  O(outcomes · log n).
+        error, and change nothing, for what is no outcome.  If subscribers raise, all outcomes count nevertheless,
+        and ``SubscriberError`` has the list.  O(outcomes · log n).
         """
         _require_each("outcomes", outcomes, (Completed, Failed), "a Completed or a Failed")
         results: dict[int, VectorStoreFile | VsbatchError] = {}
@@ -234,10 +232,13 @@ class Processing:
             key = (seen[claim.number], claim.vector_store_id, error, retry)
             groups.setdefault(key, []).append((i, claim, usage_bytes))
             seen[claim.number] += 1
+        raised: list[BaseException] = []
         for key in sorted(groups, key=itemgetter(0)):
             _, vector_store_id, error, retry = key
-            self._finish_group(vector_store_id, groups[key], error, retry, results)
-        return [results[i] for i in range(len(outcomes))]
+            raised += self._finish_group(vector_store_id, groups[key], error, retry, results)
+        in_order = [results[i] for i in range(len(outcomes))]
+        raise_from(raised, in_order)
+        return in_order
 
     def _checked(self, place: str, outcome: Completed | Failed) -> tuple[int, LastError | None, bool]:
         """Return the bytes, the error and whether to retry; raise the error for what an outcome cannot be."""
@@ -256,8 +257,8 @@ class Processing:
         error: LastError | None,
         retry: bool,
         results: dict[int, VectorStoreFile | VsbatchError],
-    ) -> None:
-        """Finish claims of one store that end in the same way."""
+    ) -> Sequence[Exception]:
+        """Finish claims of one store that end in the same way; return what subscribers raised."""
         tried = "complete" if error is None else "fail"
         held: list[tuple[int, Claim, int]] = []
 
@@ -276,11 +277,18 @@ class Processing:
             for i, claim, _ in held:
                 results[i] = store.rows.read(claim.attachment)
 
+        raised: Sequence[Exception] = ()
+        refusal: BaseException | None = None
         try:
             self._registry.execute(vector_store_id, decide, result)
-        except (VectorStoreNotFound, InvalidId, InvalidType):  # the claim was not made here
+        except (VectorStoreNotFound, InvalidId) as error:
+            refusal = error
+        except SubscriberError as error:  # the other groups are finished all the same
+            raised, refusal = cast("ExceptionGroup[Exception]", error.__cause__).exceptions, error.refusal
+        if refusal is not None:  # the claim was not made here
             for i, claim, _ in group:
                 results[i] = _no_store(tried, vector_store_id, claim.file.id)
+        return raised
 
     def work(
         self,
@@ -303,10 +311,13 @@ class Processing:
         handlers run, so that a claim lapses only if this process dies or stalls.  The time between two
         heartbeats is measured in real seconds: a third of ``lease_seconds``.  Where there is nothing to claim it
         looks again after a pause that doubles up to ``poll_seconds``.  What is refused is logged to
-        ``vsbatch_core.work``, and changes nothing.
+        ``vsbatch_core.work``, and changes nothing; what subscribers raise is logged too.  Raise what else is
+        raised by a claim, a heartbeat or the end of a file, such as ``VectorStoreNotFound``, once the handlers
+        that run have returned; what could not be finished is given back.
 
         Signals belong to the host: a handler of SIGTERM may set ``stop``.  After ``KeyboardInterrupt`` the loop
-        claims nothing more, waits for the handlers that run, finishes their files, and raises it.
+        claims nothing more, waits for the handlers that run, finishes their files, and raises it; after a second
+        one it gives their claims back instead, and waits for them.
         """
         from vsbatch_core import work  # noqa: PLC0415 - asyncio, which most programs do not need
 
@@ -319,34 +330,6 @@ class Processing:
             poll_seconds=poll_seconds,
         )
         work.run(session, handler, stop)
-
-    async def work_async(
-        self,
-        handler: AsyncHandler,
-        *,
-        worker: str,
-        limit: int = 8,
-        lease_seconds: float = 60.0,
-        vector_store_id: str | None = None,
-        poll_seconds: float = 1.0,
-        stop: asyncio.Event | None = None,
-    ) -> None:
-        """Process files as ``work`` does, with a task for each claim in place of a thread.
-
-        ``handler(claim)`` returns an awaitable of what a handler of ``work`` returns.  If this coroutine is
-        cancelled, it cancels the handlers and releases their claims.
-        """
-        from vsbatch_core import work  # noqa: PLC0415 - asyncio, which most programs do not need
-
-        session = work.Session(
-            self,
-            worker=worker,
-            limit=limit,
-            lease_seconds=lease_seconds,
-            vector_store_id=vector_store_id,
-            poll_seconds=poll_seconds,
-        )
-        await work.run_async(session, handler, stop)
 
     def complete(
         self,

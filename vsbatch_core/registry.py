@@ -39,7 +39,7 @@ from math import inf
 from operator import call
 from sys import maxsize
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from vsbatch_core import events as ev
@@ -77,13 +77,24 @@ ALL = object()
 """Stands for the list of stores where a store's id is expected."""
 
 Callback = Callable[[ev.Event], object]
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _registries: WeakSet[Registry] = WeakSet()
 
 
+class WouldBlock(BaseException):
+    """What was to be read at once cannot be; nothing has happened.
+
+    It is no ``Exception``: who handles the errors of a call is not meant.
+    """
+
+
 class Registry:
     """The stores, in the order in which they were made."""
+
+    blocking = False
+    """Whether a call may wait for a disk."""
 
     def __init__(
         self,
@@ -201,15 +212,15 @@ class Registry:
                 if self.due.over and not replaying:
                     self.due.settle(time)
             value = result(subject, event)
-        except Exception:
+        except Exception as error:
             self._busy = False
             if self._undelivered:  # the command is refused, but what was due has happened
-                self._deliver()
+                self._deliver(refusal=error)
             raise
         finally:
             self._busy = False
         if self._undelivered:
-            self._deliver()
+            self._deliver(value)
         return value
 
     def view(self, read: Callable[..., T], *arguments: Any) -> T:
@@ -236,6 +247,13 @@ class Registry:
                 lock.release()
             raise
 
+    def at_once(self, read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Return ``read(…)``; raise ``WouldBlock`` if a call that it makes has to wait, or is a command.
+
+        Here nothing waits longer than a command takes, and all is called.
+        """
+        return read(*arguments, **named)
+
     def _view(self, read: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         self._finish()
         before = self._busy
@@ -244,15 +262,15 @@ class Registry:
             if self._leads and self.due.look_at < inf and not before:
                 self._settle()
             value = read(*arguments)
-        except Exception:
+        except Exception as error:
             self._busy = before
             if self._undelivered and not before:  # there is nothing to read, but what was due has happened
-                self._deliver()
+                self._deliver(refusal=error)
             raise
         finally:
             self._busy = before
         if self._undelivered and not before:
-            self._deliver()
+            self._deliver(value)
         return value
 
     def _settle(self) -> None:
@@ -311,9 +329,12 @@ class Registry:
             undelivered.extend(zip(callbacks, repeat(event)))
         self._unfinished = None
 
-    def _deliver(self) -> None:
-        """Call the callbacks that are queued, unless a call that is under way does so; raise what they raised."""
-        raise_from([error for _, error in self._call_subscribers()])
+    def _deliver(self, result: object = None, refusal: BaseException | None = None) -> None:
+        """Call the callbacks that are queued, unless a call that is under way does so; raise what they raised.
+
+        The error that is raised carries what became of the call that delivers.
+        """
+        raise_from([error for _, error in self._call_subscribers()], result, refusal)
 
     def _call_subscribers(self) -> list[tuple[ev.Event, BaseException]]:
         """Call the callbacks that are queued, unless a call that is under way does so.
@@ -344,12 +365,15 @@ class Registry:
     def subscribe(self, callback: Callback) -> Callable[[], None]:
         """See ``Engine.subscribe``."""
         token = object()
-        self.view(self._subscribers.__setitem__, token, callback)
 
         def unsubscribe() -> None:
             self.view(self._subscribers.pop, token, None)
 
-        return unsubscribe
+        def subscribed() -> Callable[[], None]:
+            self._subscribers[token] = callback
+            return unsubscribe
+
+        return self.view(subscribed)
 
     @property
     def subscribers(self) -> int:
@@ -610,8 +634,11 @@ class Registry:
             self._claimable.check("the stores with files to claim", claimable)
 
 
-def raise_from(raised: list[BaseException]) -> None:
-    """Raise what says that callbacks raised these, if they did: Ctrl-C inside one of them before all else."""
+def raise_from(raised: list[BaseException], result: object = None, refusal: BaseException | None = None) -> None:
+    """Raise what says that callbacks raised these, if they did: Ctrl-C inside one of them before all else.
+
+    ``result`` and ``refusal`` are those of ``SubscriberError``.
+    """
     if not raised:
         return
     interrupts = [error for error in raised if not isinstance(error, Exception)]
@@ -619,7 +646,7 @@ def raise_from(raised: list[BaseException]) -> None:
     cause = ExceptionGroup("subscribers raised", errors) if errors else None
     if interrupts:
         raise interrupts[0] from cause
-    raise SubscriberError(len(errors)) from cause
+    raise SubscriberError(len(errors), result, refusal) from cause
 
 
 def _after_fork() -> None:

@@ -33,6 +33,7 @@ Value = (
     | model.VectorStoreDeleted
     | model.VectorStoreFileDeleted
     | model.Page[Any]
+    | model.AsyncPage[Any]
 )
 
 
@@ -124,7 +125,7 @@ def _deleted(value: model.VectorStoreDeleted | model.VectorStoreFileDeleted) -> 
     return {"id": value.id, "object": value.object, "deleted": value.deleted}
 
 
-def _page(page: model.Page[Any]) -> dict[str, Any]:
+def _page(page: model.Page[Any] | model.AsyncPage[Any]) -> dict[str, Any]:
     return {
         "object": page.object,
         "data": [to_wire(item) for item in page.data],
@@ -172,6 +173,7 @@ _WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     model.VectorStoreDeleted: _deleted,
     model.VectorStoreFileDeleted: _deleted,
     model.Page: _page,
+    model.AsyncPage: _page,
     **dict.fromkeys(EVENTS.values(), _event),
 }
 

@@ -1,6 +1,6 @@
 """The loop of a worker: claim, process, send heartbeats, finish, wait for more; with threads or with coroutines.
 
-``Processing.work`` and ``Processing.work_async`` document it.  Both run the same session, which knows nothing of
+``Processing.work`` and ``AsyncProcessing.work`` document it.  Both run the same session, which knows nothing of
 threads or coroutines; the two loops differ in what runs a handler and in how they wait.
 """
 
@@ -10,19 +10,22 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from vsbatch_core import validation
 from vsbatch_core.claims import Claim, Completed, Failed
-from vsbatch_core.errors import RequestError, SubscriberError, VsbatchError, shown
+from vsbatch_core.errors import SubscriberError, VsbatchError, shown
 
 Result = Completed | Failed | int | None
 """What a handler returns: an outcome of its claim, or the bytes that its completed file takes up, or nothing."""
 Handler = Callable[[Claim], Result]
 AsyncHandler = Callable[[Claim], Awaitable[Result]]
+Call = Callable[..., Coroutine[Any, Any, Any]]
+T = TypeVar("T")
 
 _log = logging.getLogger("vsbatch_core.work")
 
@@ -81,8 +84,12 @@ class Session:
         free = self.limit - len(self.held)
         if free == 0:
             return []
-        claims = self._queue.claim(
-            free, worker=self.worker, lease_seconds=self._lease_seconds, vector_store_id=self._vector_store_id
+        claims: list[Claim] = self._given(
+            self._queue.claim,
+            free,
+            worker=self.worker,
+            lease_seconds=self._lease_seconds,
+            vector_store_id=self._vector_store_id,
         )
         if not self.held:
             self._next_heartbeat = time.monotonic() + self._lease_seconds / _HEARTBEATS
@@ -99,7 +106,7 @@ class Session:
         seconds = self._next_heartbeat - time.monotonic() if self.held else inf
         if len(self.held) < self.limit and not stopping:
             seconds = min(seconds, self._pause)
-        return None if seconds == inf else max(0.0, seconds)
+        return None if seconds == inf else min(max(0.0, seconds), threading.TIMEOUT_MAX)
 
     def heartbeat(self) -> None:
         """Send heartbeats for what is held, if it is time to."""
@@ -108,12 +115,15 @@ class Session:
         self._next_heartbeat = time.monotonic() + self._lease_seconds / _HEARTBEATS
         claims = list(self.held.values())
         # The handler of a claim that is lost goes on; what comes of it will be refused.
-        self._warn(self._queue.heartbeat(claims, lease_seconds=self._lease_seconds))
+        self._warn(self._given(self._queue.heartbeat, claims, lease_seconds=self._lease_seconds))
 
     def outcome(self, claim: Claim, result: object, error: BaseException | None) -> Completed | Failed:
         """Return what became of a claim whose handler returned or raised."""
-        if error is None and isinstance(result, (Completed, Failed)) and result.claim.number == claim.number:
-            return result
+        of = result.claim if error is None and isinstance(result, (Completed, Failed)) else None
+        if isinstance(of, Claim) and of.number == claim.number:  # though it may be a changed copy of the claim
+            if isinstance(result, Failed):
+                return Failed(claim, result.code, result.message, result.retry)
+            return Completed(claim, cast("Completed", result).usage_bytes)
         if error is None and result is None:
             return Completed(claim)
         if error is None and type(result) is int and 0 <= result <= validation.MAX_BYTES:
@@ -136,21 +146,27 @@ class Session:
         """Finish claims; log those that are refused."""
         if not outcomes:
             return
-        for outcome in outcomes:
-            self.held.pop(outcome.claim.number, None)
         try:
-            results = self._queue.finish(outcomes)
-        except RequestError as error:  # some outcome is refused whatever it is of: find it one by one
-            if len(outcomes) == 1:
-                results = self._queue.finish([self.outcome(outcomes[0].claim, None, error)])
-            else:
+            results = self._given(self._queue.finish, outcomes)
+        except Exception as error:  # noqa: BLE001 - of an outcome, or of the host asked for a size: find it one by one
+            if len(outcomes) > 1:
                 for outcome in outcomes:
                     self.finish([outcome])
                 return
-        except SubscriberError:
-            _log.exception("worker %s finished %d files, and subscribers raised", self.worker, len(outcomes))
-            return
+            results = self._given(self._queue.finish, [self.outcome(outcomes[0].claim, None, error)])
+        for outcome in outcomes:
+            self.held.pop(outcome.claim.number, None)
         self._warn(results)
+
+    def _given(self, ask: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return what the queue returns; log what subscribers raised meanwhile."""
+        try:
+            return ask(*args, **kwargs)
+        except SubscriberError as error:
+            _log.exception("worker %s: subscribers raised", self.worker)
+            if error.refusal is not None:
+                raise error.refusal from None
+            return error.result
 
     def _warn(self, results: Iterable[object]) -> None:
         for result in results:
@@ -160,9 +176,10 @@ class Session:
     def release(self, claims: Iterable[Claim]) -> None:
         """Give claims back."""
         claims = list(claims)
+        if claims:
+            self._given(self._queue.release, claims)
         for claim in claims:
             self.held.pop(claim.number, None)
-        self._queue.release(claims)
 
     def release_all(self) -> None:
         """Give back what is held still: claims whose handlers were not called, or were cancelled."""
@@ -194,28 +211,37 @@ def run(session: Session, handler: Handler, stop: threading.Event | None) -> Non
                     running[pool.submit(handler, claim)] = claim
                 step(stopping=False)
         finally:  # also after Ctrl-C: what the handlers do is not lost
-            while running:
-                step(stopping=True)
-            session.release_all()
+            try:
+                while running:
+                    step(stopping=True)
+            finally:
+                session.release_all()
 
 
-async def run_async(session: Session, handler: AsyncHandler, stop: asyncio.Event | None) -> None:
+async def run_async(session: Session, handler: AsyncHandler, stop: asyncio.Event | None, call: Call) -> None:
     """Work with a task for each claim, until ``stop`` is set and what was claimed has been finished.
 
-    If the coroutine itself is cancelled, the handlers are cancelled and their claims are given back.
+    ``call(function, …)`` returns what the function does, which may ask the engine.  If the coroutine itself is
+    cancelled, the handlers are cancelled and their claims are given back.
     """
     stop = asyncio.Event() if stop is None else stop
     running: dict[asyncio.Task[Any], Claim] = {}
     stopping = asyncio.ensure_future(stop.wait())
 
-    async def call(claim: Claim) -> Result:
+    async def handle(claim: Claim) -> Result:
         return await handler(claim)
 
-    async def step() -> None:
-        waiting: set[asyncio.Future[Any]] = {*running} if stop.is_set() else {*running, stopping}
-        pause = session.pause(stopping=stop.is_set())
-        done, _ = await asyncio.wait(waiting, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-        ended = [(task, running.pop(task)) for task in list(running) if task in done]
+    async def ask(function: Callable[..., T], *arguments: Any) -> T:
+        """Have the session ask the engine; where that is cancelled, end when it is known what was claimed."""
+        asking = asyncio.ensure_future(call(function, *arguments))
+        try:
+            return await asyncio.shield(asking)
+        finally:
+            while not asking.done():
+                with suppress(asyncio.CancelledError):  # the first one is raised in the end
+                    await asyncio.wait([asking])
+
+    def settle(ended: list[tuple[asyncio.Task[Any], Claim]]) -> None:
         session.release([claim for task, claim in ended if task.cancelled()])
         session.finish(
             [
@@ -226,11 +252,18 @@ async def run_async(session: Session, handler: AsyncHandler, stop: asyncio.Event
         )
         session.heartbeat()
 
+    async def step() -> None:
+        waiting: set[asyncio.Future[Any]] = {*running} if stop.is_set() else {*running, stopping}
+        pause = session.pause(stopping=stop.is_set())
+        done, _ = await asyncio.wait(waiting, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+        await ask(settle, [(task, running.pop(task)) for task in list(running) if task in done])
+
     try:
         while not stop.is_set():
-            for claim in session.claim():
-                running[asyncio.create_task(call(claim))] = claim
-            await step()
+            for claim in await ask(session.claim):
+                running[asyncio.create_task(handle(claim))] = claim
+            if running or not stop.is_set():  # it may have been set while the claim was awaited
+                await step()
         while running:
             await step()
     finally:
@@ -238,4 +271,4 @@ async def run_async(session: Session, handler: AsyncHandler, stop: asyncio.Event
         for task in running:
             task.cancel()
         await asyncio.gather(stopping, *running, return_exceptions=True)
-        session.release_all()
+        await ask(session.release_all)

@@ -24,6 +24,7 @@ from typing import Any
 import openai
 import pytest
 
+from vsbatch_core import Engine
 from vsbatch_core.cli import main, parser, serve
 from vsbatch_core.cli.files import OVERHEAD
 from vsbatch_core.cli.server import KEY_VARIABLE
@@ -271,6 +272,8 @@ def test_time_passes_between_requests_as_on_the_wall_clock(monkeypatch: pytest.M
     passed = []
 
     class Recorder:
+        engine = Engine()
+
         def advance(self, seconds: float) -> None:
             passed.append(seconds)
 
@@ -449,9 +452,10 @@ def recipe(title: str) -> str:
 
 # Where the SDK is built on httpx, Starlette's client is too, and warns that it would rather have httpx2.
 @pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
-def test_the_recipe_for_mounting_it_in_a_server_works() -> None:
+def test_the_recipe_for_mounting_it_in_a_server_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from starlette.testclient import TestClient
 
+    monkeypatch.chdir(tmp_path)
     code = re.search(r"```python\n(.*?)```", recipe("Mount it in your server"), re.DOTALL)
     assert code is not None
     names: dict[str, Any] = {}
@@ -473,6 +477,15 @@ def test_the_recipe_for_mounting_it_in_a_server_works() -> None:
         unknown = client.post(f"/openai/v1/vector_stores/{store['id']}/files", json={"file_id": "file-unknown"})
         assert unknown.status_code == 404
         assert client.get("/openai/v1/files", headers={"authorization": "Bearer other"}).status_code == 401
+    names["engine"].close()
+    names["uploads"].close()
+    again: dict[str, Any] = {}
+    exec(code[1], again)  # noqa: S102 - after a restart
+    with TestClient(again["server"], headers=headers) as client:
+        assert client.get(f"/openai/v1/vector_stores/{store['id']}").json() == done
+        assert client.get(f"/openai/v1/files/{file['id']}/content").content == b"hello"
+    again["engine"].close()
+    again["uploads"].close()
 
 
 def test_the_recipe_for_a_stand_in_names_options_that_there_are_and_the_line_that_is_printed(

@@ -392,7 +392,7 @@ def test_where_no_process_can_be_forked_several_are_refused(
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path, refused: Any) -> None:
     (tmp_path / "text.db").write_text("no database " * 1000)
-    assert "file is not a database" in refused("--database", f"sqlite:///{tmp_path / 'text.db'}")
+    assert "it is not a SQLite file" in refused("--database", f"sqlite:///{tmp_path / 'text.db'}")
     with sqlite3.connect(tmp_path / "other.db") as connection:
         connection.execute("CREATE TABLE theirs (a)")
     connection.close()
@@ -420,15 +420,15 @@ def test_a_database_that_fails_for_a_while_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = Engine()
-    work_async = engine.processing.work_async
+    work = engine.aio.processing.work
     failures = [DatabaseUnavailable("state.db", "disk I/O error")]
 
     async def fails(*arguments: Any, **options: Any) -> None:
         if failures:
             raise failures.pop()
-        await work_async(*arguments, **options)
+        await work(*arguments, **options)
 
-    monkeypatch.setattr(engine.processing, "work_async", fails)
+    monkeypatch.setattr(engine.aio.processing, "work", fails)
     monkeypatch.setattr(durable, "PAUSE", 0.01)
     store = engine.vector_stores.create(file_ids=["file-a"])
     with durable.working(engine, Plan.immediate(), 8):
@@ -444,7 +444,7 @@ def test_a_thread_that_fails_says_so_and_the_server_ends_all_the_same(monkeypatc
     def fails(*_arguments: Any, **_options: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(engine.processing, "work_async", fails)
+    monkeypatch.setattr(engine.aio.processing, "work", fails)
     with durable.working(engine, Plan.immediate(), 8):
         wait_until(lambda: bool(raised))
     assert [type(each) for each in raised] == [ZeroDivisionError]

@@ -474,6 +474,7 @@ def refused(run: Any, text: str, *argv: str | Path) -> str:
             SMALL + "[profile]\nx = 1",
             "profile.x: there is no such key: give one of all_failed, batch_object, both_cursors, ",
         ),
+        (SMALL + "[profile.limits]\npage = 7", "profile.limits: there is no such key: give one of all_failed, "),
         (SMALL + "[faults]\nslow = 2", "faults.slow: Faults(slow=…): 2 is no probability. Give 0 to 1"),
         (SMALL + "[faults]\nslow = [[1]]", "faults.slow: Faults(slow=…): a list holds request numbers, from 1"),
         (

@@ -78,7 +78,7 @@ NEEDED = {
 KNOWN_KEYS = ["type", "static", "file_id", "attributes", "chunking_strategy", "anchor", "days", "auto"]
 
 
-LOOPS = ("work", "work_async")
+LOOPS = ("work",)
 """Methods that run until they are stopped: see ``test_work``."""
 
 

@@ -23,6 +23,7 @@ from vsbatch_core import (
     Profile,
     Retry,
     SequentialIds,
+    VectorStoreFile,
     VirtualClock,
     VsbatchError,
     claims,
@@ -79,6 +80,10 @@ def delivered(engine: Engine) -> list[Any]:
     found: list[Any] = []
     engine.subscribe(found.append)
     return found
+
+
+def raise_oops(text: str) -> None:
+    raise ValueError(text)
 
 
 def only(results: list[Any]) -> Any:
@@ -430,7 +435,6 @@ FORGED: dict[str, Callable[[Claim], Claim]] = {
     "of another file": lambda claim: evolve(claim, file=evolve(claim.file, id="file-b")),
     "of a store to come": lambda claim: evolve(claim, vector_store_id="vs_9"),
     "of what is no store": lambda claim: evolve(claim, vector_store_id="file-a"),
-    "of a store without a name": lambda claim: evolve(claim, vector_store_id=None),  # type: ignore[arg-type]
 }
 
 
@@ -449,6 +453,16 @@ def test_a_claim_that_the_engine_did_not_make_is_refused_and_does_not_hold_up_th
     assert not isinstance(results[1], VsbatchError)
     assert results[1].usage_bytes == 2
     engine.check()
+
+
+@pytest.mark.parametrize(
+    "name", ["vector_store_id", "file", "attachment", "attempt", "deadline", "worker", "number"]
+)
+@pytest.mark.parametrize("value", [None, [], {}, True, b"file-a", VectorStoreFile([], 0, "vs_1")], ids=str)  # type: ignore[arg-type]
+def test_a_claim_that_no_engine_can_have_made_cannot_be_made_by_anybody_else(name: str, value: Any) -> None:
+    claim = only(claimed(engine_of()))
+    with pytest.raises(TypeError, match=rf"^Claim\({name}=.*: give "):
+        evolve(claim, **{name: value})
 
 
 def test_of_two_outcomes_of_one_claim_the_first_counts_and_the_second_is_refused() -> None:
@@ -785,18 +799,72 @@ def test_subscribers_that_give_commands_as_time_makes_things_happen_are_served_a
     engine.check()
 
 
-def test_a_subscriber_that_raises_at_what_was_due_leaves_it_done() -> None:
-    for call in (
-        CALLS["pending"],
-        CALLS["claim"],
-        CALLS["complete, refused"],
-        CALLS["a view that finds nothing"],
-    ):
-        engine, heard = due_engine(lambda _engine, _event: 1 / 0)
-        with pytest.raises(errors.SubscriberError):
-            call(engine)
-        assert [event.kind for event in heard] == DUE
-        engine.check()
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "subscribe"])
+def test_a_subscriber_that_raises_at_what_was_due_leaves_it_done_and_the_error_has_what_the_call_came_to(
+    name: str,
+) -> None:
+    expected: Any = None
+    refusal: VsbatchError | None = None
+    quiet, _ = due_engine()
+    try:
+        expected = CALLS[name](quiet)
+    except VsbatchError as error:
+        refusal = error
+    engine, heard = due_engine(lambda _engine, _event: 1 / 0)
+    with pytest.raises(errors.SubscriberError) as caught:
+        CALLS[name](engine)
+    assert [event.kind for event in heard[:3]] == DUE
+    result: Any = caught.value.result
+    assert (result() if name == "snapshot" else result) == expected
+    assert (type(caught.value.refusal), str(caught.value.refusal)) == (type(refusal), str(refusal))
+    assert ("was refused, and changed nothing" in str(caught.value)) is (refusal is not None)
+    engine.check()
+    assert engine.snapshot() == quiet.snapshot()
+
+
+def test_who_subscribes_as_another_subscriber_raises_can_unsubscribe() -> None:
+    engine, _ = due_engine(lambda _engine, _event: 1 / 0)
+    heard = list[Any]()
+    with pytest.raises(errors.SubscriberError) as caught:
+        engine.subscribe(heard.append)
+    caught.value.result()
+    with pytest.raises(errors.SubscriberError):
+        engine.vector_stores.create()
+    assert heard == []
+
+
+def test_all_outcomes_count_though_subscribers_raise_at_the_first_event_and_their_error_has_the_results() -> None:
+    engine = engine_of(retry=Retry(attempts=1))
+    a, b, c = claimed(engine, 3)
+    engine.vector_stores.create(file_ids=["file-x"])
+    x = only(claimed(engine, lease_seconds=30))
+    elsewhere = evolve(a, vector_store_id="vs_9")
+    engine.subscribe(lambda event: raise_oops(event.kind))
+    wait(engine, 30)
+    with pytest.raises(errors.SubscriberError) as caught:
+        engine.processing.finish([Completed(elsewhere), Failed(a), Completed(b, 2), Completed(x), Failed(c)])
+    results: Any = caught.value.result
+    assert [type(results[0]), type(results[3])] == [errors.NotAttached, errors.AlreadyFinished]
+    assert [results[i].status for i in (1, 2, 4)] == ["failed", "completed", "failed"]
+    assert statuses(engine) == {"file-a": "failed", "file-b": "completed", "file-c": "failed"}
+    assert isinstance(caught.value.__cause__, ExceptionGroup)
+    assert sorted(map(str, caught.value.__cause__.exceptions)) == [
+        "vector_store.files.completed",
+        *["vector_store.files.failed"] * 3,  # of file-x, whose claim lapsed, and of the others
+    ]
+
+
+def test_claims_that_were_made_as_a_subscriber_raised_can_be_finished() -> None:
+    engine = engine_of(retry=Retry(attempts=1))
+    claimed(engine, lease_seconds=30)
+    stop = engine.subscribe(lambda _: 1 / 0)
+    wait(engine, 30)
+    with pytest.raises(errors.SubscriberError) as caught:
+        claimed(engine, 9)
+    stop()
+    assert ids(caught.value.result) == ["file-b", "file-c"]
+    engine.processing.finish([Completed(claim) for claim in caught.value.result])
+    assert statuses(engine) == {"file-a": "failed", "file-b": "completed", "file-c": "completed"}
 
 
 def test_a_read_within_a_command_makes_nothing_due() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -30,6 +31,7 @@ from vsbatch_core.errors import (
     NestedCommand,
     NotAttached,
     SubscriberError,
+    VectorStoreNotFound,
 )
 from vsbatch_core.rows import CODES, IN_PROGRESS
 from vsbatch_core.store import Store
@@ -65,16 +67,17 @@ def test_an_event_is_told_once_it_is_applied_and_in_order(history: list[Any]) ->
     def follow(event: events.Event) -> None:
         told.append(event)
         twin.replay([event])
-        assert twin.snapshot() == engine.snapshot()
+        with suppress(VectorStoreNotFound):  # what is due later may be applied
+            assert engine.version(event.vector_store_id) >= event.version
 
     engine.subscribe(follow)
     for command in history:
         run(engine, command)
+        assert engine.snapshot() == twin.snapshot()  # in this order: the first may make events due
     latest: dict[str, float] = defaultdict(float)
     for event in told:
         assert event.at >= latest[event.vector_store_id]
         latest[event.vector_store_id] = event.at
-    assert engine.snapshot() == twin.snapshot()  # first the engine's: a store that has expired says so then
 
 
 def test_commands_from_a_callback_are_delivered_to_all_after_the_event_at_hand() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import product
-from random import Random
 from typing import Any
 
 import pytest
@@ -34,8 +33,6 @@ from vsbatch_core.errors import ReplayError, SnapshotError
 from vsbatch_core.model import FILE_STATUSES, ORDERS, policies
 from vsbatch_core.rows import KEPT_ORDERS
 from vsbatch_core.testing.calls import call
-from vsbatch_core.testing.machine import Comparison
-from vsbatch_core.testing.subjects import Subject, World
 
 from ..helpers.brief import examples
 from ..helpers.strategies import (
@@ -88,6 +85,12 @@ def test_a_word_that_a_key_has_not_is_refused_and_the_message_names_those_that_i
     snapshot["profile"][key] = word
     with pytest.raises(SnapshotError, match=key):
         Engine.restore(snapshot)
+
+
+@pytest.mark.parametrize("limits", [None, {}, 7, {"page": 7}, Profile()], ids=repr)
+def test_limits_that_are_none_are_refused(limits: Any) -> None:
+    with pytest.raises(TypeError, match=r"^Profile\(limits=.*\): give Limits"):
+        Profile(limits=limits)
 
 
 def test_a_snapshot_of_before_a_policy_was_is_read_with_its_default() -> None:
@@ -557,42 +560,3 @@ def test_a_cancel_returns_the_batch_as_it_stood_and_does_what_it_does_under_the_
             after = usual_batches.cancel(batch, vector_store_id=store)
             assert batches.retrieve(batch, vector_store_id=store) == after
     assert {**engine.snapshot(), "profile": None} == {**usual.snapshot(), "profile": None}
-
-
-# All of them
-
-
-STORY = (
-    call("vector_stores.create"),
-    call("vector_stores.create", file_ids=["file-b", "file-a", "file-b"]),
-    call("vector_stores.delete", "vs_2"),
-    call("vector_stores.file_batches.create", "vs_1", file_ids=["file-c", "file-a", "file-d"]),
-    call("processing.complete", "vs_1", "file-a", usage_bytes=1),
-    call("vector_stores.file_batches.create", "vs_1", file_ids=["file-d", "file-b", "file-d"]),
-    call("vector_stores.files.create", "vs_1", file_id="file-a"),
-    call("vector_stores.file_batches.create", "vs_1", files=[{"file_id": "file-a"}, {"file_id": "file-c"}]),
-    call("clock.move", 1.0),
-    call("vector_stores.files.create", "vs_1", file_id="file-b"),
-    call("vector_stores.files.delete", "file-d", vector_store_id="vs_1"),
-    call("vector_stores.file_batches.cancel", "vsfb_1", vector_store_id="vs_1"),
-    call("vector_stores.file_batches.cancel", "vsfb_1", vector_store_id="vs_1"),
-)
-
-
-PAGING = ("unknown_cursor", "deleted_cursor", "both_cursors", "ties")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("reattach", WORDS["reattach"])
-def test_under_every_combination_of_paging_policies_a_story_that_meets_all_policies_is_that_of_the_oracle(
-    reattach: Any,
-) -> None:
-    others = {key: words for key, words in WORDS.items() if key not in (*PAGING, "reattach")}
-    answers = set()
-    chance = Random(reattach)  # the other keys are too many for every combination: the machine draws them too
-    for words in product(*map(WORDS.__getitem__, PAGING)):
-        rest = {key: chance.choice(words) for key, words in others.items()}
-        profile = Profile(**{"reattach": reattach, **rest, **dict(zip(PAGING, words, strict=True))})
-        comparison = Comparison(Subject, World(profile))
-        answers.add(str([comparison.step(each, (2,) if each is STORY[-1] else ()) for each in STORY]))
-    assert len(answers) > 4  # the policies of commands were met; those of pages are in what is read at the end

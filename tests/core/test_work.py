@@ -8,11 +8,27 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from math import inf
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from attrs import evolve
 
-from vsbatch_core import Claim, Completed, Engine, Failed, Retry, SequentialIds, VirtualClock
+from vsbatch_core import (
+    Claim,
+    Completed,
+    Engine,
+    Failed,
+    FileCounts,
+    Retry,
+    SequentialIds,
+    SystemClock,
+    VirtualClock,
+)
+from vsbatch_core.errors import RequestError, SubscriberError
+from vsbatch_core.processing import Processing
 
 Handler = Callable[[Claim], Any]
 Work = Callable[..., None]
@@ -40,7 +56,7 @@ def work_in_tasks(engine: Engine, handler: Handler, stop_when: Callable[[], bool
     async def main() -> None:
         stop = asyncio.Event()
         options_ = {"worker": "w", "poll_seconds": SOON, **options}
-        task = asyncio.create_task(engine.processing.work_async(call, stop=stop, **options_))
+        task = asyncio.create_task(engine.aio.processing.work(call, stop=stop, **options_))
         while not stop_when():
             await asyncio.sleep(SOON / 10)
         stop.set()
@@ -54,7 +70,7 @@ both = pytest.mark.parametrize("work", [work_in_threads, work_in_tasks])
 
 def engine_of(n: int, **options: Any) -> Engine:
     """An engine whose store ``vs_1`` has the batch ``vsfb_1`` of ``n`` files."""
-    engine = Engine(clock=VirtualClock(), ids=SequentialIds(), **options)
+    engine = Engine(**{"clock": VirtualClock(), "ids": SequentialIds(), **options})
     engine.vector_stores.create()
     if n:
         engine.vector_stores.file_batches.create("vs_1", file_ids=[f"file-{i:03}" for i in range(n)])
@@ -150,7 +166,7 @@ def test_a_handler_that_raises_is_logged_and_the_file_is_tried_again(
 
 
 @both
-@pytest.mark.parametrize("wrong", ["text", True, -1, 10**30, 1.5])
+@pytest.mark.parametrize("wrong", ["text", True, -1, 10**30, 1.5, Completed(None), Failed("file-000")])  # type: ignore[arg-type]
 def test_a_handler_that_returns_what_is_no_outcome_has_failed(
     work: Work, wrong: object, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -191,6 +207,13 @@ def test_an_outcome_of_another_claim_is_refused(work: Work, caplog: pytest.LogCa
     assert batch_of(engine).file_counts.completed == 1
     assert status_of(engine, "file-001").status == "failed"
     assert "the handler returned" in caplog.text
+
+
+@both
+def test_an_outcome_of_a_copy_of_the_claim_is_that_of_the_claim_whatever_was_changed_in_it(work: Work) -> None:
+    engine = engine_of(1)
+    work(engine, lambda claim: Completed(evolve(claim, worker="other", attachment=7), 3), ended(engine))
+    assert batch_of(engine).file_counts.completed == 1
 
 
 @both
@@ -276,6 +299,125 @@ def test_a_worker_keeps_to_its_store(work: Work) -> None:
     assert engine.vector_stores.files.retrieve("file-z", vector_store_id="vs_2").status == "in_progress"
 
 
+class Noisy:
+    """A queue whose every call does what it does, while subscribers raise."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._queue = engine.processing
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def noisy(*args: Any, **kwargs: Any) -> Any:
+            try:
+                result = getattr(self._queue, name)(*args, **kwargs)
+            except RequestError as error:
+                raise SubscriberError(1, refusal=error) from ValueError("no")
+            raise SubscriberError(1, result) from ValueError("no")
+
+        return noisy
+
+
+class Broken:
+    """A queue one of whose methods raises from its second call on, as one whose database is gone."""
+
+    def __init__(self, engine: Engine, broken: str) -> None:
+        self._queue, self._broken, self._calls = engine.processing, broken, 0
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        self._calls += name == self._broken
+        if name == self._broken and self._calls > 1:
+            raise OSError("no connection")
+        return getattr(self._queue, name)
+
+
+def work_through(queue: Any, work: Work, handler: Handler, stop_when: Callable[[], bool], **options: Any) -> None:
+    """Run the loop of ``Processing`` on another queue."""
+    loops = {name: vars(Processing)[name] for name in ("work", "work_async")}
+    standing_in = SimpleNamespace(**{name: partial(loop, queue) for name, loop in loops.items()})
+    work(SimpleNamespace(processing=standing_in), handler, stop_when, **options)  # type: ignore[arg-type]
+
+
+@both
+def test_a_worker_does_what_it_does_though_subscribers_raise_at_every_call(
+    work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = engine_of(4, retry=Retry(attempts=1))
+    clock: Any = engine.clock
+
+    def handler(claim: Claim) -> Any:
+        if claim.attachment == 1:
+            return Failed(claim, "no_such_code")  # type: ignore[arg-type]  # refused
+        if claim.attachment == 2:
+            held = engine.view.claim("vs_1", 2)
+            clock.advance(SOON)
+            while engine.view.claim("vs_1", 2) == held:  # until a heartbeat comes
+                time.sleep(SOON / 10)
+        return 1
+
+    work_through(Noisy(engine), work, handler, ended(engine), lease_seconds=3 * SOON)
+    assert batch_of(engine).file_counts == FileCounts(completed=3, failed=1)
+    assert "subscribers raised" in caplog.text
+    engine.check()
+
+
+@both
+@pytest.mark.parametrize("broken", ["claim", "heartbeat", "finish"])
+def test_a_worker_whose_queue_breaks_raises_that_and_holds_nothing_afterwards(work: Work, broken: str) -> None:
+    engine, raised = engine_of(9, clock=SystemClock()), list[BaseException]()
+    queue = Broken(engine, broken)
+
+    def handler(_: Claim) -> None:
+        time.sleep(SOON)
+
+    def guarded(loop: Callable[..., Any], *args: Any, **options: Any) -> None:
+        try:
+            loop(*args, **options)
+        except OSError as error:
+            raised.append(error)
+
+    async def guarded_async(*args: Any, **options: Any) -> None:
+        try:
+            await Processing.work_async(queue, *args, **options)  # type: ignore[arg-type]
+        except OSError as error:
+            raised.append(error)
+
+    standing_in = SimpleNamespace(
+        work=partial(guarded, partial(Processing.work, queue)), work_async=guarded_async
+    )
+    options = {"limit": 2, "lease_seconds": SOON}
+    work(SimpleNamespace(processing=standing_in), handler, lambda: bool(raised), **options)  # type: ignore[arg-type]
+    assert [str(error) for error in raised] == ["no connection"]
+    assert [engine.view.claim("vs_1", number) for number in range(9)] == [None] * 9
+    engine.check()
+
+
+@both
+def test_a_worker_waits_as_long_as_it_is_told_to_however_long(work: Work) -> None:
+    engine = engine_of(1)
+    work(engine, lambda _: time.sleep(SOON), ended(engine), limit=1, lease_seconds=1e12, poll_seconds=1e12)
+    assert batch_of(engine).file_counts.completed == 1
+
+
+@both
+def test_a_file_whose_size_the_host_cannot_say_is_tried_again_and_holds_up_no_other(
+    work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = set[str]()
+
+    def size(file_id: str) -> int:
+        if file_id in broken:
+            raise OSError("no such disk")
+        return 5
+
+    def handler(claim: Claim) -> None:
+        if claim.file.id == "file-001":
+            (broken.add if claim.attempt == 1 else broken.discard)(claim.file.id)
+
+    engine = engine_of(3, file_size=size)
+    work(engine, handler, ended(engine), limit=3)
+    assert batch_of(engine).file_counts.completed == 3
+    assert "no such disk" in caplog.text
+
+
 @both
 def test_a_subscriber_that_raises_does_not_end_the_loop(work: Work, caplog: pytest.LogCaptureFixture) -> None:
     engine = engine_of(2)
@@ -303,7 +445,7 @@ def test_a_wrong_argument_is_refused_before_anything_is_claimed(options: Any, na
     with pytest.raises(Exception, match=named):
         engine.processing.work(lambda _: None, **options)
     with pytest.raises(Exception, match=named):
-        asyncio.run(engine.processing.work_async(lambda _: asyncio.sleep(0), **options))
+        asyncio.run(engine.aio.processing.work(lambda _: asyncio.sleep(0), **options))
     assert len(engine.processing.claim(9, worker="w")) == 1
 
 
@@ -326,6 +468,24 @@ def test_ctrl_c_waits_for_the_handlers_that_run_and_is_raised() -> None:
     assert len(engine.processing.claim(9, worker="next")) == 5 - completed
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal can be sent to a thread here")
+def test_a_second_ctrl_c_gives_back_the_claims_of_the_handlers_that_run() -> None:
+    engine, main = engine_of(5), threading.main_thread().ident
+    assert main is not None
+
+    def handler(claim: Claim) -> int:
+        if claim.file.id == "file-001":
+            for _ in range(2):
+                time.sleep(2 * SOON)  # until the loop waits for the handlers
+                signal.pthread_kill(main, signal.SIGINT)
+        time.sleep(8 * SOON)
+        return 1
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.processing.work(handler, worker="w", limit=2, lease_seconds=inf)
+    assert [engine.view.claim("vs_1", number) for number in range(5)] == [None] * 5
+
+
 def test_cancelling_the_coroutine_cancels_the_handlers_and_gives_their_claims_back() -> None:
     engine, cancelled = engine_of(5), list[str]()
 
@@ -337,7 +497,7 @@ def test_cancelling_the_coroutine_cancels_the_handlers_and_gives_their_claims_ba
             raise
 
     async def main() -> None:
-        task = asyncio.create_task(engine.processing.work_async(handler, worker="w", limit=3))
+        task = asyncio.create_task(engine.aio.processing.work(handler, worker="w", limit=3))
         await asyncio.sleep(SOON)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -358,9 +518,7 @@ def test_a_handler_that_is_cancelled_gives_its_claim_back() -> None:
 
     async def main() -> None:
         stop = asyncio.Event()
-        task = asyncio.create_task(
-            engine.processing.work_async(handler, worker="w", poll_seconds=SOON, stop=stop)
-        )
+        task = asyncio.create_task(engine.aio.processing.work(handler, worker="w", poll_seconds=SOON, stop=stop))
         while not ended(engine)():
             await asyncio.sleep(SOON / 10)
         stop.set()

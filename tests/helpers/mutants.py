@@ -105,6 +105,15 @@ OWN_ATTRIBUTES_LAW = (
     "test_a_batch_lists_and_counts_those_files_alone_that_it_attached_each_with_its_own_attributes"
 )
 PROVED_LAW = "journal/test_replica.py::test_a_snapshot_that_is_not_whole_is_not_counted_among_those_that_are_kept"
+ONE_POLICY_LAW = "oracle/test_combinations.py::test_with_one_policy_changed_the_story_is_that_of_the_oracle"
+COMBINED_LAW = (
+    "oracle/test_combinations.py::"
+    "test_under_every_combination_of_policies_the_story_is_that_of_the_oracle[replace-request_order]"
+)
+"""Bugs in which two policies meet: ``ONE_POLICY_LAW`` must not catch them."""
+AT_ONCE_LAW = "journal/test_async.py::test_what_only_reads_needs_no_thread_while_nobody_else_commits"
+IN_A_THREAD_LAW = "journal/test_async.py::test_a_command_takes_one_thread_and_a_refusal_too"
+CANCELLED_LAW = "journal/test_async.py::test_a_worker_that_is_cancelled_while_it_claims_gives_the_claims_back"
 SIMULATION = (
     "journal/test_simulation.py::test_no_schedule_and_no_faults_tell_replicas_of_one_log_from_the_oracle[0]"
 )
@@ -744,6 +753,29 @@ MUTANTS: tuple[Mutant, ...] = (
         "[row for row in there if row not in kept]",
         "[row for row in there if row in kept]",
     ),
+    # Policies that meet
+    Mutant(
+        "a cancel of a finished batch is refused only where none drains",
+        "decisions.py",
+        "if store.profile.cancel_finished == 'refuse':",
+        "if store.profile.cancel_finished == 'refuse' and (not drain):",
+        COMBINED_LAW,
+    ),
+    Mutant(
+        "before counts beside an unknown after, though after alone does",
+        "paging.py",
+        "        before = None\n    found",
+        "        before = None if profile.unknown_cursor == 'refuse' else before\n    found",
+        COMBINED_LAW,
+    ),
+    Mutant(
+        "three policies together lose what a cancel returns",
+        "client.py",
+        "if store.profile.cancel_answer == 'in_progress':",
+        "if store.profile.cancel_answer == 'in_progress' and "
+        "(store.profile.cancel != 'drain' or store.profile.batch_object == 'vector_store.files_batch'):",
+        COMBINED_LAW,
+    ),
     # Claims, and what time makes due
     Mutant(
         "a claim outlives its file",
@@ -819,8 +851,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "what was released is claimed though it was cancelled",
         "claims.py",
-        "*self.delayed, *self._returned.names()}",
-        "*self.delayed}",
+        "known = {*self.held, *self.attempts, *self.delayed, *self._returned.names()}",
+        "known = {*self.held, *self.attempts, *self.delayed}",
         RELEASED_LAW,
     ),
     Mutant(
@@ -1083,9 +1115,32 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "what is read may be of a transaction that was not committed",
         "journal/replica.py",
-        "if self._seq is None or self._attempt is not None or self.log.changed():",
-        "if self.log.changed():",
+        "behind = self._seq is None or self._attempt is not None or self.log.changed()",
+        "behind = self.log.changed()",
         SIMULATION,
+    ),
+    Mutant(
+        "what is read at once catches up with the log",
+        "journal/replica.py",
+        "if (behind or self._undelivered) and _at_once.get():",
+        "if self._undelivered and _at_once.get():",
+        AT_ONCE_LAW,
+    ),
+    Mutant(
+        "a coroutine carries out a command in place",
+        "aio.py",
+        "if not self._registry.blocking:",
+        "if True:",
+        IN_A_THREAD_LAW,
+    ),
+    Mutant(
+        "a worker that is cancelled while it claims forgets the claims",
+        "work.py",
+        "            while not asking.done():\n"
+        "                with suppress(asyncio.CancelledError):\n"
+        "                    await asyncio.wait([asking])",
+        "            pass",
+        CANCELLED_LAW,
     ),
     Mutant(
         "events of a transaction that failed stay in the queue",

@@ -504,7 +504,6 @@ def test_a_snapshot_that_cannot_be_read_back_prunes_nothing(path: Path, monkeypa
         ("UPDATE settings SET value = replace(value, '2000', '2001')", "its profile does not have the checksum"),
         ("DELETE FROM settings", "its profile does not have the checksum"),
         ("DROP TABLE parts", "its tables are not those that were made"),
-        ("CREATE TABLE other (x)", "its tables are not those that were made"),
         ("UPDATE frames SET seq = seq + 1000 WHERE seq = 3", "frame 3 is missing"),
         ("DELETE FROM frames", "frame 1 is missing"),
     ],

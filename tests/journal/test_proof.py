@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from vsbatch_core import Completed, Engine, Failed, Profile, Retry, VirtualClock, errors
 from vsbatch_core.journal import proved, vacuum
-from vsbatch_core.journal.log import Frame
+from vsbatch_core.journal.log import Frame, LogError
 from vsbatch_core.journal.proof import Found
+from vsbatch_core.journal.sqlite import SqliteLog
 
 
 def shown(_done: int, _total: int) -> None:
@@ -166,7 +167,7 @@ SNAPSHOT = "cannot be read: it does not have the checksum that was written with 
         ("DELETE FROM frames WHERE seq = 8", ["frame 8 is missing"], True),
         ("DELETE FROM frames WHERE seq = 9", ["frame 9 is missing"], False),
         ("DELETE FROM frames WHERE seq IN (6, 10)", ["frame 6 is missing", "frame 10 is missing"], False),
-        ("DELETE FROM frames", ["frame 5 is missing"], True),
+        ("DELETE FROM frames", ["frame 5 is missing", "frame 9 is missing"], False),
         ("DELETE FROM snapshots", ["frame 1 is missing"], False),
         (
             "UPDATE snapshots SET data = x'00' WHERE seq = 8",
@@ -243,6 +244,18 @@ def test_a_database_that_cannot_be_read_is_told(url: str, tmp_path: Path) -> Non
         connection.execute("DROP TABLE frames")
     with pytest.raises(errors.VsbatchError, match=r"state\.db"):
         prove(url)
+
+
+def test_a_database_that_fails_while_it_is_read_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_self: object) -> None:
+        raise LogError("disk I/O error")
+
+    for method, act in (("size", lambda: prove(url)), ("vacuum", lambda: vacuum(url))):
+        with monkeypatch.context() as patch:
+            patch.setattr(SqliteLog, method, fails)
+            with pytest.raises(errors.DatabaseUnavailable, match=r"state\.db.*disk I/O error"):
+                act()
+    assert prove(url).whole
 
 
 def test_vacuum_gives_back_the_space_of_what_was_pruned(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from ..conftest import CAUGHT
 from ..helpers.brief import BRIEF
-from ..helpers.mutants import DRAIN_LAW, MUTANTS, PACKAGE, Mutant, canonical, tried
+from ..helpers.mutants import COMBINED_LAW, DRAIN_LAW, MUTANTS, ONE_POLICY_LAW, PACKAGE, Mutant, canonical, tried
 from ..helpers.trials import CRASHED, Trials
 
 at_length = pytest.mark.skipif(BRIEF, reason="planted bugs are tried once, and not under coverage")
@@ -35,6 +36,18 @@ def test_the_planted_bug_is_caught(
         f"{mutant.by} did not catch it (exit status {verdict.outcome.status}):\n{verdict.outcome.output[-2000:]}"
     )
     record_property(CAUGHT, f"planted bug: {mutant.name} ({mutant.file}): caught by {mutant.by}")
+
+
+@pytest.mark.slow
+@at_length
+@pytest.mark.parametrize(
+    "mutant", [mutant for mutant in MUTANTS if mutant.by == COMBINED_LAW], ids=lambda mutant: mutant.name
+)
+def test_a_bug_in_which_policies_meet_is_not_caught_by_changing_one_policy_at_a_time(
+    mutant: Mutant, trials: Trials
+) -> None:
+    outcome = tried(evolve(mutant, by=ONE_POLICY_LAW), trials).outcome
+    assert outcome.status == 0, outcome.output[-2000:]
 
 
 def test_each_planted_bug_has_a_name_of_its_own() -> None:

@@ -70,9 +70,10 @@ ROOMS: dict[str, set[str]] = {
         *("model", "errors", "events", "validation", "idempotency", "batch", "rows", "store", "registry"),
     },
     "view": {"model", "events", "rows", "claims", "store", "registry"},
-    "journal": {"model", "errors", "events", "wire", "clock", "claims", "store", "registry", "snapshots"},
+    "journal": {"model", "errors", "events", "wire", "clock", "claims", "rows", "store", "registry", "snapshots"},
+    "aio": {"model", "events", "validation", "registry", "client", "processing", "work"},
     "engine": {
-        *("model", "events", "validation", "clock", "claims"),
+        *("model", "events", "validation", "clock", "claims", "aio"),
         *("registry", "client", "processing", "snapshots", "view", "journal"),
     },
     "wire": {"model", "errors", "events", "validation"},
@@ -120,7 +121,19 @@ ROOMS: dict[str, set[str]] = {
         "wire",
     },
     "__main__": {"cli"},
-    API: {"claims", "clock", "engine", "errors", "events", "profiles", "registry", "model", "view", "wire"},
+    API: {
+        "aio",
+        "claims",
+        "clock",
+        "engine",
+        "errors",
+        "events",
+        "profiles",
+        "registry",
+        "model",
+        "view",
+        "wire",
+    },
 }
 """By room, the rooms that it may import.  A room that is not here may not be."""
 
@@ -152,7 +165,7 @@ LAYERS: tuple[set[str], ...] = (
     {"due"},
     {"registry"},
     {"client", "processing", "snapshots", "view"},
-    {"journal"},
+    {"aio", "journal"},
     {"engine"},
 )
 """The rooms that keep, change and show what there is, from the bottom up: each may know those below it."""

@@ -56,6 +56,24 @@ def test_the_generated_parts_of_the_documents_are_as_the_code_says() -> None:
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
 
 
+def test_the_recipe_for_a_durable_engine_runs_as_it_stands_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = re.search(r"### Embed it, and keep what it holds\n.*?```python\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    assert len(found[1].split("\n\n", 1)[1].replace("\n\n", "\n").splitlines()) <= 10
+    monkeypatch.chdir(tmp_path)
+    shown = []
+    for _ in range(3):
+        exec(found[1], {})  # noqa: S102 - it is the README's
+        shown.append(capsys.readouterr().out.splitlines())
+    assert shown == [
+        ["handbook 1 1"],
+        ["handbook 0 2", "handbook 2 0"],
+        ["handbook 0 2", "handbook 1 1", "handbook 2 0"],
+    ]
+
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FACES = re.findall(r"^\| `engine\.(vector_stores\S*)` \| (.*) \| (.*) \|$", README, re.MULTILINE)
 """By path, the methods that the README names of the client face, and those that it says are not there."""

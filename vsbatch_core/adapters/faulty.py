@@ -159,6 +159,10 @@ class FaultyApi(Api):
             raise cast("NoAnswer", answer.lost)
         return answer.response
 
+    def only_reads(self, request: Request) -> bool:  # noqa: ARG002 - every request is counted
+        """See ``Api``: no request can be dispatched twice."""
+        return False
+
     def answer(self, request: Request) -> Answer:
         """What becomes of one request; the seconds that its answer takes have not passed yet."""
         state = self.state

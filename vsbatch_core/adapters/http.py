@@ -253,6 +253,21 @@ class Api:
         except RequestError as error:
             return self.refuse(error)
 
+    async def dispatch_async(self, request: Request) -> Response:
+        """Answer one request as ``dispatch`` does, without blocking the event loop on the engine's database.
+
+        See ``aio``: what only reads vector stores is answered in place if nothing has to be waited for; the rest,
+        and whatever the host's own parts do, in a thread if the engine has a database.
+        """
+        aio = self.engine.aio
+        return await (aio.read if self.only_reads(request) else aio.call)(self.dispatch, request)
+
+    def only_reads(self, request: Request) -> bool:
+        """Whether nothing but vector stores is read for this request, so that it can be dispatched twice."""
+        path = request.path.removeprefix("/v1")
+        shown = self.driver is None and self.polled is None
+        return shown and request.method == "GET" and path.startswith("/vector_stores")
+
     def refuse_unread(self, request: Request) -> Response | None:
         """The refusal that needs no body, or ``None``: ask before you read a body that comes in parts.
 

@@ -7,6 +7,8 @@ uses.  Nothing of the environment is read but what the client itself reads, and 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -50,7 +52,9 @@ def client(api: Api | Engine, **options: Any) -> OpenAI:
 def async_client(api: Api | Engine, **options: Any) -> AsyncOpenAI:
     """An official ``AsyncOpenAI`` client of the engine; else as ``client``.
 
-    It answers in the thread of the event loop that asks, and may be asked from one loop after another.
+    An engine in memory answers in the thread of the event loop that asks.  One with a database never blocks the
+    loop, which then must be one of ``asyncio``: see ``Api.dispatch_async``.  The client may be used in one loop
+    after another.
     """
     _, asynchronous = _transports()
     http_client = _http().AsyncClient(transport=asynchronous(_api(api)), trust_env=False)
@@ -77,17 +81,24 @@ def _http() -> ModuleType:
 def _transports() -> tuple[Any, Any]:
     http = _http()
 
-    def answer(api: Api, sent: Any) -> Any:
+    def request(sent: Any) -> Request:
         headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in sent.headers.raw)
         path, _, query = sent.url.raw_path.decode("ascii").partition("?")
+        return Request(sent.method, path, query, headers, sent.content)
+
+    def received(response: Response) -> Any:
+        return http.Response(response.status, headers=list(response.headers), content=response.body)
+
+    @contextmanager
+    def answering(sent: Any) -> Iterator[None]:
         try:
-            response: Response = api.dispatch(Request(sent.method, path, query, headers, sent.content))
+            yield
         except NoAnswer as error:
             kind = http.ReadTimeout if isinstance(error, TimedOut) else http.ReadError
             raise kind(str(error), request=sent) from error
         except Exception as error:
-            raise HostRaised(f"{type(error).__name__} in answer to {sent.method} {path}: {error}") from error
-        return http.Response(response.status, headers=list(response.headers), content=response.body)
+            what = f"{sent.method} {sent.url.raw_path.decode('ascii').partition('?')[0]}"
+            raise HostRaised(f"{type(error).__name__} in answer to {what}: {error}") from error
 
     class Sync(http.BaseTransport):  # type: ignore[name-defined, misc]  # the library is known at run time
         def __init__(self, api: Api) -> None:
@@ -95,7 +106,8 @@ def _transports() -> tuple[Any, Any]:
 
         def handle_request(self, sent: Any) -> Any:
             sent.read()
-            return answer(self.api, sent)
+            with answering(sent):
+                return received(self.api.dispatch(request(sent)))
 
     class Async(http.AsyncBaseTransport):  # type: ignore[name-defined, misc]  # as above
         def __init__(self, api: Api) -> None:
@@ -103,6 +115,7 @@ def _transports() -> tuple[Any, Any]:
 
         async def handle_async_request(self, sent: Any) -> Any:
             await sent.aread()
-            return answer(self.api, sent)
+            with answering(sent):
+                return received(await self.api.dispatch_async(request(sent)))
 
     return Sync, Async

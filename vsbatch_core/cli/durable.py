@@ -194,7 +194,7 @@ async def _process(engine: Engine, plan: Plan, workers: int) -> None:
     worker = f"{os.getpid()}-{uuid4().hex[:8]}"  # ids of processes are used again
     while True:
         try:
-            await engine.processing.work_async(
+            await engine.aio.processing.work(
                 handle, worker=worker, limit=workers, lease_seconds=LEASE, poll_seconds=POLL
             )
         except VsbatchError as error:

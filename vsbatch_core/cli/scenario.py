@@ -21,7 +21,7 @@ from vsbatch_core.cli.files import Found, ingested
 from vsbatch_core.cli.progress import Show
 from vsbatch_core.cli.tables import MISSING, Table
 from vsbatch_core.cli.text import Refused, legible, nearest
-from vsbatch_core.model import Limits, Profile
+from vsbatch_core.model import Limits, Profile, policies
 from vsbatch_core.simulation import (
     Completed,
     Constant,
@@ -187,7 +187,9 @@ def read(file: str, text: str, folder: Path, show: Show) -> Scenario:
     title = root.text("title", Path(file).stem)
     seed = root.whole("seed", 0, least=0)
     until = root.seconds("until", None)
-    profile = _made(root, "profile", Profile)
+    policed = root.table("profile")
+    policed.require_known(policies())  # a profile's limits are not for a scenario to change
+    profile = _made(policed, Profile)
     stores = [table.text("name") for table in root.tables("stores")] or ["store"]
     _distinct(root, "stores", stores)
     numbers = count(1)
@@ -204,7 +206,7 @@ def read(file: str, text: str, folder: Path, show: Show) -> Scenario:
         stores=stores,
         loads=parts,
         plan=_plan(root.table("plan"), profile),
-        faults=_made(root, "faults", Faults),
+        faults=_made(root.table("faults"), Faults),
         deeds=[_deed(table, stores, names) for table in root.tables("acts")],
         customer=_customer(root.table("client")),
     )
@@ -216,9 +218,8 @@ def _distinct(root: Table, key: str, names: list[str]) -> None:
         root.wrong(key, f"names that differ, but {times} are '{name}'")
 
 
-def _made(root: Table, key: str, cls: Any) -> Any:
+def _made(table: Table, cls: Any) -> Any:
     """A value of a class whose own checks say what is expected, key by key."""
-    table = root.table(key)
     given = table.rest_for(cls)
     for name, value in given.items():
         table.made(name, cls, **{name: value})

@@ -363,8 +363,8 @@ def live(app: App, simulation: Simulation) -> Application:
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal seen
         now = time.monotonic()
-        simulation.advance(now - seen)
-        seen = now
+        passed, seen = now - seen, now
+        await simulation.engine.aio.call(simulation.advance, passed)
         await app(scope, receive, send)
 
     return served

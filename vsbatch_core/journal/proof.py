@@ -14,6 +14,7 @@ from vsbatch_core.journal.log import Frame
 from vsbatch_core.journal.replica import UNREADABLE, Replica
 from vsbatch_core.journal.sqlite import SqliteLog
 from vsbatch_core.model import Profile
+from vsbatch_core.rows import IN_PROGRESS
 
 Show = Callable[[int, int], None]
 """Called with how many frames have been read, and how many there are."""
@@ -83,7 +84,10 @@ class _Proof:
             show(done, found.frames)
         for seq in waiting:
             self._snapshot(seq)
-        found.whole = self.at == log.last() or not log.last()
+        last = log.last()
+        if self.at is not None and self.at < last:
+            self._damaged(f"frame {self.at + 1} is missing")
+        found.whole = self.at == last or not last
         if found.whole:
             self._count()
         return found
@@ -121,10 +125,39 @@ class _Proof:
             self.found.damage.append(f"the snapshot after frame {seq} cannot be read: {error}")
             return
         engine, claims = json.loads(json.dumps(replica.data()))
-        if kept["engine"] == engine and _same(kept["claims"], claims):
+        if kept["engine"] == engine and self._same(kept["claims"], claims):
             self.found.compared.append(seq)
         else:
             self.found.damage.append(f"the snapshot after frame {seq} is not what the frames before it lead to")
+
+    def _same(self, kept: dict[str, Any], built: dict[str, Any]) -> bool:
+        """Return whether the data of claims are the same.
+
+        Their order depends on what happened in memory.  So does whether an attachment that has ended is still
+        among those that were given back, and whether one still waits for another attempt: the log says until
+        when, and who looks later notes that it does not, which is not in the log.
+        """
+        back_kept, back_built = (self._in_progress(_by_name(each["back"])) for each in (kept, built))
+        return (
+            _by_name(kept["held"]) == _by_name(built["held"])
+            and dict(kept["frontiers"]) == dict(built["frontiers"])
+            and kept["made"] == built["made"]
+            and back_kept.keys() == back_built.keys()
+            and all(
+                tried == back_built[name][0] and until in (None, back_built[name][1])
+                for name, (tried, until) in back_kept.items()
+            )
+        )
+
+    def _in_progress(self, said: dict[tuple[int, int], Any]) -> dict[tuple[int, int], Any]:
+        """Return what is said of attachments in progress."""
+        replica = self.replica
+        stores = {replica._numbers[id]: store for id, store in replica.stores.items()}
+        return {
+            (number, row): rest
+            for (number, row), rest in said.items()
+            if number in stores and stores[number].rows.present[row] == IN_PROGRESS
+        }
 
     def _count(self) -> None:
         found, replica = self.found, self.replica
@@ -136,25 +169,6 @@ class _Proof:
             found.stores += 1
             found.batches += len(store.batches)
             found.files += len(store.numbers)
-
-
-def _same(kept: dict[str, Any], built: dict[str, Any]) -> bool:
-    """Return whether the data of claims are the same.
-
-    Their order depends on what happened in memory.  So does whether an attachment still waits for another
-    attempt: the log says until when, and who looks later notes that it does not, which is not in the log.
-    """
-    back_kept, back_built = _by_name(kept["back"]), _by_name(built["back"])
-    return (
-        _by_name(kept["held"]) == _by_name(built["held"])
-        and dict(kept["frontiers"]) == dict(built["frontiers"])
-        and kept["made"] == built["made"]
-        and back_kept.keys() == back_built.keys()
-        and all(
-            tried == back_built[name][0] and until in (None, back_built[name][1])
-            for name, (tried, until) in back_kept.items()
-        )
-    )
 
 
 def _by_name(pairs: list[Any]) -> dict[tuple[int, int], list[Any]]:

@@ -29,9 +29,10 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
 from random import SystemRandom
 from threading import Lock, RLock, Thread
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from attrs import define, field
@@ -54,8 +55,9 @@ from vsbatch_core.errors import (
 from vsbatch_core.journal.codec import Entry, Reader, Writer, claims_data, claims_of
 from vsbatch_core.journal.log import Frame, Log, LogError, Part, Snapshot, checksum
 from vsbatch_core.model import Profile
-from vsbatch_core.registry import ALL, FileSize, Registry, raise_from
+from vsbatch_core.registry import ALL, FileSize, Registry, WouldBlock, raise_from
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 GROUP = 1024
@@ -78,6 +80,9 @@ _PIECE = 10_000
 
 _FORK_SECONDS = 10.0
 """So long a fork waits for a transaction that is under way."""
+
+_at_once: ContextVar[bool] = ContextVar("_at_once", default=False)
+"""Whether the call that is under way was made by ``Replica.at_once``."""
 
 _random = SystemRandom()
 logger = logging.getLogger("vsbatch_core.journal")
@@ -134,6 +139,8 @@ class Replica(Registry):
 
     ``connect`` returns a connection to the log.
     """
+
+    blocking = True
 
     def __init__(
         self,
@@ -198,6 +205,8 @@ class Replica(Registry):
 
         Raise ``DatabaseUnavailable`` if it has not happened, ``OutcomeUnknown`` if nobody can tell.
         """
+        if _at_once.get():
+            raise WouldBlock
         command = Command(vector_store_id, decide, result, replaying)
         if self.lock._is_owned():  # within a callback, or in a context of ``View.hold``
             if self._busy or self._syncing:
@@ -295,7 +304,8 @@ class Replica(Registry):
             return read(*arguments) if self._busy else self._current(read, arguments)
         try:
             try:
-                lock.acquire()
+                if not lock.acquire(blocking=not _at_once.get()):
+                    raise WouldBlock
                 self._delivering = self._busy = self._syncing = False  # if not, an exception ended their call
                 return self._current(read, arguments)
             finally:
@@ -307,10 +317,22 @@ class Replica(Registry):
                 lock.release()
             raise
 
+    def at_once(self, read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Return ``read(…)``; raise ``WouldBlock`` if a call that it makes has to wait, or is a command.
+
+        It waits for another thread, for frames that others have committed, or for what is due to be committed.
+        """
+        context = copy_context()  # it ends with the call, whatever interrupts that
+        context.run(_at_once.set, True)
+        return context.run(read, *arguments, **named)
+
     def _current(self, read: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         """Return what is read when all that was committed is here."""
         try:
-            if self._seq is None or self._attempt is not None or self.log.changed():
+            behind = self._seq is None or self._attempt is not None or self.log.changed()
+            if (behind or self._undelivered) and _at_once.get():
+                raise WouldBlock
+            if behind:
                 self._syncing = True
                 self._catch_up()
                 self._end_sync()
@@ -329,6 +351,8 @@ class Replica(Registry):
     def _settle(self) -> None:
         """Make what is due happen, in a transaction of its own; it is delivered later."""
         if self._time() >= self.due.look_at:
+            if _at_once.get():
+                raise WouldBlock
             settling = Command(ALL, lambda _registry, _now: None, lambda _registry, _event: None, False)
             self._carry_out([settling])
             if settling.error is not None:
@@ -377,7 +401,7 @@ class Replica(Registry):
         self._seq = None
         for command in commands:
             command.events = len(self._entries)
-            command.error = None
+            command.value = command.error = None
             try:
                 command.value = self._execute(
                     command.vector_store_id, command.decide, command.result, command.replaying
@@ -895,21 +919,24 @@ def _attribute(
 ) -> None:
     """Give what subscribers raised to the commands whose events they were called with.
 
-    Raise what belongs to none of them: what others made happen, and Ctrl-C.
+    The first one gets what they raised at events that others made happen.  Raise Ctrl-C, and what no command
+    can be given.
     """
     places = {id(entry): place for place, entry in enumerate(entries)}
     of: dict[int, list[BaseException]] = {}
     for event, error in raised:
         place = places.get(id(event), -1)
         owners = [i for i, each in enumerate(commands) if each.events <= place and each.done]
-        owner = owners[-1] if owners and isinstance(error, Exception) else -1
+        first = 0 if commands else -1
+        owner = -1 if not isinstance(error, Exception) else owners[-1] if owners else first
         of.setdefault(owner, []).append(error)
     rest = of.pop(-1, [])
     for owner, errors in of.items():
+        command = commands[owner]
         try:
-            raise_from(errors)
+            raise_from(errors, command.value, command.error)
         except SubscriberError as error:
-            commands[owner].error = commands[owner].error or error
+            command.error = error
     raise_from(rest)
 
 

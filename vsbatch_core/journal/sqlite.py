@@ -116,7 +116,7 @@ class SqliteLog:
                     "Open it with the version that wrote it",
                 )
             rows = self._connected().execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
-            if {sql for (sql,) in rows} != set(_STATEMENTS):
+            if not {sql for (sql,) in rows}.issuperset(_STATEMENTS):  # there may be others: see ``Uploads.open``
                 raise DatabaseDamaged(self.place, "its tables are not those that were made")
             kept = str(self._one("SELECT value FROM settings WHERE name = 'profile'"))
             if self._one("SELECT value FROM settings WHERE name = 'checksum'") != _checksum(kept):
