@@ -746,12 +746,15 @@ class Replica(Registry):
         finally:
             self._copying = None
         snapshot = _snapshot(seq, copying.data(), claims)
-        for _ in range(_LOOKS):  # another process may keep one after the same frame, with other claims
-            if _is_whole(log.snapshot(seq)):
+        for _ in range(
+            _LOOKS
+        ):  # another process may keep one after the same frame, or prune what it made superfluous
+            if not _is_whole(log.snapshot(seq)):
+                log.keep(snapshot)
+            whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]
+            if whole and whole[0] >= seq:
                 break
-            log.keep(snapshot)
-        whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]
-        if not whole or whole[0] < seq:
+        else:
             raise DatabaseDamaged(
                 log.place, f"the snapshot after frame {seq} cannot be read back as it was written"
             )
