@@ -290,7 +290,7 @@ def work(
         workers = [Worker(engine, say, stores, f"{name}-{i}", Random(f"{seed}{name}{i}")) for i in range(THREADS)]
         threads = [Thread(target=worker.run, args=(stop,)) for worker in workers]
         if death is not None and death[0] in SNAPSHOTS:
-            threads.append(Thread(target=compact, args=(engine, stop)))
+            threads.append(Thread(target=compact, args=(engine, say, name, stop)))
         for thread in threads:
             thread.start()
         os.read(control, 1)
@@ -303,10 +303,13 @@ def work(
         say("equals", name, digest(engine))
 
 
-def compact(engine: Engine, stop: Event) -> None:
+def compact(engine: Engine, say: Say, name: str, stop: Event) -> None:
     """Take snapshots."""
-    while not stop.wait(0.01):
-        engine.compact()
+    try:
+        while not stop.wait(0.01):
+            engine.compact()
+    except errors.VsbatchError as error:
+        say("wrong", name, f"{type(error).__name__}: {error}")
 
 
 # What the one who kills knows

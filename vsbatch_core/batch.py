@@ -12,7 +12,7 @@ from vsbatch_core.model import FILE_STATUSES, FileCounts, Profile, VectorStoreFi
 class Batch:
     """The attachments ``first <= row < stop`` of a store, which were made together."""
 
-    __slots__ = ("_value", "cancel_asked", "counts", "created_at", "first", "id", "stop")
+    __slots__ = ("_value", "cancel_asked", "counts", "created_at", "finished_at", "first", "id", "stop")
 
     def __init__(self, id: str, created_at: int, first: int, stop: int) -> None:
         self.id = id
@@ -20,6 +20,8 @@ class Batch:
         self.first = first
         self.stop = stop
         self.cancel_asked = False
+        self.finished_at: float | None = None
+        """The time of the event that ended the last of the files."""
         self.counts = [0] * len(FILE_STATUSES)
         """How many of the files stand in each status."""
         self._value: VectorStoreFileBatch | None = None
@@ -47,7 +49,9 @@ class Batch:
         self._value = None
 
     def check(self, vector_store_id: str, profile: Profile) -> None:
-        """Raise ``Inconsistent`` if the value that is kept is not what the batch is."""
+        """Raise ``Inconsistent`` if the value or the time that is kept is not what the batch is."""
+        if (self.finished_at is None) is not (self.counts[0] > 0):
+            raise Inconsistent(f"when file batch '{self.id}' finished", self.finished_at, self.counts)
         fresh = copy(self)
         fresh.forget_value()
         if self._value not in (None, fresh.value(vector_store_id, profile)):

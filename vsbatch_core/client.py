@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from vsbatch_core import decisions, paging, validation
+from vsbatch_core import decisions, idempotency, paging, validation
 from vsbatch_core import events as ev
 from vsbatch_core.errors import MissingParameter, UnknownCursor
 from vsbatch_core.model import (
@@ -57,6 +57,7 @@ class FileBatches:
         files: Sequence[ObjectArg] | None = None,
         attributes: AttributesArg | None = None,
         chunking_strategy: ObjectArg | None = None,
+        idempotency_key: str | None = None,
     ) -> VectorStoreFileBatch:
         """Attach 1 to 2,000 files as one batch; return it, ``in_progress`` (documented).  O(files · log n).
 
@@ -64,18 +65,27 @@ class FileBatches:
         ``{file_id, attributes?, chunking_strategy?}``.  A file that is attached already is attached anew: the
         old attachment leaves the store, and is cancelled if it was in progress (choice).  The profile may say
         that it stays, and then the batch does not list it; or refuse it, as it may a file that is named twice.
+
+        ``idempotency_key`` is as in ``VectorStores.create``.  A store keeps the keys of its files and batches
+        together.
         """
         registry = self._registry
         new = validation.batch_files(file_ids, files, attributes, chunking_strategy, registry.profile)
         param = "files" if file_ids is None else "file_ids"
-        registry.require_known(param, new[0])
-        return registry.execute(
-            vector_store_id,
-            lambda store, now: decisions.create_batch(
-                store, now, param, new, lambda: registry.new_id("vsfb_", store.batches)
-            ),
-            lambda store, event: _batch(store, event.batch_id),
-        )
+        key = idempotency.of_request(idempotency_key, "vector_stores.file_batches.create", new)
+        unknown = registry.require_known(param, new[0], key)
+
+        def decide(store: Store, now: float) -> ev.FileBatchCreated | None:
+            def new_id() -> str:
+                return registry.new_id("vsfb_", store.batches)
+
+            return decisions.create_batch(store, now, param, new, key, unknown, new_id)
+
+        def created(store: Store, event: ev.FileBatchCreated | None) -> VectorStoreFileBatch:
+            id = idempotency.created(store.keys, key) if event is None else event.batch_id
+            return _batch(store, str(id))
+
+        return registry.execute(vector_store_id, decide, created)
 
     def retrieve(self, batch_id: str, *, vector_store_id: str) -> VectorStoreFileBatch:
         """The batch as it stands.  O(1)."""
@@ -190,11 +200,15 @@ class Files:
         file_id: str | None = None,
         attributes: AttributesArg | None = None,
         chunking_strategy: ObjectArg | None = None,
+        idempotency_key: str | None = None,
     ) -> VectorStoreFile:
         """Attach one file, outside any batch; return it, ``in_progress`` (documented).  O(log n).
 
         A file that is attached already is attached anew (choice).  The profile may say that it stays, and then
-        it is returned as it is and nothing happens; or refuse it.
+        it is returned as it is and nothing happens, so that no key is kept either; or refuse it.
+
+        ``idempotency_key`` is as in ``file_batches.create``.  A repetition returns the file with this id that is
+        attached then, be it by the first request or by a later one (choice).
         """
         limits = self._limits
         if file_id is None:
@@ -204,13 +218,14 @@ class Files:
             (validation.chunking_strategy(chunking_strategy, limits),),
             (validation.attributes(attributes, limits),),
         )
-        self._registry.require_known("file_id", new[0])
+        key = idempotency.of_request(idempotency_key, "vector_stores.files.create", new)
+        unknown = self._registry.require_known("file_id", new[0], key)
 
         def attached(store: Store, _event: object) -> VectorStoreFile:
             return store.rows.read(store.numbers[file_id])
 
         return self._registry.execute(
-            vector_store_id, lambda store, now: decisions.attach_file(store, now, new), attached
+            vector_store_id, lambda store, now: decisions.attach_file(store, now, new, key, unknown), attached
         )
 
     def retrieve(self, file_id: str, *, vector_store_id: str) -> VectorStoreFile:
@@ -317,11 +332,17 @@ class VectorStores:
         chunking_strategy: ObjectArg | None = None,
         expires_after: ObjectArg | None = None,
         metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
     ) -> VectorStore:
         """Make a store, with up to 500 files attached to it or none (documented).  O(files).
 
         ``chunking_strategy`` applies to those files.  A store without a name is called ``""``, or
         what the profile says.
+
+        If the same request came under the same ``idempotency_key``, of 1 to 255 characters, nothing happens:
+        return what that one created, as it stands now, or raise that it is not found if it was deleted since
+        (choice).  Raise ``IdempotencyKeyReused`` if another request came under it.  A request that is refused
+        leaves no key, and the list of stores keeps the latest 1,000 keys (choice).
         """
         registry, limits = self._registry, self._limits
         chunking = validation.chunking_strategy(chunking_strategy, limits)
@@ -336,15 +357,30 @@ class VectorStores:
             validation.expires_after(expires_after, limits),
             validation.metadata(metadata, limits),
         )
-        registry.require_known("file_ids", new[0])
+        days = None if checked[2] is None else checked[2].days
+        key = idempotency.of_request(idempotency_key, "vector_stores.create", new, *checked[:2], days, checked[3])
+        unknown = registry.require_known("file_ids", new[0], key)
 
-        def decide(_registry: Registry, now: float) -> ev.VectorStoreCreated:
+        def decide(_registry: Registry, now: float) -> ev.VectorStoreCreated | None:
+            repeated = idempotency.created(registry.keys, key)
+            if repeated is not None:
+                registry.store(repeated)
+                return None
+            if unknown is not None:
+                raise unknown
             id = registry.new_id("vs_", registry.listing.numbers)
-            return ev.VectorStoreCreated(now, id, *checked, *new, version=1, stores_version=registry.version + 1)
+            stores_version = registry.version + 1
+            return ev.VectorStoreCreated(
+                now, id, *checked, *new, version=1, stores_version=stores_version, idempotency=key
+            )
 
-        return registry.execute(
-            ALL, decide, lambda _, event: registry.store(event.vector_store_id).value(event.at)
-        )
+        def created(_registry: Registry, event: ev.VectorStoreCreated | None) -> VectorStore:
+            if event is not None:
+                return registry.store(event.vector_store_id).value(event.at)
+            store = registry.store(idempotency.created(registry.keys, key))
+            return store.value(registry.now(store))
+
+        return registry.execute(ALL, decide, created)
 
     def retrieve(self, vector_store_id: str) -> VectorStore:
         """The store as it stands; ``expired`` by the engine's clock.  O(1)."""

@@ -12,11 +12,18 @@ from itertools import compress, islice
 from math import inf
 
 from vsbatch_core import events as ev
-from vsbatch_core import validation
+from vsbatch_core import idempotency, validation
 from vsbatch_core.batch import Batch
 from vsbatch_core.claims import Claim, ClaimsChange, new_claim
-from vsbatch_core.errors import AlreadyAttached, BatchAlreadyFinished, ClaimLost, FileNotFound, NotAttached
-from vsbatch_core.model import Attributes, ExpiresAfter, LastError, Metadata, Omit
+from vsbatch_core.errors import (
+    AlreadyAttached,
+    BatchAlreadyFinished,
+    ClaimLost,
+    FileNotFound,
+    NotAttached,
+    UnknownFile,
+)
+from vsbatch_core.model import Attributes, ExpiresAfter, Idempotency, LastError, Metadata, Omit
 from vsbatch_core.rows import IN_PROGRESS
 from vsbatch_core.store import Store
 
@@ -39,13 +46,35 @@ def attachment(store: Store, file_id: str) -> int:
 
 
 def create_batch(
-    store: Store, now: float, param: str, files: validation.NewFiles, new_id: Callable[[], str]
-) -> ev.FileBatchCreated:
-    """Attach files, which ``param`` named, as one batch: all, or those that are not there."""
+    store: Store,
+    now: float,
+    param: str,
+    files: validation.NewFiles,
+    key: Idempotency | None,
+    unknown: UnknownFile | None,
+    new_id: Callable[[], str],
+) -> ev.FileBatchCreated | None:
+    """Attach files, which ``param`` named, as one batch: all, or those that are not there.
+
+    There is nothing to do if the same request came under the same key.  ``unknown`` is the refusal of a file
+    that the host does not know, if one is.
+    """
+    repeated = idempotency.created(store.keys, key)
+    if repeated is not None:
+        store.require_batch(repeated)
+        return None
+    if unknown is not None:
+        raise unknown
     store.require_open(now)
     files = _to_attach(store, param, files)
     return ev.FileBatchCreated(
-        now, store.id, new_id(), *files, first_attachment=store.rows.next, version=store.version + 1
+        now,
+        store.id,
+        new_id(),
+        *files,
+        first_attachment=store.rows.next,
+        version=store.version + 1,
+        idempotency=key,
     )
 
 
@@ -86,15 +115,30 @@ def _to_attach(store: Store, param: str, files: validation.NewFiles) -> validati
     return (file_ids, chunkings, attributes) if file_ids else ((), (), ())
 
 
-def attach_file(store: Store, now: float, files: validation.NewFiles) -> ev.FileAttached | None:
-    """Attach one file outside any batch, unless it is attached and stays so."""
+def attach_file(
+    store: Store, now: float, files: validation.NewFiles, key: Idempotency | None, unknown: UnknownFile | None
+) -> ev.FileAttached | None:
+    """Attach one file outside any batch, unless it is attached and stays so; else as ``create_batch``."""
+    repeated = idempotency.created(store.keys, key)
+    if repeated is not None:
+        store.require_file(repeated)
+        return None
+    if unknown is not None:
+        raise unknown
     store.require_open(now)
     files = _to_attach(store, "file_id", files)
     if not files[0]:
         return None
     (file_id,), (chunking,), (attributes,) = files
     return ev.FileAttached(
-        now, store.id, file_id, chunking, attributes, version=store.version + 1, attachment=store.rows.next
+        now,
+        store.id,
+        file_id,
+        chunking,
+        attributes,
+        version=store.version + 1,
+        attachment=store.rows.next,
+        idempotency=key,
     )
 
 
@@ -236,6 +280,12 @@ def give_up(store: Store, now: float, rows: list[int], message: str) -> ev.Files
     error = LastError("server_error", message)
     file_ids = tuple(map(store.rows.id, rows))
     return ev.FilesFailed(now, store.id, file_ids, tuple(rows), error, version=store.version + 1)
+
+
+def purge_batches(store: Store, now: float, age: float, time: float) -> ev.FileBatchesPurged | None:
+    """Purge the batches that have been finished for ``age`` seconds at a time, if any have."""
+    ids = store.finished_by(age, time)
+    return ev.FileBatchesPurged(now, store.id, ids, version=store.version + 1) if ids else None
 
 
 def expire_store(store: Store, now: float) -> ev.VectorStoreExpired | None:

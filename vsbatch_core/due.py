@@ -1,4 +1,4 @@
-"""What time makes due: claims that lapse, attempts that may follow, batches that drain, stores that expire.
+"""What time makes due: lapses of claims, further attempts, ends of drains, expiries of stores, purges of batches.
 
 A heap of timers says when to look at what, and the next command or read does so before anything else.  What has
 become due is then made to happen, in the order of time and by events like any other, whose time is that at which
@@ -26,7 +26,9 @@ from vsbatch_core.rows import IN_PROGRESS
 from vsbatch_core.store import Store
 
 Timer = tuple[float, int, int]
-"""When to look, the number of a store, and one of its attachments, or -1 for the expiry of the store."""
+"""When to look, the number of a store, and one of its attachments, ``_EXPIRY`` or ``_PURGE``."""
+
+_EXPIRY, _PURGE = -1, -2
 
 _TIMERS = 1024
 """Up to so many timers, those that are void are not worth taking out."""
@@ -36,7 +38,8 @@ class Due:
     """What time makes due in the stores of one engine.
 
     ``commit`` makes an event or a change of claims happen; ``touch_claimable`` is called with the number of a
-    store whose attachments that can be claimed have changed.
+    store whose attachments that can be claimed have changed.  ``retention`` is how many seconds batches are kept
+    once they have finished.
     """
 
     def __init__(
@@ -44,12 +47,14 @@ class Due:
         stores: dict[str, Store],
         listing: Listing,
         retry: Retry,
+        retention: float,
         commit: Callable[[ev.Event | ClaimsChange], None],
         touch_claimable: Callable[[int], None],
     ) -> None:
         self._stores = stores
         self._listing = listing
         self._retry = retry
+        self.retention = retention
         self._commit = commit
         self._touch_claimable = touch_claimable
         self.claims_made = 0
@@ -102,8 +107,20 @@ class Due:
         """Note when to look whether a store has expired."""
         expires_at = store.expires_at()
         if expires_at is not None and not store.expiry_noted and expires_at < store.expiry_timer:
-            self._set((expires_at, store.number, -1))
+            self._set((expires_at, store.number, _EXPIRY))
             store.expiry_timer = expires_at
+
+    def note_finished(self, store: Store) -> None:
+        """Note when to look whether the first of the batches that have finished is to be purged.  O(1)."""
+        purge_at = self._purge_at(store)
+        if purge_at < store.purge_timer:
+            self._set((purge_at, store.number, _PURGE))
+            store.purge_timer = purge_at
+
+    def _purge_at(self, store: Store) -> float:
+        """Return when the first of the batches that have finished is to be purged."""
+        finished_at = store.finished[0].finished_at if store.finished else None
+        return inf if finished_at is None else finished_at + self.retention
 
     def note_draining(self, store: Store, batch: Batch) -> None:
         """Note the attachments that a cancel left running and that nobody holds here."""
@@ -143,7 +160,9 @@ class Due:
                 needed += [(claims.timers.get(row, inf), row, deadline) for row, deadline in held]
                 needed += [(ready_at, row, ready_at) for row, ready_at in claims.delayed.items()]
             if expires_at is not None and not store.expiry_noted:
-                needed.append((store.expiry_timer, -1, expires_at))
+                needed.append((store.expiry_timer, _EXPIRY, expires_at))
+            if self._purge_at(store) < inf:
+                needed.append((store.purge_timer, _PURGE, self._purge_at(store)))
             missing = [
                 each for each in needed if each[0] > each[2] or (each[0], store.number, each[1]) not in timers
             ]
@@ -162,7 +181,7 @@ class Due:
         if store is None:
             return False
         if row < 0:
-            return store.expiry_timer == when
+            return when == (store.expiry_timer if row == _EXPIRY else store.purge_timer)
         claims = store.claims
         return claims is not None and when in (claims.timers.get(row), claims.delayed.get(row))
 
@@ -196,7 +215,16 @@ class Due:
         """Do what a timer is for, or set it anew if it is too early."""
         when, number, row = timer
         store = self._numbered(number)
-        if row < 0:
+        if row == _PURGE:
+            purged = decisions.purge_batches(store, max(store.at, when), self.retention, when)
+            if purged is not None:
+                self._commit(purged)
+            following = self._purge_at(store)
+            if following < inf:
+                self._set((following, number, row))
+            store.purge_timer = following
+            return
+        if row == _EXPIRY:
             expires_at = store.expires_at()
             if expires_at is not None and expires_at > when:
                 self._set((expires_at, number, row))

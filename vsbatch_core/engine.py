@@ -31,13 +31,14 @@ class Engine:
     which published variant of the API is imitated (default: the reference).  ``file_size(file_id)`` returns
     the size in bytes of a file that exists and ``None`` for one that does not; without it any id is
     accepted.  It is called without the lock.  ``retry`` says how often a file is tried whose claim lapses or
-    whose worker asks for it.
+    whose worker asks for it.  ``retention`` says for how many seconds batches are kept once they have finished
+    (default: as long as their store); then they are purged, as by ``processing.purge``.
 
     Every method may be called from any thread.  A call that is refused raises an ``errors.VsbatchError`` and
     leaves the engine equal to what it was.  Reading changes nothing but what time has made due: a claim that has
-    lapsed, a batch that has drained, a store that has expired are noted by whatever call comes next, before it
-    looks, with events like any other.  An engine that was restored, or that follows another by ``replay``, leaves
-    that to the other until it is given its first command.  A call that anything else
+    lapsed, a batch that has drained or is to be purged, a store that has expired are noted by whatever call
+    comes next, before it looks, with events like any other.  An engine that was restored, or that follows another
+    by ``replay``, leaves that to the other until it is given its first command.  A call that anything else
     interrupts (``KeyboardInterrupt``, ``MemoryError``, …) has happened wholly or not at all.  After a
     ``fork`` at any moment the engine works in the child process.
 
@@ -60,8 +61,9 @@ class Engine:
         profile: Profile | None = None,
         file_size: FileSize | None = None,
         retry: Retry | None = None,
+        retention: float | None = None,
     ) -> None:
-        self._serve(Registry(clock or SystemClock(), ids, profile or Profile(), file_size, retry))
+        self._serve(Registry(clock or SystemClock(), ids, profile or Profile(), file_size, retry, retention))
 
     def _serve(self, registry: Registry) -> None:
         """Have both APIs work on this registry."""
@@ -80,6 +82,7 @@ class Engine:
         profile: Profile | None = None,
         file_size: FileSize | None = None,
         retry: Retry | None = None,
+        retention: float | None = None,
         durability: Durability = "full",
         snapshot: dict[str, Any] | None = None,
     ) -> Engine:
@@ -107,7 +110,7 @@ class Engine:
 
         restored = None if snapshot is None else cls.restore(snapshot, clock=clock, profile=profile)
         profile, connection = connect(url, profile if restored is None else restored.profile, durability)
-        replica = Replica(connection, clock or SystemClock(), ids, profile, file_size, retry)
+        replica = Replica(connection, clock or SystemClock(), ids, profile, file_size, retry, retention)
         try:
             if restored is not None:
                 replica.begin_with(restored._registry)
@@ -243,6 +246,7 @@ class Engine:
         profile: Profile | None = None,
         file_size: FileSize | None = None,
         retry: Retry | None = None,
+        retention: float | None = None,
     ) -> Engine:
         """Return an engine that is equal, in every view, to the one that made the snapshot.  O(n).
 
@@ -250,7 +254,7 @@ class Engine:
         another format, or contradicts itself.
         """
         profile = profile or snapshots.profile_of(snapshot)
-        engine = cls(clock=clock, ids=ids, profile=profile, file_size=file_size, retry=retry)
+        engine = cls(clock=clock, ids=ids, profile=profile, file_size=file_size, retry=retry, retention=retention)
         snapshots.load(engine._registry, snapshot)
         return engine
 

@@ -341,6 +341,19 @@ class AlreadyAttached(RequestError):
         )
 
 
+class IdempotencyKeyReused(RequestError):
+    """An idempotency key came with another request before (choice: 400, which clients do not repeat)."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self, key: str, created: str) -> None:
+        super().__init__(
+            f"Invalid 'idempotency_key': {shown(key)} came with another request before, which created "
+            f"{shown(created)}. Repeat that request under this key, or give a new request a new key.",
+            param="idempotency_key",
+        )
+
+
 class VectorStoreExpired(RequestError):
     """The store has expired and takes no more files (choice)."""
 

@@ -11,6 +11,8 @@ Events are numbered, so that a follower notices one that is missing, doubled or 
 the events of one store from 1; ``stores_version`` counts the events of the list of stores, which are creations
 and deletions.  ``attachment`` is the number of the attachment within its store: it is never used again, while a
 file id may be attached many times.
+
+``idempotency`` is the key that a create came with, or ``None``.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from attrs import field, frozen
 from vsbatch_core.model import (
     Attributes,
     ExpiresAfter,
+    Idempotency,
     LastError,
     Metadata,
     StaticFileChunkingStrategyObject,
@@ -45,6 +48,7 @@ class VectorStoreCreated:
     attributes_each: tuple[Attributes, ...] = ()
     version: int = field(kw_only=True)
     stores_version: int = field(kw_only=True)
+    idempotency: Idempotency | None = field(default=None, kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -93,6 +97,7 @@ class FileAttached:
     attributes: Attributes
     version: int = field(kw_only=True)
     attachment: int = field(kw_only=True)
+    idempotency: Idempotency | None = field(default=None, kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -201,6 +206,7 @@ class FileBatchCreated:
     attributes_each: tuple[Attributes, ...]
     first_attachment: int = field(kw_only=True)
     version: int = field(kw_only=True)
+    idempotency: Idempotency | None = field(default=None, kw_only=True)
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -215,6 +221,17 @@ class FileBatchCancelled:
     vector_store_id: str
     batch_id: str
     left_running: tuple[int, ...] = ()
+    version: int = field(kw_only=True)
+
+
+@frozen(slots=True, weakref_slot=False)
+class FileBatchesPurged:
+    """Finished batches are gone, the first to finish first, ties by id; their files stay in the store."""
+
+    kind: ClassVar[Literal["vector_store.file_batches.purged"]] = "vector_store.file_batches.purged"
+    at: float
+    vector_store_id: str
+    batch_ids: tuple[str, ...]
     version: int = field(kw_only=True)
 
 
@@ -233,6 +250,7 @@ Event = (
     | FilesCancelled
     | FileBatchCreated
     | FileBatchCancelled
+    | FileBatchesPurged
 )
 
 file_completed = constructor(FileCompleted)

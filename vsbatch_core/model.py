@@ -29,6 +29,7 @@ __all__ = [
     "ExpiresAfter",
     "FileCounts",
     "FrozenDict",
+    "Idempotency",
     "LastError",
     "Limits",
     "Page",
@@ -135,6 +136,17 @@ class LastError:
 
     code: ErrorCode
     message: str
+
+
+@frozen(slots=True, weakref_slot=False)
+class Idempotency:
+    """The key that a client gave a create, and the fingerprint of its request: 32 hexadecimal digits.
+
+    Requests that mean the same have the same fingerprint, see ``idempotency``.
+    """
+
+    key: str
+    fingerprint: str
 
 
 @frozen(kw_only=True, slots=True, weakref_slot=False)
@@ -421,6 +433,8 @@ class Limits:
     chunk_tokens_maximum: int = field(default=4096, validator=_whole)
     departed: int = field(default=10_000, validator=_whole)
     """How many ids in a list stay valid cursors after what they name has left it (choice)."""
+    idempotency_keys: int = field(default=1000, validator=_whole)
+    """How many idempotency keys are kept for a store, and for the list of stores (choice)."""
 
 
 @frozen(kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import inf
 from operator import attrgetter, itemgetter
 from sys import maxsize
@@ -71,11 +72,54 @@ def _nothing(_store: Store, _event: ev.Event | None) -> None:
     return None
 
 
+class Unchecked:
+    """``engine.processing.unchecked``: what a simulation calls for what it has worked out itself.
+
+    Arguments are not validated, and nothing is returned.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def claim_attachments(self, vector_store_id: str, attachments: Sequence[int], worker: str) -> None:
+        """Give ``worker`` attachments for ever, but for those that have ended or are held; as ``claim``."""
+        registry = self._registry
+
+        def decide(store: Store, now: float) -> ClaimsChange | None:
+            return decisions.claim_files(
+                [(store, row) for row in attachments if store.claimable(row)],
+                now,
+                len(attachments),
+                worker=worker,
+                lease_seconds=inf,
+                made=registry.due.claims_made,
+                in_turn=False,
+            )
+
+        registry.execute(vector_store_id, decide, _nothing)
+
+    def complete_attachment(self, vector_store_id: str, file_id: str, usage_bytes: int) -> None:
+        """Complete a file; as ``complete``."""
+        self._registry.execute(
+            vector_store_id,
+            lambda store, now: decisions.complete_file(store, now, file_id, None, usage_bytes),
+            _nothing,
+        )
+
+    def complete_attachments(self, vector_store_id: str, attachments: Sequence[int]) -> None:
+        """Complete the files of attachments, which rise and take up nothing; as ``complete_many``."""
+        rows = tuple(attachments)
+        self._registry.execute(
+            vector_store_id, lambda store, now: decisions.complete_attachments(store, now, rows), _nothing
+        )
+
+
 class Processing:
     """``engine.processing``: what waits to be processed, and what became of it."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self.unchecked = Unchecked(registry)
 
     def pending(self, vector_store_id: str | None = None, *, limit: int = 100) -> list[VectorStoreFile]:
         """Return the oldest attachments in progress, of one store or of all.  O(log n + limit).
@@ -427,39 +471,29 @@ class Processing:
             vector_store_id, lambda store, now: decisions.fail_files(store, now, ids, numbers, error), _nothing
         )
 
-    # What a simulation calls for what it has worked out itself: nothing is validated again, or returned
+    def purge(self, vector_store_id: str | None = None, *, older_than: float) -> list[str]:
+        """Purge the batches that have been finished for ``older_than`` seconds, of one store or of all.
 
-    def _claim_attachments(self, vector_store_id: str, attachments: Sequence[int], worker: str) -> None:
-        """Give ``worker`` attachments for ever, but for those that have ended or are held; as ``claim``."""
-        registry = self._registry
+        A batch that is purged is not found any more, as one that never was, and its attachments whose files have
+        left the store are forgotten, but for those that are valid cursors of the store's list.  Files that are
+        attached stay.  It is no activity of the store (choice).  Return the ids, store by store; of each the
+        first to finish first, ties by id.  Each store is a step of its own.  O(log n + files of these batches).
+        """
+        age, registry = validation.age("older_than", older_than), self._registry
 
-        def decide(store: Store, now: float) -> ClaimsChange | None:
-            return decisions.claim_files(
-                [(store, row) for row in attachments if store.claimable(row)],
-                now,
-                len(attachments),
-                worker=worker,
-                lease_seconds=inf,
-                made=registry.due.claims_made,
-                in_turn=False,
-            )
+        def decide(store: Store, now: float) -> ev.FileBatchesPurged | None:
+            return decisions.purge_batches(store, now, age, now)
 
-        registry.execute(vector_store_id, decide, _nothing)
+        def purged(_store: Store, event: ev.FileBatchesPurged | None) -> list[str]:
+            return [] if event is None else list(event.batch_ids)
 
-    def _complete_attachment(self, vector_store_id: str, file_id: str, usage_bytes: int) -> None:
-        """Complete a file; as ``complete``."""
-        self._registry.execute(
-            vector_store_id,
-            lambda store, now: decisions.complete_file(store, now, file_id, None, usage_bytes),
-            _nothing,
-        )
-
-    def _complete_attachments(self, vector_store_id: str, attachments: Sequence[int]) -> None:
-        """Complete the files of attachments, which rise and take up nothing; as ``complete_many``."""
-        rows = tuple(attachments)
-        self._registry.execute(
-            vector_store_id, lambda store, now: decisions.complete_attachments(store, now, rows), _nothing
-        )
+        if vector_store_id is not None:
+            return registry.execute(vector_store_id, decide, purged)
+        found: list[str] = []
+        for store_id in registry.view(lambda: [id for id, store in registry.stores.items() if store.finished]):
+            with suppress(VectorStoreNotFound):  # another thread has deleted it
+                found += registry.execute(store_id, decide, purged)
+        return found
 
 
 def _one_each(param: str, value: Sequence[int], n: int, maximum: int | None) -> tuple[int, ...]:

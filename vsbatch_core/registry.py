@@ -43,7 +43,7 @@ from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
 from vsbatch_core import events as ev
-from vsbatch_core import validation
+from vsbatch_core import idempotency, validation
 from vsbatch_core.claims import ClaimsChange, Retry
 from vsbatch_core.clock import Clock, IdSource
 from vsbatch_core.due import Due
@@ -64,9 +64,9 @@ from vsbatch_core.errors import (
     shown,
 )
 from vsbatch_core.listing import Listing, Waiting
-from vsbatch_core.model import Profile, VectorStoreFile
+from vsbatch_core.model import Idempotency, Profile, VectorStoreFile
 from vsbatch_core.rows import IN_PROGRESS
-from vsbatch_core.store import PLANS, Put, Store, require_settings, require_version
+from vsbatch_core.store import PLANS, Put, Store, require_new_key, require_settings, require_version
 
 __all__ = ["FileSize"]
 
@@ -103,13 +103,17 @@ class Registry:
         profile: Profile,
         file_size: FileSize | None = None,
         retry: Retry | None = None,
+        retention: float | None = None,
     ) -> None:
+        if retention is not None and not (type(retention) in (int, float) and retention > 0):
+            raise ValueError(f"retention={retention!r}: give a number of seconds greater than 0, or None")
         self.lock: Any = RLock()
         self.clock = clock
         self.ids = ids
         self.profile = profile
         self.file_size = file_size
         self.retry = retry or Retry()
+        self.retention = inf if retention is None else validation.age("retention", retention)
         self.stores: dict[str, Store] = {}
         """The stores that are there, by id, oldest first."""
         self._clear()
@@ -135,9 +139,11 @@ class Registry:
         self.stores.clear()
         self.listing = Listing(self.profile.limits.departed)
         """The list of stores."""
+        self.keys = idempotency.NO_KEYS
+        """The idempotency keys of the creates of stores."""
         self._waiting = Waiting(self._oldest_in_progress)
         """The stores with files in progress, by the time of the oldest of these."""
-        self.due = Due(self.stores, self.listing, self.retry, self._commit, self._touch_claimable)
+        self.due = Due(self.stores, self.listing, self.retry, self.retention, self._commit, self._touch_claimable)
         """What time makes due in the stores: claims that lapse, and stores that expire."""
         self._claimable: Waiting | None = None
         """The stores by the time of the oldest attachment that can be claimed; made when it is first needed."""
@@ -281,7 +287,8 @@ class Registry:
             return
         if type(event) is ev.VectorStoreCreated:
             store = Store(event, self.profile, self.listing.next)
-            put: Put = (self._put_created, (store, event))
+            forgotten = idempotency.oldest(self.keys, self.profile.limits.idempotency_keys)
+            put: Put = (self._put_created, (store, forgotten, event))
         elif type(event) is ev.VectorStoreDeleted:
             store = self.stores[event.vector_store_id]
             put = (self._put_deleted, (store, self.listing.oldest(), event))
@@ -313,6 +320,8 @@ class Registry:
         elif type(event) is ev.FileBatchCancelled:
             store = self.stores[event.vector_store_id]
             self.due.note_draining(store, store.batches[event.batch_id])
+        if self.retention < inf and type(event) is not ev.VectorStoreDeleted:
+            self.due.note_finished(self.stores[event.vector_store_id])
         undelivered = self._undelivered
         if callbacks:
             while len(undelivered) > before:  # queued by the call that was interrupted
@@ -484,12 +493,19 @@ class Registry:
 
     # What the host is asked, without the lock
 
-    def require_known(self, param: str, file_ids: Iterable[str]) -> None:
-        """Ask the host for each file, which ``param`` named; raise ``UnknownFile``."""
+    def require_known(self, param: str, file_ids: Iterable[str], key: Idempotency | None) -> UnknownFile | None:
+        """Ask the host for each file, which ``param`` named; raise ``UnknownFile``.
+
+        Return it if the request has a key: a repetition is not refused for a file that the host has lost since.
+        """
         if self.file_size is not None:
             for file_id in file_ids:
                 if self.size(file_id) is None:
-                    raise UnknownFile(param, file_id)
+                    unknown = UnknownFile(param, file_id)
+                    if key is None:
+                        raise unknown
+                    return unknown
+        return None
 
     def size(self, file_id: str) -> int | None:
         """Return what the host says of a file; ``None`` if it knows of none.  Raise ``InvalidSize``."""
@@ -509,7 +525,8 @@ class Registry:
 
     # Putting: each of these only assigns
 
-    def _put_created(self, store: Store, event: ev.VectorStoreCreated) -> None:
+    def _put_created(self, store: Store, forgotten: str | None, event: ev.VectorStoreCreated) -> None:
+        self.keys = idempotency.keep(self.keys, event.idempotency, store.id, forgotten)
         self.listing.join(store.id, store.number)
         self.stores[store.id] = store
         self.at = event.at
@@ -547,6 +564,7 @@ class Registry:
                 require_settings(event, self.profile)
                 validation.require_new_files(event, limits, minimum=0, maximum=limits.store_files)
                 require_version("version", event.version, 0)
+                require_new_key(self.keys, event)
                 require_version("stores_version", event.stores_version, self.version)
                 latest = self.at
             else:
@@ -568,10 +586,15 @@ class Registry:
         return event
 
     def restore(
-        self, at: float, version: int, stores: Iterable[tuple[str, Store | None]], departed: list[str]
+        self,
+        at: float,
+        version: int,
+        stores: Iterable[tuple[str, Store | None]],
+        departed: list[str],
+        keys: idempotency.Keys,
     ) -> None:
         """Fill an empty registry; ``stores`` has ``None`` for one that was deleted, ``departed`` their order."""
-        self.at, self.version = at, version
+        self.at, self.version, self.keys = at, version, keys
         for id, store in stores:
             number = self.listing.next
             self.listing.join(id, number)
@@ -580,6 +603,7 @@ class Registry:
                 self.stores[id] = store
                 self._waiting.touch(number)
                 self.due.note_expiry(store)
+                self.due.note_finished(store)
                 for batch in store.batches.values():
                     self.due.note_draining(store, batch)
         for id in departed:
@@ -590,6 +614,7 @@ class Registry:
     def check(self) -> None:
         """See ``Engine.check``."""
         self.listing.check("the vector stores")
+        idempotency.check(self.keys, self.profile.limits.idempotency_keys, "the list of vector stores")
         waiting: dict[int, int] = {}
         here = [id for id, there in self.listing if there]
         if here != list(self.stores):

@@ -466,6 +466,21 @@ class Rows:
             found[key] = both.to_bytes(len(block))
         return _intervals(found)
 
+    def left_between(self, first: int, stop: int) -> list[int]:
+        """Return the attachments in an interval, of which none is forgotten, whose files have left.
+
+        O(stop - first), in C where none has.
+        """
+        found: list[int] = []
+        for key, start, end in spans(first, stop):
+            status, present = self.status.blocks[key][start:end], self.present.blocks[key][start:end]
+            if status != present:
+                row = (key << SHIFT) + start
+                found += [
+                    row + i for i, both in enumerate(zip(status, present, strict=True)) if both[0] != both[1]
+                ]
+        return found
+
     def columns(self) -> Columns:
         """Return the fields of the attachments that are not forgotten.  O(n)."""
         columns = Columns()

@@ -17,9 +17,9 @@ from time import perf_counter
 from typing import Any
 
 from vsbatch_core import events as ev
-from vsbatch_core import validation
+from vsbatch_core import idempotency, validation
 from vsbatch_core.batch import Batch
-from vsbatch_core.errors import Contradiction, InvalidType, SnapshotError, VsbatchError, shown
+from vsbatch_core.errors import Contradiction, InvalidId, InvalidType, SnapshotError, VsbatchError, shown
 from vsbatch_core.model import (
     AUTO,
     DAY,
@@ -37,7 +37,7 @@ from vsbatch_core.registry import Registry
 from vsbatch_core.rows import CODES, Rows
 from vsbatch_core.store import Store
 
-FORMAT = "vsbatch-core snapshot 4"
+FORMAT = "vsbatch-core snapshot 5"
 
 LETTERS = "pcfx"
 """The letters that stand for the statuses in_progress, completed, failed and cancelled."""
@@ -59,7 +59,9 @@ class Copying:
 
     def __init__(self, registry: Registry) -> None:
         """Note which stores there are.  O(stores)."""
-        self._head = _head(registry.at, registry.version, registry.profile, registry.listing.departed)
+        self._head = _head(
+            registry.at, registry.version, registry.profile, registry.listing.departed, registry.keys
+        )
         self._order = list(registry.listing)
         self._left = dict(registry.stores)
         self._taken: dict[str, Callable[[], dict[str, Any]]] = {}
@@ -93,21 +95,28 @@ def copied(registry: Registry, only: Store | None) -> Callable[[], dict[str, Any
     To copy what it needs takes O(n), in C; to call the function takes many times as long, and needs no lock.
     """
     if only is not None:
-        head, store = _head(only.created_at, 1, registry.profile, []), _copied_store(only)
+        head, store = _head(only.created_at, 1, registry.profile, [], idempotency.NO_KEYS), _copied_store(only)
         return lambda: {**head, "vector_stores": [store()]}
     copying = Copying(registry)
     copying.some(inf)
     return copying.data
 
 
-def _head(at: float, version: int, profile: Profile, departed: list[str]) -> dict[str, Any]:
+def _head(
+    at: float, version: int, profile: Profile, departed: list[str], keys: idempotency.Keys
+) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "at": at,
         "version": version,
         "profile": profile_data(profile),
         "departed": departed,
+        "idempotency_keys": _dump_keys(keys),
     }
+
+
+def _dump_keys(keys: idempotency.Keys) -> list[list[str]]:
+    return [[key, fingerprint, id] for key, (fingerprint, id) in keys.items()]
 
 
 def _copied_store(store: Store) -> Callable[[], dict[str, Any]]:
@@ -124,9 +133,10 @@ def _copied_store(store: Store) -> Callable[[], dict[str, Any]]:
         "departed": [store.numbers[id] for id in store.departed],
         "expired": store.expiry_noted,
         "file_batches": [
-            [batch.id, batch.created_at, batch.first, batch.stop, batch.cancel_asked]
+            [batch.id, batch.created_at, batch.first, batch.stop, batch.cancel_asked, batch.finished_at]
             for batch in store.batches.values()
         ],
+        "idempotency_keys": _dump_keys(store.keys),
     }
     rows = store.rows.copy()
     return lambda: {**head, **_dump_rows(rows)}
@@ -224,18 +234,39 @@ def load(registry: Registry, snapshot: dict[str, Any], *, trusted: bool = False)
             raise Contradiction(
                 "version", f"{version} events do not lead to {here} stores, {len(departed)} deleted"
             )
-        registry.restore(at, version, stores.items(), departed)
+        keys = _keys("idempotency_keys", snapshot["idempotency_keys"], saved_under, registry.profile, "vs_")
+        registry.restore(at, version, stores.items(), departed, keys)
 
 
-_SNAPSHOT = ("format", "at", "version", "profile", "vector_stores", "departed")
+_SNAPSHOT = ("format", "at", "version", "profile", "vector_stores", "departed", "idempotency_keys")
 _STORE = (
     *("id", "created_at", "name", "description", "expires_after", "metadata", "last_active_at", "at", "version"),
     *("next_attachment", "attachments", "file_ids", "created", "statuses", "usage_bytes", "last_errors"),
     *("chunking_strategies", "strategies", "attributes", "left", "departed", "expired", "file_batches"),
+    "idempotency_keys",
 )
-_BATCH = ("id", "created_at", "first", "stop", "cancel_asked")
+_KEY = ("key", "fingerprint", "id")
+_BATCH = ("id", "created_at", "first", "stop", "cancel_asked", "finished_at")
 
 Intervals = list[tuple[int, int]]
+
+
+def _keys(place: str, value: Any, saved_under: Profile, profile: Profile, prefix: str) -> idempotency.Keys:
+    """Return the idempotency keys of a place, whose ids begin with ``prefix``."""
+    kept: dict[str, tuple[str, str, str]] = {}
+    limit = saved_under.limits.idempotency_keys
+    for i, row in enumerate(_array(place, value)):
+        where = f"{place}[{i}]"
+        key, fingerprint, id = _row(where, row, _KEY)
+        validation.idempotency(where, key, fingerprint)
+        if not validation.string(f"{where}.id", id, minimum=1).startswith(prefix):
+            raise InvalidId(f"{where}.id", id, prefix)
+        if key in kept:
+            raise Contradiction(f"{where}.key", f"idempotency key {shown(key)} is there already")
+        kept[key] = key, fingerprint, id
+    if len(kept) > limit:
+        raise Contradiction(place, f"it has more than {limit}, the limit of the profile")
+    return idempotency.restored(kept.values(), profile.limits.idempotency_keys)
 
 
 class _Loader:
@@ -294,7 +325,7 @@ class _Loader:
         self.offsets = [0, *accumulate(stop - first for first, stop in self.kept)]
         self.n = self.offsets[-1]
         rows = self.rows(id, created_at, int(at))
-        batches = self.batches(created_at, int(at))
+        batches = self.batches(created_at, at)
         departed = self.departed()
         if not self.trusted:
             self.require_reachable(set(departed), batches)
@@ -307,6 +338,7 @@ class _Loader:
             departed=departed,
             expiry_noted=expired,
             batches=batches,
+            keys=_keys(self.at("idempotency_keys"), data["idempotency_keys"], self.saved_under, self.profile, ""),
         )
         return store
 
@@ -489,33 +521,47 @@ class _Loader:
             raise self.refuse("departed", f"it has more than {limit}, the limit of the profile")
         return departed
 
-    def batches(self, earliest: int, latest: int) -> list[Batch]:
+    def batches(self, earliest: int, latest: float) -> list[Batch]:
         """Return the batches; one that attached no file is an empty interval."""
         batches: dict[str, Batch] = {}
         minimum = 0
         for i, row in enumerate(self.array("file_batches")):
             where = f"{self.at('file_batches')}[{i}]"
-            id, created_at, first, stop, cancel_asked = _row(where, row, _BATCH)
+            id, created_at, first, stop, cancel_asked, finished_at = _row(where, row, _BATCH)
             validation.own_id(f"{where}.id", id, "vsfb_")
             if id in batches:
                 raise Contradiction(f"{where}.id", f"file batch {shown(id)} is there already")
             validation.integer(f"{where}.first", first, minimum, self.next)
             validation.integer(f"{where}.stop", stop, first, min(self.next, first + self.limits.batch_files))
             validation.whole_seconds(f"{where}.created_at", created_at)
+            running = 0
             if first < stop:
                 start, end = self.span(where, first, stop)
+                running = self.status.count(CODES["in_progress"], start, end)
                 if not self.trusted and len(set(self.ids[start:end])) < end - start:
                     raise Contradiction(where, "a file is in it twice")
                 if {self.created[start], self.created[end - 1]} != {created_at}:
                     raise Contradiction(
                         f"{where}.created_at", f"{created_at} is not when its files were attached"
                     )
-            _ordered(f"{where}.created_at", earliest, created_at, latest)
+            _ordered(f"{where}.created_at", earliest, created_at, int(latest))
             earliest = created_at
             batch = Batch(id, created_at, first, stop)
             batch.cancel_asked = validation.boolean(f"{where}.cancel_asked", cancel_asked)
             if cancel_asked and first == stop:
                 raise Contradiction(f"{where}.cancel_asked", "a batch without files cannot be cancelled")
+            if finished_at is not None:
+                _ordered(
+                    f"{where}.finished_at",
+                    created_at,
+                    validation.time(f"{where}.finished_at", finished_at),
+                    latest,
+                )
+            if (finished_at is None) is not (running > 0):
+                raise Contradiction(
+                    f"{where}.finished_at", f"{shown(finished_at)} with {running} files in progress"
+                )
+            batch.finished_at = finished_at
             batches[id] = batch
             minimum = stop
         return list(batches.values())
@@ -553,9 +599,9 @@ class _Loader:
                     raise self.refuse(
                         f"file_ids[{i}]", f"file {shown(id)} was attached again: attachment {row} must have left"
                     )
-                if status == "cancelled" and not cancelled[i]:
+                if status == "cancelled" and listed[i] and not cancelled[i]:  # if none lists it, it was purged
                     raise self.refuse(
-                        f"statuses[{i}]", "an attachment is 'cancelled' that has not left, and no batch of it was"
+                        f"statuses[{i}]", "an attachment is 'cancelled' that has not left, and its batch was not"
                     )
             later.add(id)
 
@@ -606,6 +652,6 @@ def _row(place: str, value: Any, names: tuple[str, ...]) -> list[Any]:
     return value  # type: ignore[no-any-return]  # it is a list
 
 
-def _ordered(place: str, earliest: int, time: int, latest: int) -> None:
+def _ordered(place: str, earliest: float, time: float, latest: float) -> None:
     if not earliest <= time <= latest:
         raise Contradiction(place, f"{time} does not lie between {earliest} and {latest}, its neighbours in time")

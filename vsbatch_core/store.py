@@ -24,10 +24,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import pairwise
 from math import inf
+from operator import attrgetter
 from typing import Any
 
 from vsbatch_core import events as ev
-from vsbatch_core import transitions, validation
+from vsbatch_core import idempotency, transitions, validation
 from vsbatch_core.batch import Batch
 from vsbatch_core.claims import Claim, Claims
 from vsbatch_core.columns import MASK, SHIFT, rising
@@ -53,6 +54,7 @@ from vsbatch_core.model import (
     FILE_STATUSES,
     ExpiresAfter,
     FileCounts,
+    Idempotency,
     LastError,
     Metadata,
     Profile,
@@ -70,6 +72,10 @@ NONE_LISTED: dict[str, list[int]] = {}
 NO_BATCHES: list[Batch] = []
 NO_BATCHES_BY_ID: dict[str, Batch] = {}
 NO_FIRSTS: list[int] = []
+
+NewKey = tuple[Idempotency | None, str, str | None]
+"""The key of a create, if it has one; the id of what it created; and the key that is forgotten for it."""
+_NO_KEY: NewKey = (None, "", None)
 
 Departure = tuple[str, int, int, bool]
 """A file that leaves: its id, its attachment, the code of its status while it is attached, else 0, and whether a
@@ -101,6 +107,15 @@ def require_version(param: str, version: Any, seen: int) -> None:
         )
 
 
+def require_new_key(
+    keys: idempotency.Keys, event: ev.VectorStoreCreated | ev.FileAttached | ev.FileBatchCreated
+) -> None:
+    """Refuse an event whose idempotency key is kept: the create would have returned what is there."""
+    validation.require_idempotency(event.idempotency)
+    if event.idempotency is not None and event.idempotency.key in keys:
+        raise Contradiction("idempotency.key", f"{shown(event.idempotency.key)} came with a request before")
+
+
 class Store:
     """One vector store.
 
@@ -119,8 +134,10 @@ class Store:
         "expires_after",
         "expiry_noted",
         "expiry_timer",
+        "finished",
         "firsts",
         "id",
+        "keys",
         "last_active_at",
         "listed",
         "metadata",
@@ -129,6 +146,7 @@ class Store:
         "numbers",
         "ordered",
         "profile",
+        "purge_timer",
         "rows",
         "usage_bytes",
         "version",
@@ -170,10 +188,16 @@ class Store:
         """The batches that list any attachments, in the order of these."""
         self.firsts = NO_FIRSTS
         """The first attachment of each of them."""
+        self.finished = NO_BATCHES
+        """The batches that have finished, the first to finish first."""
+        self.purge_timer: float = inf
+        """When to look whether batches have been finished for long; never later than the first of them has."""
+        self.keys = idempotency.NO_KEYS
+        """The idempotency keys of the creates of files and batches."""
         self._value: VectorStore | None = None
         if event.file_ids:
-            put, arguments = self._plan_attach(event)
-            put(*arguments)
+            arguments = (*self._attachments(event.file_ids, event), None, _NO_KEY, event)
+            self._attach(*arguments)
 
     # Reading
 
@@ -314,6 +338,14 @@ class Store:
             raise FileBatchNotFound(batch_id, self.id)
         return batch
 
+    def finished_by(self, age: float, time: float) -> tuple[str, ...]:
+        """Return the ids of the batches that have been finished for ``age`` seconds at a time.
+
+        The first to finish comes first, ties by id.  O(log n + those).
+        """
+        n = bisect_right(self.finished, time, key=lambda batch: batch.finished_at + age)  # type: ignore[operator]  # all of them have finished
+        return tuple([batch.id for batch in sorted(self.finished[:n], key=attrgetter("finished_at", "id"))])
+
     def require_open(self, now: float) -> None:
         """Raise ``VectorStoreExpired`` if the store takes no more files."""
         expires_at = self.expires_at()
@@ -369,6 +401,16 @@ class Store:
                     minimum = validation.integer(f"left_running[{i}]", row, minimum, batch.stop - 1) + 1
                     if self.rows.present[row] != IN_PROGRESS:
                         raise Contradiction(f"left_running[{i}]", f"attachment {row} is not in progress")
+            case ev.FileBatchesPurged():
+                ids = validation.array("batch_ids", event.batch_ids, 1, max(1, len(self.batches)))
+                latest = -inf
+                for i, id in enumerate(ids):
+                    batch = self.require_batch(validation.own_id(f"batch_ids[{i}]", id, "vsfb_"))
+                    if batch.finished_at is None:
+                        raise Contradiction(f"batch_ids[{i}]", f"file batch {shown(id)} is in progress")
+                    latest = max(latest, batch.finished_at)
+                if tuple(ids) != self.finished_by(0.0, latest):
+                    raise Contradiction("batch_ids", "these are not the batches that finished first, in order")
             case ev.FileBatchCreated():
                 validation.own_id("batch_id", event.batch_id, "vsfb_")
                 if event.batch_id in self.batches:
@@ -377,12 +419,14 @@ class Store:
                 minimum = 0 if self.profile.reattach == "reuse" else 1
                 validation.require_new_files(event, limits, minimum=minimum, maximum=limits.batch_files)
                 self._require_not_attached("file_ids", event.file_ids)
+                require_new_key(self.keys, event)
                 validation.exactly("first_attachment", event.first_attachment, self.rows.next)
             case ev.FileAttached():
                 self.require_open(event.at)
                 validation.exactly("attachment", event.attachment, self.rows.next)
                 validation.string("file_id", event.file_id, minimum=1)
                 self._require_not_attached("file_id", (event.file_id,))
+                require_new_key(self.keys, event)
                 validation.require_chunking("chunking_strategy", event.chunking_strategy, limits)
                 validation.require_attributes("attributes", event.attributes, limits)
 
@@ -468,14 +512,22 @@ class Store:
         in_progress = list(range(self.rows.next, self.rows.next + len(file_ids)))
         return in_progress, file_ids, chunking, attributes, departures, counts, usage_bytes, in_batches
 
-    def _plan_attach(self, event: ev.VectorStoreCreated | ev.FileAttached) -> Put:
-        return self._attach, (*self._attachments(ev.attached(event), event), None, event)
+    def _plan_attach(self, event: ev.FileAttached) -> Put:
+        file_ids = (event.file_id,)
+        return self._attach, (*self._attachments(file_ids, event), None, self._key(event, event.file_id), event)
 
     def _plan_batch(self, event: ev.FileBatchCreated) -> Put:
         first, n = event.first_attachment, len(event.file_ids)
         batch = Batch(event.batch_id, int(event.at), first, first + n)
         batch.counts[IN_PROGRESS - 1] = n
-        return self._attach, (*self._attachments(event.file_ids, event), batch, event)
+        key = self._key(event, event.batch_id)
+        return self._attach, (*self._attachments(event.file_ids, event), batch, key, event)
+
+    def _key(self, event: ev.FileAttached | ev.FileBatchCreated, id: str) -> NewKey:
+        """Return what is put for the idempotency key of an event."""
+        if event.idempotency is None:
+            return _NO_KEY
+        return event.idempotency, id, idempotency.oldest(self.keys, self.profile.limits.idempotency_keys)
 
     def _plan_end(self, event: ev.FileCompleted | ev.FileFailed) -> Put:
         if type(event) is ev.FileCompleted:
@@ -561,6 +613,24 @@ class Store:
             rows = tuple([row for row in there if row not in kept])
         return self._cancel, (batch, rows, counts, of, event)
 
+    def _plan_purge(self, event: ev.FileBatchesPurged) -> Put:
+        batches = [self.batches[id] for id in event.batch_ids]
+        forgotten: list[int] = []
+        of_files: dict[str, list[int]] = {}
+        for batch in batches:
+            for row in self.rows.left_between(batch.first, batch.stop):
+                id = self.rows.id(row)
+                if self.numbers.get(id) != row:  # else it is a valid cursor of the store's list
+                    forgotten.append(row)
+                    of_files.setdefault(id, []).append(row)
+        listed = {id: [row for row in self.listed[id] if row not in rows] for id, rows in of_files.items()}
+        places = sorted(bisect_left(self.firsts, batch.first) for batch in batches if batch.first < batch.stop)
+        runs: list[tuple[int, int, Batch]] = []
+        for place in places:
+            start = runs.pop()[0] if runs and runs[-1][1] == place else place
+            runs.append((start, place + 1, self.ordered[start]))
+        return self._purge, (batches, runs[::-1], forgotten, listed, event)
+
     def _plan_expire(self, event: ev.VectorStoreExpired) -> Put:
         return self._expire, (event,)
 
@@ -599,11 +669,22 @@ class Store:
         self._value = None
         self.version = event.version
 
-    def _count(self, counts: list[int], in_batches: dict[Batch, list[int]]) -> None:
+    def _count(self, counts: list[int], in_batches: dict[Batch, list[int]], at: float) -> None:
         self.counts[:] = counts
         for batch, of in in_batches.items():
             batch.counts[:] = of
             batch.forget_value()
+            if not of[IN_PROGRESS - 1]:
+                self._finish(batch, at)
+
+    def _finish(self, batch: Batch, at: float) -> None:
+        """Note when a batch has finished, once."""
+        if batch.finished_at is None:
+            if self.finished is NO_BATCHES:
+                self.finished = []
+            if not self.finished or self.finished[-1] is not batch:
+                self.finished.append(batch)
+            batch.finished_at = at
 
     def _attach(
         self,
@@ -616,6 +697,7 @@ class Store:
         usage_bytes: int,
         in_batches: dict[Batch, list[int]],
         batch: Batch | None,
+        key: NewKey,
         event: ev.VectorStoreCreated | ev.FileBatchCreated | ev.FileAttached,
     ) -> None:
         for file_id, row, code, listed in departures:
@@ -640,7 +722,10 @@ class Store:
             place = bisect_left(self.firsts, batch.first)
             self.ordered[place:] = [batch]
             self.firsts[place:] = [batch.first]
-        self._count(counts, in_batches)
+        elif batch is not None:
+            self._finish(batch, event.at)
+        self.keys = idempotency.keep(self.keys, *key)
+        self._count(counts, in_batches, event.at)
         self.usage_bytes = usage_bytes
         self._seen(event)
 
@@ -668,6 +753,8 @@ class Store:
             counts[IN_PROGRESS - 1] = batch_running
             counts[code - 1] = batch_ended
             batch.forget_value()
+            if not batch_running:
+                self._finish(batch, event.at)
         self.usage_bytes = total
         self._seen(event)
 
@@ -685,7 +772,7 @@ class Store:
         self.rows.end_many(rows, code, usage_bytes, error)
         if self.claims is not None:
             self.claims.forget_all(rows)
-        self._count(counts, in_batches)
+        self._count(counts, in_batches, event.at)
         self.usage_bytes = total
         self._seen(event)
 
@@ -706,8 +793,37 @@ class Store:
             if self.claims is not None:
                 self.claims.forget_all(rows)
         batch.cancel_asked = True
-        self._count(counts, {batch: of})
+        self._count(counts, {batch: of}, event.at)
         self._seen(event)
+
+    def _purge(
+        self,
+        batches: list[Batch],
+        runs: list[tuple[int, int, Batch]],
+        forgotten: list[int],
+        listed: dict[str, list[int]],
+        event: ev.FileBatchesPurged,
+    ) -> None:
+        for start, stop, batch in runs:  # the last first, so that the places of the others stay what they are
+            if start < len(self.ordered) and self.ordered[start] is batch:
+                del self.ordered[start:stop]
+            if start < len(self.firsts) and self.firsts[start] == batch.first:
+                del self.firsts[start:stop]
+        gone = set(batches)
+        n = 0
+        while n < len(self.finished) and self.finished[n] in gone:
+            n += 1
+        del self.finished[:n]
+        for batch in batches:
+            self.batches.pop(batch.id, None)
+        for file_id, rows in listed.items():
+            if rows:
+                self.listed[file_id] = rows
+            else:
+                self.listed.pop(file_id, None)
+        for row in forgotten:
+            self.rows.forget(row)
+        self.at, self.version = event.at, event.version  # it is no activity
 
     def _expire(self, event: ev.VectorStoreExpired) -> None:
         self.expiry_noted = True
@@ -745,7 +861,7 @@ class Store:
             self.departed.pop(oldest, None)
             self.numbers.pop(oldest, None)
             self._release(oldest, number, listed)
-        self._count(counts, in_batches)
+        self._count(counts, in_batches, event.at)
         self.usage_bytes = usage_bytes
         self._seen(event)
 
@@ -761,10 +877,11 @@ class Store:
         departed: Sequence[int],
         expiry_noted: bool,
         batches: Iterable[Batch],
+        keys: idempotency.Keys,
     ) -> None:
         """Fill an empty store with its parts: the truth as given, all else worked out.  O(n)."""
         self.at, self.version, self.last_active_at, self.rows = at, version, last_active_at, rows
-        self.expiry_noted = expiry_noted
+        self.expiry_noted, self.keys = expiry_noted, keys
         if departed:
             self.departed = OrderedDict((rows.id(row), None) for row in departed)
         self.batches = {batch.id: batch for batch in batches} or NO_BATCHES_BY_ID
@@ -777,6 +894,8 @@ class Store:
     def _derive(self) -> None:
         """Work out all that follows from the rows, what left, and the batches' intervals.  O(n)."""
         self.ordered = [batch for batch in self.batches.values() if batch.first < batch.stop]
+        finished = [batch for batch in self.batches.values() if batch.finished_at is not None]
+        self.finished = sorted(finished, key=attrgetter("finished_at")) or NO_BATCHES
         self.firsts = [batch.first for batch in self.ordered]
         self.numbers, self.listed = self.rows.here(), {}
         for row, id in self.rows.gone():
@@ -830,6 +949,16 @@ class Store:
             ("the attachments by file id", self.numbers, fresh.numbers),
             ("the attachments that batches alone list", self.listed, fresh.listed),
             ("the order of the batches", [b.id for b in self.ordered], [b.id for b in fresh.ordered]),
+            (
+                "the order in which batches finished",
+                list(map(attrgetter("finished_at"), self.finished)),
+                list(map(attrgetter("finished_at"), fresh.finished)),
+            ),
+            (
+                "the batches that have finished",
+                sorted(batch.id for batch in self.finished),
+                sorted(batch.id for batch in fresh.finished),
+            ),
             ("the first attachments of the batches", self.firsts, fresh.firsts),
             ("usage_bytes", self.usage_bytes, fresh.usage_bytes),
             ("file_counts", self.counts, fresh.counts),
@@ -839,6 +968,7 @@ class Store:
         ):
             if found != recomputed:
                 raise Inconsistent(f"{what} of {where}", found, recomputed)
+        idempotency.check(self.keys, self.profile.limits.idempotency_keys, where)
         if len(self.departed) > self.profile.limits.departed:
             limit = self.profile.limits.departed
             raise Inconsistent(f"how many left {where} and are cursors", len(self.departed), limit)
@@ -861,4 +991,5 @@ PLANS: dict[type[ev.Event], Callable[[Store, Any], Put]] = {
     ev.VectorStoreExpired: Store._plan_expire,
     ev.FileBatchCreated: Store._plan_batch,
     ev.FileBatchCancelled: Store._plan_cancel,
+    ev.FileBatchesPurged: Store._plan_purge,
 }

@@ -8,6 +8,7 @@ into their own: ``ReplayError``, ``WireError``, ``SnapshotError``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from math import inf, isfinite
 from sys import float_info, maxsize
@@ -48,6 +49,7 @@ from vsbatch_core.model import (
     ExpiresAfter,
     FileStatus,
     FrozenDict,
+    Idempotency,
     LastError,
     Limits,
     Metadata,
@@ -63,6 +65,12 @@ MAX_BYTES = 2**63 - 1
 
 MAX_SECONDS = int(float_info.max)
 """The bound of every time: the largest number of seconds that a double holds."""
+
+MAX_KEY = 255
+"""How many characters an idempotency key has at most (choice)."""
+
+FINGERPRINT_BYTES = 16
+_FINGERPRINT = re.compile(f"[0-9a-f]{{{2 * FINGERPRINT_BYTES}}}")
 
 UNLIMITED = Limits(
     **{limit.name: 1 if limit.name == "chunk_tokens_minimum" else maxsize for limit in fields(Limits)}
@@ -168,10 +176,17 @@ def time(param: str, value: Any) -> float:
 
 def seconds(param: str, value: Any) -> float:
     """Return a duration in seconds, greater than 0; ``math.inf`` is one."""
+    if type(value) in (float, int) and not value > 0:
+        raise Contradiction(param, f"{shown(value)} seconds are no duration: give a number greater than 0")
+    return age(param, value)
+
+
+def age(param: str, value: Any) -> float:
+    """Return an age in seconds, of 0 or more; ``math.inf`` is one."""
     if type(value) not in (float, int):
         raise InvalidType(param, "a number", value)
-    if not value > 0:
-        raise Contradiction(param, f"{shown(value)} seconds are no duration: give a number greater than 0")
+    if not value >= 0:
+        raise Contradiction(param, f"{shown(value)} seconds are no age: give a number of 0 or more")
     return inf if value == inf else float(min(value, MAX_SECONDS))
 
 
@@ -488,6 +503,31 @@ def require_description(value: Any) -> None:
     """Refuse a description that is neither a string nor ``None``."""
     if value is not None:
         string("description", value)
+
+
+def idempotency_key(param: str, value: Any) -> str:
+    """Return an idempotency key: a string of 1 to 255 characters (choice)."""
+    if len(string(param, value, minimum=1)) > MAX_KEY:
+        raise StringTooLong(param, len(value), MAX_KEY)
+    return cast("str", value)
+
+
+def idempotency(param: str, key: Any, fingerprint: Any) -> Idempotency:
+    """Return an idempotency key with the fingerprint of its request."""
+    idempotency_key(f"{param}.key", key)
+    if not _FINGERPRINT.fullmatch(string(f"{param}.fingerprint", fingerprint)):
+        raise Contradiction(
+            f"{param}.fingerprint", f"{shown(fingerprint)} is not {2 * FINGERPRINT_BYTES} hexadecimal digits"
+        )
+    return Idempotency(key, fingerprint)
+
+
+def require_idempotency(value: Any) -> None:
+    """Refuse an idempotency that is not in the model's form; ``None`` is one."""
+    if value is not None:
+        if type(value) is not Idempotency:
+            raise InvalidType("idempotency", "an Idempotency or null", value)
+        idempotency("idempotency", value.key, value.fingerprint)
 
 
 def _frozen(param: str, value: Any) -> FrozenDict[str, Any]:

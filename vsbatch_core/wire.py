@@ -75,6 +75,10 @@ def _expiry(policy: model.ExpiresAfter | None) -> dict[str, Any] | None:
     return None if policy is None else {"anchor": policy.anchor, "days": policy.days}
 
 
+def _idempotency(idempotency: model.Idempotency) -> dict[str, str]:
+    return {"key": idempotency.key, "fingerprint": idempotency.fingerprint}
+
+
 def _file(file: model.VectorStoreFile) -> dict[str, Any]:
     return {
         "id": file.id,
@@ -147,7 +151,9 @@ _FIELD_WRITERS: dict[str, Callable[[Any], Any]] = {
     "chunking_strategy": _chunking,
     "chunking_strategies": lambda strategies: [_chunking(strategy) for strategy in strategies],
     "file_ids": list,
+    "idempotency": _idempotency,
     "attachments": list,
+    "batch_ids": list,
     "left_running": list,
     "usage_bytes_each": list,
 }
@@ -262,6 +268,11 @@ def _read_expiry(place: str, data: Any) -> model.ExpiresAfter | None:
     return validation.expires_after(validation.mapping(place, data), UNLIMITED, place)
 
 
+def _read_idempotency(place: str, data: Any) -> model.Idempotency:
+    pairs = _record(place, data, {"key": _any, "fingerprint": _any})
+    return validation.idempotency(place, pairs["key"], pairs["fingerprint"])
+
+
 def _read_attributes(place: str, data: Any) -> model.Attributes:
     return validation.attributes(validation.mapping(place, data), UNLIMITED, place)
 
@@ -343,6 +354,7 @@ _FIELDS: dict[str, Reader] = {
     "attributes": _read_attributes,
     "attributes_each": _items(_read_attributes),
     "batch_id": _own_id("vsfb_"),
+    "batch_ids": _items(_own_id("vsfb_")),
     "chunking_strategies": _items(_read_chunking),
     "chunking_strategy": _read_chunking,
     "created_at": validation.whole_seconds,
@@ -355,6 +367,7 @@ _FIELDS: dict[str, Reader] = {
     "file_ids": _items(_id),
     "first_attachment": _count,
     "id": _id,
+    "idempotency": _or_null(_read_idempotency),
     "last_active_at": validation.whole_seconds,
     "last_error": _read_error,
     "metadata": _read_metadata,

@@ -29,6 +29,7 @@ TAKES = {  # the calls that it can be given, and the keyword arguments that it h
 class Storage(Subject):
     checks_arguments = False  # the server in front of it does
     follows = ("batch_object", "cancel_finished", "limits")  # of the profile; the rest stays as it is by default
+    purges = False  # it keeps all batches
     reads_one_in = 4  # after each call a quarter of all pages is compared, in turns
 
     def __init__(self, world):  # the oracle is made under an equal clock, ids, profile and sizes of files

@@ -179,6 +179,13 @@ def _refusing() -> Engine:
     return populated(Profile(cancel_finished="refuse"))
 
 
+def _keyed() -> Engine:
+    engine = Engine(ids=SequentialIds())
+    for key in (None, "key-1"):
+        engine.vector_stores.create(idempotency_key=key)
+    return engine
+
+
 def _knowing() -> Engine:
     """An engine whose host knows no file any more."""
     gone: list[str] = []
@@ -364,6 +371,16 @@ CASES = [
         engine=_strict,
     ),
     _request(
+        errors.IdempotencyKeyReused,
+        "idempotency_key_reused",
+        "idempotency_key",
+        "Invalid 'idempotency_key': 'key-1' came with another request before, which created 'vs_2'. "
+        "Repeat that request under this key, or give a new request a new key.",
+        ("'key-1'", "'vs_2'", "new key"),
+        lambda e: e.vector_stores.create(name="other", idempotency_key="key-1"),
+        engine=_keyed,
+    ),
+    _request(
         errors.VectorStoreExpired,
         "vector_store_expired",
         "vector_store_id",
@@ -540,9 +557,9 @@ CASES = [
         "server_error",
         "snapshot_error",
         "format",
-        "Cannot read the snapshot: its 'format' must be 'vsbatch-core snapshot 4', and 'another' is given. "
+        "Cannot read the snapshot: its 'format' must be 'vsbatch-core snapshot 5', and 'another' is given. "
         "Give what Engine.snapshot() returned, or restore it with the version of vsbatch-core that wrote it.",
-        ("'format'", "'vsbatch-core snapshot 4'", "'another'"),
+        ("'format'", "'vsbatch-core snapshot 5'", "'another'"),
         lambda e: e.restore({**e.snapshot(), "format": "another"}),
     ),
     Case(

@@ -55,11 +55,13 @@ class World:
 
     def __init__(self, policies: Mapping[str, Any] = {}) -> None:
         self.clock = VirtualClock(start=1_000.0)
-        limits = Limits(batch_files=5_000, departed=2)
+        limits = Limits(batch_files=5_000, departed=2, idempotency_keys=2)
+        policies = dict(policies)
+        retention = policies.pop("retention", None)
         profile = Profile(limits=limits, **policies)
         retry = Retry(attempts=2, backoff=1.0)
         self.ids = SequentialIds()
-        self.engine = self.opened(profile, retry)
+        self.engine = self.opened(profile, retry, retention)
         self.events: list[Any] = []
         self.others: list[Any] = []
         stores, batches, files = self.parts()
@@ -95,9 +97,31 @@ class World:
         self.engine.subscribe(self.events.append)
         self.engine.subscribe(self.others.append)
 
-    def opened(self, profile: Profile, retry: Retry) -> Engine:
+    def keyed(self) -> None:
+        """Keep as many idempotency keys as may be kept, so that the next one makes the oldest be forgotten."""
+        stores, batches, _ = self.parts()
+        for key in ("key-8", "key-9"):
+            stores.create(idempotency_key=key)
+            batches.create("vs_1", file_ids=["file-1"], idempotency_key=key)
+
+    def finished(self) -> None:
+        """Finish batches at two times, two of them in one step, in two stores; files of theirs have left."""
+        _, batches, files = self.parts()
+        batches.create("vs_1", file_ids=["file-6", "file-9"])
+        batches.create("vs_1", file_ids=["file-8"])
+        files.delete("file-4", vector_store_id="vs_1")
+        files.delete("file-7", vector_store_id="vs_1")
+        files.create("vs_1", file_id="file-5")
+        self.engine.processing.complete_many("vs_1", ["file-8", "file-6", "file-9"])
+        batches.create("vs_4", file_ids=["file-1"])
+        self.engine.processing.complete("vs_4", "file-1")
+        self.clock.advance(3.0)
+        batches.cancel("vsfb_1", vector_store_id="vs_1")
+        self.clock.advance(3.0)
+
+    def opened(self, profile: Profile, retry: Retry, retention: float | None) -> Engine:
         """Return the engine."""
-        return Engine(clock=self.clock, ids=self.ids, profile=profile, retry=retry)
+        return Engine(clock=self.clock, ids=self.ids, profile=profile, retry=retry, retention=retention)
 
     def problem(self) -> str | None:
         """Return what is wrong beside what the engine itself returns."""
@@ -137,7 +161,7 @@ class World:
         return stores, stores.file_batches, stores.files
 
 
-DRAIN, REUSE = {"cancel": "drain"}, {"reattach": "reuse"}
+DRAIN, REUSE, KEPT = {"cancel": "drain"}, {"reattach": "reuse"}, {"retention": 5.0}
 
 
 @frozen
@@ -149,7 +173,8 @@ class Act:
 
     name: str
     do: Callable[[World], object]
-    policies: Mapping[str, str] = {}
+    policies: Mapping[str, Any] = {}
+    """Of the profile, and the ``retention``."""
     prepare: Callable[[World], object] = lambda _: None
     steps: tuple[Callable[[World], object], ...] = ()
     """What its steps do, where it is more than one."""
@@ -178,6 +203,17 @@ def acts() -> Iterator[Act]:
     yield Act("update a store", lambda w: stores(w).update("vs_1", name="other", metadata={"k": "v"}))
     yield Act("delete a store", lambda w: stores(w).delete("vs_2"))
     yield Act("attach", lambda w: stores(w).files.create("vs_1", file_id="file-new", attributes={"b": True}))
+    key = {"idempotency_key": "key-1"}
+    yield Act("create a store with a key", lambda w: stores(w).create(**key), prepare=World.keyed)
+    yield Act(
+        "attach with a key",
+        lambda w: stores(w).files.create("vs_1", file_id="file-new", **key),
+        prepare=World.keyed,
+    )
+    yield Act(
+        "create a batch with the first key of a store",
+        lambda w: stores(w).file_batches.create("vs_4", file_ids=["file-1"], **key),
+    )
     yield Act("attach again", lambda w: stores(w).files.create("vs_1", file_id="file-single"))
     yield Act("attach again what a batch lists", lambda w: stores(w).files.create("vs_1", file_id="file-7"))
     yield Act("attach again what left", lambda w: stores(w).files.create("vs_2", file_id="file-a"))
@@ -200,6 +236,14 @@ def acts() -> Iterator[Act]:
         "create a batch of the others", lambda w: stores(w).file_batches.create("vs_1", file_ids=new), REUSE
     )
     yield Act("cancel and drain", lambda w: stores(w).file_batches.cancel("vsfb_1", **one), DRAIN)
+    yield Act("purge", lambda w: processing(w).purge("vs_1", older_than=1.0), prepare=World.finished)
+    yield Act(
+        "purge all",
+        lambda w: processing(w).purge(older_than=0),
+        prepare=World.finished,
+        steps=tuple(lambda w, of=of: processing(w).purge(of, older_than=0) for of in ("vs_1", "vs_4")),
+    )
+    yield Act("pending, when batches are to go", lambda w: processing(w).pending(), KEPT, World.finished)
     yield Act("complete", lambda w: processing(w).complete("vs_1", "file-3", usage_bytes=7))
     yield Act("complete a held file", lambda w: processing(w).complete("vs_1", "file-3"), policies=DRAIN)
     yield Act("fail", lambda w: processing(w).fail("vs_1", "file-single", code="invalid_file"))
@@ -731,7 +775,7 @@ def test_what_an_id_source_reads_delivers_nothing_in_the_middle_of_its_command()
     engine.subscribe(follow)
     registry = engine._registry
     deliver = registry._deliver
-    registry._deliver = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    registry._deliver = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         engine.vector_stores.create(name="one")
     registry._deliver = deliver  # type: ignore[method-assign]

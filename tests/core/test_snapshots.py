@@ -623,6 +623,15 @@ IMPOSSIBLE: dict[str, Any] = {
     "a cancel that leaves a file of no batch": in_store(events.FileBatchCancelled, "vsfb_2", (4,)),
     "a cancel that leaves a file twice": in_store(events.FileBatchCancelled, "vsfb_2", (2, 2)),
     "a cancel that leaves a word": in_store(events.FileBatchCancelled, "vsfb_2", ("2",)),
+    "a purge of no batch": in_store(events.FileBatchesPurged, ()),
+    "a purge of a batch that is not there": in_store(events.FileBatchesPurged, ("vsfb_9",)),
+    "a purge of another store's batch": in_store(events.FileBatchesPurged, ("vsfb_1",), store_id="vs_2"),
+    "a purge of a batch in progress": in_store(events.FileBatchesPurged, ("vsfb_1", "vsfb_2")),
+    "a purge of a batch that drains": in_store(events.FileBatchesPurged, ("vsfb_3",)),
+    "a purge of a batch twice": in_store(events.FileBatchesPurged, ("vsfb_1", "vsfb_1")),
+    "a purge of a word": in_store(events.FileBatchesPurged, "vsfb_1"),
+    "a purge of what is no batch": in_store(events.FileBatchesPurged, ("vs_1",)),
+    "a purge in the past": in_store(events.FileBatchesPurged, ("vsfb_1",), at=START - 1),
     "no event at all": "vector_store.deleted",
     "an event that was not read from its JSON": {"kind": "vector_store.deleted", "vector_store_id": "vs_1"},
 }
@@ -667,6 +676,7 @@ def test_replay_refuses_and_changes_nothing(kind: str) -> None:
         in_store(events.FileBatchCancelled, "vsfb_2"),
         in_store(events.FileBatchCancelled, "vsfb_2", (2,)),
         in_store(events.FileBatchCancelled, "vsfb_3"),
+        in_store(events.FileBatchesPurged, ("vsfb_1",)),
     ],
     ids=lambda made: made.cls.kind,
 )
@@ -698,7 +708,7 @@ def snapshot_with_everything() -> dict[str, Any]:
     """A snapshot in whose first store no array is empty."""
     engine = base()
     stores = engine.vector_stores
-    stores.create()
+    stores.create(idempotency_key="key-1")
     stores.delete("vs_4")
     stores.update("vs_1", metadata={"k": "v"}, expires_after={"anchor": "last_active_at", "days": 3})
     stores.files.create("vs_1", file_id="file-b", attributes={"k": 1.5}, chunking_strategy=static(200, 9))
@@ -711,7 +721,7 @@ def snapshot_with_everything() -> dict[str, Any]:
     engine.processing.fail("vs_1", "file-f", code="invalid_file", message="bad")
     for file_id in ("file-g", "file-d"):
         stores.files.delete(file_id, vector_store_id="vs_1")
-    stores.file_batches.create("vs_1", file_ids=["file-c", "file-h"])
+    stores.file_batches.create("vs_1", file_ids=["file-c", "file-h"], idempotency_key="key-1")
     return through_json(engine.snapshot())  # type: ignore[no-any-return]
 
 
@@ -725,7 +735,7 @@ def journal_of_everything() -> list[dict[str, Any]]:
     engine.subscribe(delivered.append)
     stores = engine.vector_stores
     stores.create(name="one", metadata={"k": "v"}, expires_after={"anchor": "last_active_at", "days": 3})
-    stores.create(file_ids=["file-a"])
+    stores.create(file_ids=["file-a"], idempotency_key="key-1")
     stores.update("vs_1", name="two")
     stores.files.create("vs_1", file_id="file-s", attributes={"k": 1.5})
     stores.files.update("file-s", vector_store_id="vs_1", attributes={"k": True})
@@ -739,6 +749,7 @@ def journal_of_everything() -> list[dict[str, Any]]:
     running = engine.view.attachments("vs_1", "file-d")
     engine.replay([numbered(engine, events.FileBatchCancelled, START, "vs_1", "vsfb_1", left_running=running)])
     stores.delete("vs_2")  # the drain ends, which nobody here waits for
+    engine.processing.purge("vs_1", older_than=0)
     engine.clock.advance(3 * DAY)  # type: ignore[attr-defined]
     engine.check()
     assert {type(event) for event in delivered} == set(events.EVENT_TYPES)
@@ -927,6 +938,13 @@ def both(*damages: Callable[[Any], object]) -> Callable[[Any], object]:
 # i + 1.
 FIRST = "vector_stores[0]"
 TIME = int(START)
+
+
+def finished(batch: int, time: Any) -> Callable[[Any], object]:
+    """Have a batch of the first store have finished at this time."""
+    return first("file_batches", lambda batches: batches[batch].__setitem__(5, time))
+
+
 REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     # The whole
     "another format": (lambda s: s.update(format="vsbatch-core snapshot 2"), "format"),
@@ -1100,6 +1118,7 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
             put("departed", []),
             put("statuses", "cfcppppfppp"),
             lambda s: s["vector_stores"][0]["file_batches"][1].__setitem__(4, False),
+            finished(2, None),
         ),
         f"{FIRST}.file_ids[4]",
     ),
@@ -1142,35 +1161,35 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
     # Its batches
     "a batch that lacks an item": (item("file_batches", 0, ["vsfb_1", TIME, 0, 2]), f"{FIRST}.file_batches[0]"),
     "a batch with an id of another kind": (
-        item("file_batches", 0, ["vs_1", TIME, 0, 2, False]),
+        item("file_batches", 0, ["vs_1", TIME, 0, 2, False, None]),
         f"{FIRST}.file_batches[0].id",
     ),
     "a batch twice": (
-        item("file_batches", 4, ["vsfb_1", TIME + 1, 10, 12, False]),
+        item("file_batches", 4, ["vsfb_1", TIME + 1, 10, 12, False, None]),
         f"{FIRST}.file_batches[4].id",
     ),
     "a batch past the last file": (
-        item("file_batches", 4, ["vsfb_5", TIME + 1, 10, 13, False]),
+        item("file_batches", 4, ["vsfb_5", TIME + 1, 10, 13, False, None]),
         f"{FIRST}.file_batches[4].stop",
     ),
     "a batch that begins past the last file": (
-        item("file_batches", 4, ["vsfb_5", TIME + 1, 13, 13, False]),
+        item("file_batches", 4, ["vsfb_5", TIME + 1, 13, 13, False, None]),
         f"{FIRST}.file_batches[4].first",
     ),
     "a batch that ends before it begins": (
-        item("file_batches", 4, ["vsfb_5", TIME + 1, 10, 9, False]),
+        item("file_batches", 4, ["vsfb_5", TIME + 1, 10, 9, False, None]),
         f"{FIRST}.file_batches[4].stop",
     ),
     "a batch of no file that was made before the batch before it": (
-        item("file_batches", 4, ["vsfb_5", TIME - 1, 10, 10, False]),
+        item("file_batches", 4, ["vsfb_5", TIME - 1, 10, 10, False, None]),
         f"{FIRST}.file_batches[4].created_at",
     ),
     "a batch of no file that was made after all that happened": (
-        item("file_batches", 4, ["vsfb_5", TIME + 10_000, 10, 10, False]),
+        item("file_batches", 4, ["vsfb_5", TIME + 10_000, 10, 10, False, None]),
         f"{FIRST}.file_batches[4].created_at",
     ),
     "a batch of no file that was cancelled": (
-        item("file_batches", 4, ["vsfb_5", TIME + 1, 10, 10, True]),
+        item("file_batches", 4, ["vsfb_5", TIME + 1, 10, 10, True, None]),
         f"{FIRST}.file_batches[4].cancel_asked",
     ),
     "a batch above the limit": (
@@ -1178,7 +1197,7 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
         f"{FIRST}.file_batches[0].stop",
     ),
     "batches that overlap": (
-        item("file_batches", 1, ["vsfb_2", TIME, 1, 3, True]),
+        item("file_batches", 1, ["vsfb_2", TIME, 1, 3, True, None]),
         f"{FIRST}.file_batches[1].first",
     ),
     "batches out of order": (
@@ -1186,15 +1205,15 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
         f"{FIRST}.file_batches[1].first",
     ),
     "a batch that ends in a forgotten attachment": (
-        item("file_batches", 2, ["vsfb_3", TIME, 3, 5, True]),
+        item("file_batches", 2, ["vsfb_3", TIME, 3, 5, True, None]),
         f"{FIRST}.file_batches[2]",
     ),
     "a batch that begins with a forgotten attachment": (
-        item("file_batches", 3, ["vsfb_4", TIME + 1, 4, 7, False]),
+        item("file_batches", 3, ["vsfb_4", TIME + 1, 4, 7, False, None]),
         f"{FIRST}.file_batches[3]",
     ),
     "a batch around a forgotten attachment": (
-        item("file_batches", 2, ["vsfb_3", TIME, 3, 6, True]),
+        item("file_batches", 2, ["vsfb_3", TIME, 3, 6, True, None]),
         f"{FIRST}.file_batches[2]",
     ),
     "a batch with a file twice": (
@@ -1202,11 +1221,11 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
         f"{FIRST}.file_batches[0]",
     ),
     "a batch that was made at another time": (
-        item("file_batches", 0, ["vsfb_1", TIME + 1, 0, 2, False]),
+        item("file_batches", 0, ["vsfb_1", TIME + 1, 0, 2, False, None]),
         f"{FIRST}.file_batches[0].created_at",
     ),
     "a batch that was made at half a second": (
-        item("file_batches", 0, ["vsfb_1", START, 0, 2, False]),
+        item("file_batches", 0, ["vsfb_1", START, 0, 2, False, None]),
         f"{FIRST}.file_batches[0].created_at",
     ),
     "a batch whose files were attached at two times": (
@@ -1214,10 +1233,15 @@ REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
         f"{FIRST}.file_batches[0].created_at",
     ),
     "a batch that was cancelled by a number": (
-        item("file_batches", 0, ["vsfb_1", TIME, 0, 2, 0]),
+        item("file_batches", 0, ["vsfb_1", TIME, 0, 2, 0, None]),
         f"{FIRST}.file_batches[0].cancel_asked",
     ),
-    "a file that was cancelled, of a batch that was not": (letter(6, "x"), f"{FIRST}.statuses[6]"),
+    "a finished batch that has not finished": (finished(0, None), f"{FIRST}.file_batches[0].finished_at"),
+    "a batch that has finished and is running": (finished(4, TIME + 1), f"{FIRST}.file_batches[4].finished_at"),
+    "a batch that finished before it was made": (finished(3, TIME), f"{FIRST}.file_batches[3].finished_at"),
+    "a batch that finished in the future": (finished(0, TIME + 2), f"{FIRST}.file_batches[0].finished_at"),
+    "a batch that finished at no time": (finished(0, "0"), f"{FIRST}.file_batches[0].finished_at"),
+    "a file that was cancelled, of a batch that was not": (letter(9, "x"), f"{FIRST}.statuses[9]"),
 }
 
 
@@ -1251,7 +1275,7 @@ def gapped(ids: str, kept: list[list[int]], **columns: Any) -> dict[str, Any]:
 def test_an_interval_around_a_gap_is_refused_however_its_ends_are_counted() -> None:
     assert_refused_or_sound(gapped("abc", [[0, 1], [2, 4]]))
     for batch in ([1, 4], [0, 4], [0, 3], [1, 3]):
-        data = gapped("abc", [[0, 1], [2, 4]], file_batches=[["vsfb_1", TIME, *batch, False]])
+        data = gapped("abc", [[0, 1], [2, 4]], file_batches=[["vsfb_1", TIME, *batch, False, None]])
         with pytest.raises(SnapshotError, match="are not all among 'attachments'"):
             Engine.restore(data)
     cancelled = {"statuses": "xxp", "departed": [0, 2]}

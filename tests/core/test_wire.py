@@ -210,7 +210,7 @@ def _examples(profile: Profile | None = None) -> tuple[list[Any], list[Any]]:
     told: list[Any] = []
     engine.subscribe(told.append)
     engine.vector_stores.update("vs_1", name="again")
-    engine.vector_stores.create(name="new", file_ids=["file-a"])
+    new = engine.vector_stores.create(name="new", file_ids=["file-a"]).id
     engine.vector_stores.files.create("vs_1", file_id="file-n", attributes={"n": 1})
     engine.vector_stores.files.update("file-n", vector_store_id="vs_1", attributes={"n": 2.5})
     engine.vector_stores.file_batches.create("vs_1", file_ids=["file-o", "file-p"])
@@ -225,6 +225,9 @@ def _examples(profile: Profile | None = None) -> tuple[list[Any], list[Any]]:
     last = engine.view.attachments("vs_1", "file-v")
     at = engine.clock.time()
     engine.replay([numbered(engine, events.FileBatchCancelled, at, "vs_1", "vsfb_7", left_running=last)])
+    batch = engine.vector_stores.file_batches.create(new, file_ids=["file-b"], idempotency_key="key-1")
+    engine.vector_stores.file_batches.cancel(batch.id, vector_store_id=new)
+    engine.processing.purge(new, older_than=0)
     engine.vector_stores.update("vs_3", expires_after={"anchor": "last_active_at", "days": 1})  # the drain ends
     engine.clock.advance(86_400)  # type: ignore[attr-defined]
     # Pages and lists answer many values more than once.

@@ -29,6 +29,7 @@ from vsbatch_core import (
 )
 from vsbatch_core.errors import RequestError, SubscriberError
 from vsbatch_core.processing import Processing
+from vsbatch_core.work import Session, run_async
 
 Handler = Callable[[Claim], Any]
 Work = Callable[..., None]
@@ -330,10 +331,17 @@ class Broken:
 
 
 def work_through(queue: Any, work: Work, handler: Handler, stop_when: Callable[[], bool], **options: Any) -> None:
-    """Run the loop of ``Processing`` on another queue."""
-    loops = {name: vars(Processing)[name] for name in ("work", "work_async")}
-    standing_in = SimpleNamespace(**{name: partial(loop, queue) for name, loop in loops.items()})
-    work(SimpleNamespace(processing=standing_in), handler, stop_when, **options)  # type: ignore[arg-type]
+    """Run the loops of both APIs on another queue."""
+
+    async def in_tasks(handler: Any, *, stop: asyncio.Event, **options: Any) -> None:
+        session = Session(queue, vector_store_id=None, **{"limit": 8, "lease_seconds": 60.0, **options})
+        await run_async(session, handler, stop, asyncio.to_thread)
+
+    in_threads = SimpleNamespace(work=partial(Processing.work, queue))
+    standing_in: Any = SimpleNamespace(
+        processing=in_threads, aio=SimpleNamespace(processing=SimpleNamespace(work=in_tasks))
+    )
+    work(standing_in, handler, stop_when, **options)
 
 
 @both

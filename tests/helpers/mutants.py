@@ -121,6 +121,120 @@ REPLAYED = "Replayed"
 RESTORED = "Restored"
 
 MUTANTS: tuple[Mutant, ...] = (
+    # Retention
+    Mutant(
+        "a batch is purged a moment too late",
+        "store.py",
+        "bisect_right(self.finished, time,",
+        "bisect_left(self.finished, time,",
+    ),
+    Mutant(
+        "a purge forgets cursors of the store's list",
+        "store.py",
+        "if self.numbers.get(id) != row:",
+        "if self.numbers.get(id) != -1:",
+    ),
+    Mutant(
+        "a purge leaves what its batches alone listed",
+        "store.py",
+        "for row in forgotten:\n            self.rows.forget(row)",
+        "pass",
+    ),
+    Mutant(
+        "a purge is an activity",
+        "store.py",
+        "self.at, self.version = (event.at, event.version)",
+        "self._seen(event)",
+        RESTORED,
+    ),
+    Mutant(
+        "a purged batch still owns its attachments",
+        "store.py",
+        "del self.ordered[start:stop]",
+        "pass",
+    ),
+    Mutant(
+        "a batch without files never finishes",
+        "store.py",
+        "elif batch is not None:\n            self._finish(batch, event.at)",
+        "elif batch is not None:\n            pass",
+    ),
+    Mutant(
+        "a batch of which the last file left never finishes",
+        "store.py",
+        "if not of[IN_PROGRESS - 1]:",
+        "if not of[IN_PROGRESS - 1] and (not of[DETACHED - 1]):",
+    ),
+    Mutant(
+        "the policy stops after the first purge",
+        "due.py",
+        "store.purge_timer = following",
+        "store.purge_timer = inf",
+    ),
+    Mutant(
+        "a restored engine keeps its batches",
+        "registry.py",
+        "self.due.note_finished(store)",
+        "pass",
+        RESTORED,
+    ),
+    Mutant(
+        "batches are purged when somebody looks",
+        "due.py",
+        "decisions.purge_batches(store, max(store.at, when), self.retention, when)",
+        "decisions.purge_batches(store, max(store.at, when), self.retention, inf)",
+    ),
+    Mutant(
+        "a replay purges any batches",
+        "store.py",
+        "if tuple(ids) != self.finished_by(0.0, latest):",
+        "if not ids:",
+        "core/test_retention.py::test_replay_takes_the_batches_that_finished_first_in_order_and_no_others",
+    ),
+    # Idempotency keys
+    Mutant(
+        "a key is taken for that of another request",
+        "idempotency.py",
+        "if fingerprint != idempotency.fingerprint:",
+        "if fingerprint is None:",
+    ),
+    Mutant("a key is forgotten too early", "idempotency.py", "len(keys) < limit", "len(keys) < limit - 1"),
+    Mutant("a key is forgotten too late", "idempotency.py", "len(keys) < limit", "len(keys) <= limit"),
+    Mutant("the latest key is forgotten", "idempotency.py", "next(iter(keys))", "next(reversed(keys))"),
+    Mutant(
+        "attributes are no part of a request",
+        "idempotency.py",
+        "_alike(sizes), _alike(attributes_each), others",
+        "_alike(sizes), others",
+    ),
+    Mutant(
+        "a key of stores outlasts no restart",
+        "snapshots.py",
+        "_dump_keys(registry.keys) if only is None else []",
+        "[]",
+        RESTORED,
+    ),
+    Mutant(
+        "a key of files and batches outlasts no restart",
+        "snapshots.py",
+        "_dump_keys(store.keys)",
+        "[]",
+        RESTORED,
+    ),
+    Mutant(
+        "a file whose create is repeated is not looked for",
+        "decisions.py",
+        "store.require_file(repeated)",
+        "pass",
+        "core/test_idempotency.py::test_what_was_created_and_deleted_since_is_not_found",
+    ),
+    Mutant(
+        "a file that the host has lost ends a repetition",
+        "registry.py",
+        "if key is None:\n                        raise unknown",
+        "raise unknown",
+        "core/test_idempotency.py::test_a_repetition_is_not_refused_for_a_file_that_the_host_has_lost_since",
+    ),
     # Paging and cursors
     Mutant("after is inclusive", "paging.py", "low = left + 1", "low = left"),
     Mutant("before is inclusive", "paging.py", "high = right", "high = right + 1"),
@@ -871,7 +985,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a snapshot forgets the deleted stores",
         "snapshots.py",
-        "registry.restore(at, version, stores.items(), departed)",
+        "registry.restore(at, version, stores.items(), departed, keys)",
         "registry.restore(at, version, [(id, store) for id, store in stores.items() if store], [])",
         RESTORED,
     ),

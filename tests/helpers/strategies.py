@@ -172,6 +172,9 @@ commands = st.one_of(
     completions,
     failures,
     _calls("clock.advance", st.sampled_from((0.25, 1.0, 90_000.0))),
+    st.builds(
+        lambda purge: Command(purge.path, purge.args, {"older_than": 0.25}), _calls("processing.purge", stores)
+    ),
 )
 histories = st.builds(lambda first, rest: [first, *rest], creations, st.lists(commands, max_size=25))
 """Any commands, valid or not, after the creation of a first store."""

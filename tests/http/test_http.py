@@ -249,6 +249,53 @@ def test_a_path_that_is_no_utf_8_is_400(path: str, bad: str) -> None:
     assert refused(response)["message"] == "We could not parse the URL of your request: its path is not UTF-8."
 
 
+# Idempotency keys
+
+KEYED = {
+    "/vector_stores": {"name": "n"},
+    "/vector_stores/vs_1/files": {"file_id": "file-z"},
+    "/vector_stores/vs_1/file_batches": {"file_ids": ["file-z"]},
+}
+
+
+@pytest.mark.parametrize("path", KEYED)
+@pytest.mark.parametrize("name", ["Idempotency-Key", "idempotency-key"])
+def test_a_create_that_is_sent_again_with_its_key_makes_nothing(path: str, name: str) -> None:
+    api = served()
+    headers = ((name, "key-1"), (name, "key-2"))  # the first counts
+    first = api.dispatch(sent("POST", path, KEYED[path], headers=headers))
+    before = state(api)
+    again = api.dispatch(sent("POST", path, KEYED[path], headers=headers[:1]))
+    assert (again.status, said(again)) == (200, said(first))
+    other = api.dispatch(sent("POST", path, {**KEYED[path], **OTHER[path]}, headers=headers[:1]))
+    assert (other.status, refused(other)["code"]) == (400, "idempotency_key_reused")
+    for value, code in (("", "empty_string"), ("k" * 256, "string_above_max_length")):
+        response = api.dispatch(sent("POST", path, KEYED[path], headers=((name, value),)))
+        assert (response.status, refused(response)["code"]) == (400, code)
+    inside = api.dispatch(sent("POST", path, {**KEYED[path], "idempotency_key": "key-1"}))
+    assert refused(inside)["code"] == "unknown_parameter"
+    assert state(api) == before
+    assert said(api.dispatch(sent("POST", path, KEYED[path], headers=((name, "key-2"),)))) is not None
+    assert state(api) != before
+
+
+OTHER: dict[str, dict[str, Any]] = {
+    "/vector_stores": {"name": "m"},
+    "/vector_stores/vs_1/files": {"file_id": "file-y"},
+    "/vector_stores/vs_1/file_batches": {"file_ids": ["file-y"]},
+}
+
+
+@pytest.mark.parametrize(("path", "method"), [pair for pair in PAIRS if pair not in [(p, "POST") for p in KEYED]])
+def test_where_nothing_is_created_in_a_store_a_key_says_nothing(path: str, method: str) -> None:
+    with_key, without = served(), served()
+    request = asked(path, method)
+    headers = (*request.headers, ("idempotency-key", ""))
+    response = with_key.dispatch(Request(method, path, "", headers, request.body))
+    assert response == without.dispatch(request)
+    assert state(with_key) == state(without)
+
+
 # Refusals
 
 

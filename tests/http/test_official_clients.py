@@ -285,6 +285,35 @@ def test_no_method_of_the_clients_and_no_argument_is_left_out(mode: Mode) -> Non
         assert names == parameters - THE_CLIENTS_OWN, path
 
 
+class Deaf(Api):
+    """An API of which every other response is lost on its way."""
+
+    def dispatch(self, request: Request) -> Response:
+        response = super().dispatch(request)
+        lost = request.header("x-stainless-retry-count") == "0"
+        if lost:
+            raise NoAnswer("the connection was cut")
+        return response
+
+
+@pytest.mark.usefixtures("sleeps")
+def test_a_create_with_a_key_may_be_repeated_by_hand_or_by_the_client_itself(mode: Mode) -> None:
+    """The client repeats what it got no answer to; it gives each request a key if it is told in which header."""
+    engine = new_engine()
+    face = client_of(mode, Deaf(engine), max_retries=1)
+    headers = {"Idempotency-Key": "key-1"}
+    assert [face.vector_stores.create(name="n", extra_headers=headers).id for _ in range(2)] == ["vs_1"] * 2
+    with pytest.raises(openai.BadRequestError, match="'key-1' came with another request"):
+        face.vector_stores.create(name="m", extra_headers=headers)
+    face.part._idempotency_header = "Idempotency-Key"
+    made = face.vector_stores.file_batches.create("vs_1", file_ids=["file-a"])
+    assert made.id == "vsfb_1"
+    assert face.vector_stores.file_batches.create("vs_1", file_ids=["file-a"]).id == "vsfb_2"
+    assert len(engine.snapshot()["vector_stores"][0]["idempotency_keys"]) == 2
+    face.part._idempotency_header = None
+    assert face.vector_stores.create(name="n").id == "vs_3"  # and vs_2 is there too
+
+
 @pytest.mark.parametrize("name", HELPERS)
 def test_a_helper_gives_what_the_engine_then_holds(mode: Mode, bench: Bench, name: str, tmp_path: Path) -> None:
     store, batch, _ = new_batch(bench, 3)

@@ -328,7 +328,7 @@ def test_a_snapshot_that_finds_no_room_leaves_all_as_it_was(path: Path, monkeypa
     run = SqliteLog._run
 
     def full(log: SqliteLog, statement: str, *arguments: Any) -> None:
-        if statement.startswith("INSERT INTO snapshots"):
+        if "INTO snapshots" in statement:
             raise LogError("database or disk is full")
         run(log, statement, *arguments)
 

@@ -58,15 +58,16 @@ class DurableWorld(World):
             self.ids(prefix)
         self.claims = list(claims)
         self.events, self.others = [], []
-        self.engine = self.opened(profile, retry)
+        self.engine = self.opened(profile, retry, policies.get("retention"))
         self.engine.view.file("vs_1", 0)
         self.engine.vector_stores.files.list("vs_1")
         self.engine.vector_stores.list()
         self.engine.subscribe(self.events.append)
         self.engine.subscribe(self.others.append)
 
-    def opened(self, profile: Profile, retry: Retry) -> Engine:
+    def opened(self, profile: Profile, retry: Retry, retention: float | None) -> Engine:
         options: dict[str, Any] = {"clock": self.clock, "ids": self.ids, "profile": profile, "retry": retry}
+        options["retention"] = retention
         engine = Engine.open(f"sqlite:///{quote(str(self.file))}", **options, durability="normal")
         finalize(self, Engine.close, engine)
         return engine
@@ -74,7 +75,7 @@ class DurableWorld(World):
     def problem(self) -> str | None:
         """Compare what the engine holds with what the file holds."""
         registry = self.engine._registry
-        with self.opened(self.engine.profile, registry.retry) as other:
+        with self.opened(self.engine.profile, registry.retry, None) as other:
             if other.snapshot() != self.engine.snapshot():
                 return "the file holds something else"
         return None

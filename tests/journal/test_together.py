@@ -69,7 +69,7 @@ def test_reading_the_log_back_hides_nothing_that_others_write_meanwhile(
 
 
 @pytest.mark.parametrize("act", [Engine.compact, compact, compact_twice])
-@pytest.mark.parametrize("moment", ["_run", "snapshot", "snapshots", "prune"])
+@pytest.mark.parametrize("moment", ["begin", "keep", "snapshot", "snapshots", "prune"])
 @pytest.mark.parametrize("passes", [1, 2, 3])
 def test_engines_that_take_snapshots_at_once_do_not_take_each_other_s_for_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, act: Callable[[Engine], None], passes: int

@@ -247,7 +247,7 @@ def lists_of(store: Store, saved: dict[str, Any]) -> Iterator[tuple[str, Iterato
     )
     yield repr(arrangement), pages_of("vector_stores.files.list", (store.id,), store.files)
     places = {id(file): place for place, file in enumerate(store.files)}
-    for batch, (_, _, first, stop, _) in zip(store.batches, saved["file_batches"], strict=True):
+    for batch, (_, _, first, stop, *_) in zip(store.batches, saved["file_batches"], strict=True):
         own = (first, stop, [places[id(file)] for file in batch.files])
         yield repr((arrangement, own)), pages_of(f"{BATCHES}.list_files", (batch.id, store.id), batch.files)
 

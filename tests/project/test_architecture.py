@@ -29,14 +29,18 @@ ROOMS: dict[str, set[str]] = {
     "profiles": {"model"},
     "transitions": {"model", "events", "errors"},
     "validation": {"model", "errors"},
+    "idempotency": {"model", "errors", "validation"},
     "columns": {"errors"},
     "paging": {"columns", "model", "errors"},
     "listing": {"columns", "paging", "model", "errors"},
     "rows": {"columns", "paging", "model", "errors", "transitions"},
     "batch": {"model", "errors", "transitions"},
     "claims": {"errors", "listing", "model", "rows"},
-    "store": {"model", "errors", "events", "transitions", "validation", "columns", "rows", "batch", "claims"},
-    "decisions": {"model", "errors", "events", "validation", "batch", "claims", "store"},
+    "store": {
+        *("model", "errors", "events", "transitions", "validation", "idempotency", "columns", "rows"),
+        *("batch", "claims"),
+    },
+    "decisions": {"model", "errors", "events", "validation", "idempotency", "batch", "claims", "rows", "store"},
     "due": {"batch", "claims", "decisions", "errors", "events", "listing", "model", "rows", "store"},
     "registry": {
         *(
@@ -45,6 +49,7 @@ ROOMS: dict[str, set[str]] = {
             "events",
             "clock",
             "validation",
+            "idempotency",
             "listing",
             "rows",
             "batch",
@@ -53,12 +58,17 @@ ROOMS: dict[str, set[str]] = {
             "due",
         ),
     },
-    "client": {"model", "errors", "events", "validation", "paging", "rows", "store", "decisions", "registry"},
+    "client": {
+        *("model", "errors", "events", "validation", "idempotency", "paging", "rows", "store", "decisions"),
+        "registry",
+    },
     "work": {"claims", "errors", "validation"},
     "processing": {
         *("model", "errors", "events", "validation", "claims", "store", "decisions", "registry", "work"),
     },
-    "snapshots": {"model", "errors", "events", "validation", "batch", "rows", "store", "registry"},
+    "snapshots": {
+        *("model", "errors", "events", "validation", "idempotency", "batch", "rows", "store", "registry"),
+    },
     "view": {"model", "events", "rows", "claims", "store", "registry"},
     "journal": {"model", "errors", "events", "wire", "clock", "claims", "rows", "store", "registry", "snapshots"},
     "aio": {"model", "events", "validation", "registry", "client", "processing", "work"},

@@ -6,6 +6,9 @@ the API's exact error body.  Nothing that a client sends makes it raise, or answ
 
 Strictness (choice): query and body parameters that the endpoint does not know are refused, as is any that is
 given twice.  The body is not looked at where the endpoint takes none.  The prefix ``/v1`` may be left out.
+
+The header ``Idempotency-Key`` is the ``idempotency_key`` of the three creates in vector stores; no other endpoint
+looks at it (choice).
 """
 
 from __future__ import annotations
@@ -96,6 +99,8 @@ class Endpoint:
     required: tuple[str, ...] = ()
     form: bool = False
     """Whether the body is a multipart form."""
+    keyed: bool = False
+    """Whether it takes an idempotency key."""
     polled: bool = False
     """Whether clients poll it: the answer says after how long to ask again while a file is in progress."""
 
@@ -114,7 +119,7 @@ ENDPOINTS: dict[tuple[int, tuple[str, ...]], dict[str, Endpoint]] = {
     # By the number of segments of the path, and by those that are no ids, every second one.
     (1, ("vector_stores",)): {
         "GET": Endpoint(lambda api, **args: _stores(api).list(**args), query=_PAGE),
-        "POST": Endpoint(lambda api, **args: _stores(api).create(**args), body=_NEW_STORE),
+        "POST": Endpoint(lambda api, **args: _stores(api).create(**args), body=_NEW_STORE, keyed=True),
     },
     (2, ("vector_stores",)): {
         "GET": Endpoint(lambda api, store: _stores(api).retrieve(store)),
@@ -127,7 +132,9 @@ ENDPOINTS: dict[tuple[int, tuple[str, ...]], dict[str, Endpoint]] = {
     (3, ("vector_stores", "files")): {
         "GET": Endpoint(lambda api, store, **args: _stores(api).files.list(store, **args), query=_FILTERED),
         "POST": Endpoint(
-            lambda api, store, **args: _stores(api).files.create(store, **args), body=("file_id", *_NEW_FILE)
+            lambda api, store, **args: _stores(api).files.create(store, **args),
+            body=("file_id", *_NEW_FILE),
+            keyed=True,
         ),
     },
     (4, ("vector_stores", "files")): {
@@ -145,6 +152,7 @@ ENDPOINTS: dict[tuple[int, tuple[str, ...]], dict[str, Endpoint]] = {
         "POST": Endpoint(
             lambda api, store, **args: _stores(api).file_batches.create(store, **args),
             body=("file_ids", "files", *_NEW_FILE),
+            keyed=True,
         ),
     },
     (4, ("vector_stores", "file_batches")): {
@@ -289,6 +297,8 @@ class Api:
             arguments |= self._form(request)
         elif endpoint.body is not None:
             arguments |= _body(request, endpoint)
+        if endpoint.keyed:
+            arguments["idempotency_key"] = request.header("idempotency-key")
         value = endpoint.call(self, *ids, **arguments)
         if isinstance(value, bytes):
             return Response(200, (("content-type", "application/octet-stream"),), value)

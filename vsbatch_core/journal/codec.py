@@ -45,6 +45,7 @@ _EVENTS: tuple[type[ev.Event], ...] = (
     ev.FilesCancelled,
     ev.FileBatchCreated,
     ev.FileBatchCancelled,
+    ev.FileBatchesPurged,
 )
 
 
@@ -234,6 +235,7 @@ _FIELDS: dict[str, tuple[Write, Read]] = {
     "attributes": _as_json("attributes", NO_ATTRIBUTES),
     "attributes_each": _as_json("attributes_each", (NO_ATTRIBUTES,)),
     "batch_id": (Writer.string, Reader.string),
+    "batch_ids": (Writer.strings, Reader.strings),
     "chunking_strategies": _as_json("chunking_strategies", (AUTO,)),
     "chunking_strategy": _as_json("chunking_strategy", AUTO),
     "description": (Writer.optional_string, Reader.optional_string),
@@ -241,6 +243,7 @@ _FIELDS: dict[str, tuple[Write, Read]] = {
     "file_id": (Writer.string, Reader.string),
     "file_ids": (Writer.strings, Reader.strings),
     "first_attachment": _INTEGER,
+    "idempotency": _as_json("idempotency", None),
     "last_error": _as_json("last_error", None),
     "left_running": (Writer.rising, Reader.rising),
     "metadata": _as_json("metadata", NO_METADATA),

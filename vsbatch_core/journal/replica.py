@@ -150,6 +150,7 @@ class Replica(Registry):
         profile: Profile,
         file_size: FileSize | None = None,
         retry: Retry | None = None,
+        retention: float | None = None,
     ) -> None:
         self.connect = connect
         self.log = connect()
@@ -187,7 +188,7 @@ class Replica(Registry):
         """How long the latest commit took."""
         self._closed = False
         self._held_for_fork = (False, False)
-        super().__init__(clock, ids, profile, file_size, retry)
+        super().__init__(clock, ids, profile, file_size, retry, retention)
         _replicas.add(self)
 
     # The one way in, and the one way to look
@@ -745,12 +746,15 @@ class Replica(Registry):
         finally:
             self._copying = None
         snapshot = _snapshot(seq, copying.data(), claims)
-        for _ in range(_LOOKS):  # another process may keep one after the same frame, with other claims
-            if _is_whole(log.snapshot(seq)):
+        for _ in range(
+            _LOOKS
+        ):  # another process may keep one after the same frame, or prune what it made superfluous
+            if not _is_whole(log.snapshot(seq)):
+                log.keep(snapshot)
+            whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]
+            if whole and whole[0] >= seq:
                 break
-            log.keep(snapshot)
-        whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]
-        if not whole or whole[0] < seq:
+        else:
             raise DatabaseDamaged(
                 log.place, f"the snapshot after frame {seq} cannot be read back as it was written"
             )

@@ -346,13 +346,13 @@ class SqliteLog:
             return [seq for (seq,) in rows]
 
     def snapshot(self, seq: int) -> Snapshot | None:
-        """Return a snapshot, put together from its parts."""
+        """Return a snapshot, put together from its parts; ``None`` also if one of them is not even bytes."""
         with self._reading("the snapshots cannot be read"):
             rows = self._connected().execute(
                 "SELECT checksum, data FROM snapshots WHERE seq = ? ORDER BY part", (seq,)
             )
             parts = rows.fetchall()
-        if not parts:
+        if not parts or any(type(data) is not bytes for _, data in parts):
             return None
         return Snapshot(seq, parts[0][0], b"".join(data for _, data in parts))
 

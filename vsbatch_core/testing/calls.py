@@ -162,6 +162,9 @@ def all_reads(oracle: Oracle, file_ids: Sequence[str], limits: Iterable[int | No
             yield from pages("vector_stores.files.list", (store.id,), ids, FILTERS, limit)
             yield call("processing.pending", store.id, limit=limit or 1)
         for batch in store.batches:
+            if not batch.here:
+                yield call("vector_stores.file_batches.list_files", batch.id, vector_store_id=store.id)
+                continue
             ids = tuple(file.file_id for file in batch.files)
             for limit in sizes:
                 path = "vector_stores.file_batches.list_files"
@@ -177,7 +180,7 @@ def walks(oracle: Oracle) -> Iterator[Call]:
                 for filter in FILTERS:
                     given: dict[str, Any] = {"order": order, "limit": 1, "filter": filter}
                     yield call("vector_stores.files.list", store.id, **given)
-                    for batch in store.batches:
+                    for batch in [batch for batch in store.batches if batch.here]:
                         path = "vector_stores.file_batches.list_files"
                         yield call(path, batch.id, vector_store_id=store.id, **given)
 

@@ -174,14 +174,25 @@ class Lockstep(RuleBasedStateMachine):
         profile=us.profiles,
         sizes=st.sampled_from((None, us.SIZES)),
         retry=us.retries,
+        retention=us.retentions,
         first=us.store_creations,
         opening=us.openings,
     )
-    def begin(self, profile: Any, sizes: Any, retry: Any, first: Call, opening: list[tuple[Call, int]]) -> None:
+    def begin(
+        self,
+        profile: Any,
+        sizes: Any,
+        retry: Any,
+        retention: Any,
+        first: Call,
+        opening: list[tuple[Call, int]],
+    ) -> None:
         """Begin with a store, and some calls that find it there."""
-        follows = type(self).subject_factory.follows
+        factory = type(self).subject_factory
+        follows = factory.follows
         followed = Profile(**{name: getattr(profile, name) for name in follows})
-        self.comparison = Comparison(type(self).subject_factory, World(followed, sizes, retry))
+        world = World(followed, sizes, retry, retention if factory.purges else None)
+        self.comparison = Comparison(factory, world)
         self._step(first)
         for call, aim in opening:
             self._step(us.aimed(call, self.comparison.oracle, aim))
@@ -196,6 +207,14 @@ class Lockstep(RuleBasedStateMachine):
         """Attach files as a batch, or one."""
         self._step(us.aimed(call, self.comparison.oracle, aim))
 
+    @rule(pick=us.aims)
+    def repeat(self, pick: int) -> None:
+        """A create that had a key is given again, as by a client that has not heard what became of it."""
+        history = [call for call in self.comparison.history if call is not None]
+        keyed = [call for call in history if call.kwargs.get("idempotency_key") is not None]
+        if keyed:
+            self._step(keyed[pick % len(keyed)])
+
     @rule(call=us.file_updates | us.file_deletions, aim=us.aims)
     def change_files(self, call: Call, aim: int) -> None:
         """Change a file's attributes, or delete it."""
@@ -204,6 +223,11 @@ class Lockstep(RuleBasedStateMachine):
     @rule(call=us.cancellations, aim=us.aims)
     def cancel(self, call: Call, aim: int) -> None:
         """Cancel a batch."""
+        self._step(us.aimed(call, self.comparison.oracle, aim))
+
+    @rule(call=us.purges, aim=us.aims)
+    def purge(self, call: Call, aim: int) -> None:
+        """Batches go that have been finished for long."""
         self._step(us.aimed(call, self.comparison.oracle, aim))
 
     @rule(calls=st.lists(us.endings, min_size=1, max_size=4), aim=us.aims)

@@ -31,12 +31,14 @@ from vsbatch_core.model import (
 from vsbatch_core.testing.oracle_arguments import (
     MAX_BYTES,
     MESSAGES,
+    age,
     array,
     boolean,
     chunking_of,
     duration,
     each_of,
     expiry_of,
+    key_of,
     mapping,
     member,
     name_of,
@@ -51,20 +53,23 @@ from vsbatch_core.testing.oracle_state import (
     Attachment,
     Batch,
     Clock,
+    Keyed,
     NewFile,
     Store,
     first_of_each,
     in_order,
     page_of,
     places_of,
+    repeated,
+    request_of,
 )
 
 
 class Oracle:
     """The naive engine: both faces of ``Engine``, under the same names and arguments.
 
-    ``clock``, ``ids``, ``profile``, ``file_size`` and ``retry`` are those of ``Engine``; a clock and an id source
-    must be given, since the answers of the two can be equal only if they come from equal ones.
+    ``clock``, ``ids``, ``profile``, ``file_size``, ``retry`` and ``retention`` are those of ``Engine``; a clock
+    and an id source must be given, since the answers of the two can be equal only if they come from equal ones.
 
     ``stores`` are all stores that ever were, and ``claims`` all claims that were ever returned, both oldest
     first; they may be read, to know what to ask for.
@@ -78,13 +83,17 @@ class Oracle:
         profile: Profile | None = None,
         file_size: Callable[[str], int | None] | None = None,
         retry: Retry | None = None,
+        retention: float | None = None,
     ) -> None:
         self.clock = clock
         self.ids = ids
         self.profile = profile or Profile()
         self.file_size = file_size
         self.retry = retry or Retry()
+        self.retention = inf if retention is None else age("retention", retention)
         self.stores: list[Store] = []
+        self.keys: list[Keyed] = []
+        """The creates of stores that had idempotency keys, oldest first."""
         self.claims: list[Claim] = []
         self.claims_made = 0
         self.leads = False
@@ -135,6 +144,9 @@ class Oracle:
                     self._happens(store, max(store.at, now))
         while (time := min(self._moments(), default=inf)) <= now:
             for store in self.stores:
+                if store.here and store.purge(self.retention, time):
+                    self.noted += 1
+                    store.at = max(store.at, time)
                 if store.expires_at() == time and store.here and not store.expiry_noted:
                     store.expiry_noted = True
                     self._happens(store, max(store.at, time))
@@ -157,6 +169,9 @@ class Oracle:
                     yield file.ready_at
                 if file.claim is not None:
                     yield file.claim.deadline
+            for batch in store.batches:
+                if store.here and batch.here and batch.finished_at is not None:
+                    yield batch.finished_at + self.retention
 
     def end(self, store: Store, file: Attachment, claim: Claim, now: float, why: str | None) -> None:
         """End the claim on a file in progress, as an attempt that ended because of ``why``, or as none."""
@@ -202,15 +217,19 @@ class Oracle:
         """The batch, which must be in this store."""
         id = own_id("batch_id", batch_id, "vsfb_")
         for batch in store.batches:
-            if batch.id == id:
+            if batch.id == id and batch.here:
                 return batch
         raise errors.FileBatchNotFound(id, store.id)
 
-    def require_known(self, param: str, new: Sequence[NewFile]) -> None:
-        """Refuse a file that the host does not know."""
+    def require_known(self, param: str, new: Sequence[NewFile], key: str | None) -> errors.UnknownFile | None:
+        """Refuse a file that the host does not know; at once, unless a key may make it a repetition."""
         for file_id, _, _ in new:
             if self.file_size is not None and self.file_size(file_id) is None:
-                raise errors.UnknownFile(param, file_id)
+                unknown = errors.UnknownFile(param, file_id)
+                if key is None:
+                    raise unknown
+                return unknown
+        return None
 
 
 class FileBatches:
@@ -227,6 +246,7 @@ class FileBatches:
         files: Any = None,
         attributes: Any = None,
         chunking_strategy: Any = None,
+        idempotency_key: Any = None,
     ) -> VectorStoreFileBatch:
         """Attach files as one batch."""
         oracle, limits = self.oracle, self.oracle.profile.limits
@@ -253,13 +273,21 @@ class FileBatches:
                 )
         param = "file_ids" if files is None else "files"
         new = first_of_each(new, param, oracle.profile)
-        oracle.require_known(param, new)
+        key, request = key_of(idempotency_key), request_of("file_batches.create", new)
+        unknown = oracle.require_known(param, new, key)
         store = oracle.command(vector_store_id)
+        before = repeated(store.keys, key, request, oracle.profile)
+        if before is not None:
+            return oracle.batch(store, before).value(store, oracle.profile)
+        if unknown is not None:
+            raise unknown
         now = oracle.now(store)
         store.require_open(now)
         new = store.to_attach(new, param, oracle.profile)
         batch = Batch(oracle.ids("vsfb_"), int(now), store.attach(new, now))
         store.batches.append(batch)
+        if key is not None:
+            store.keys.append(Keyed(key, request, batch.id))
         store.touch(now)
         return batch.value(store, oracle.profile)
 
@@ -322,7 +350,13 @@ class Files:
         self.oracle = oracle
 
     def create(
-        self, vector_store_id: Any, *, file_id: Any = None, attributes: Any = None, chunking_strategy: Any = None
+        self,
+        vector_store_id: Any,
+        *,
+        file_id: Any = None,
+        attributes: Any = None,
+        chunking_strategy: Any = None,
+        idempotency_key: Any = None,
     ) -> VectorStoreFile:
         """Attach one file, outside any batch."""
         oracle, limits = self.oracle, self.oracle.profile.limits
@@ -333,13 +367,20 @@ class Files:
             chunking_of(chunking_strategy, limits),
             pairs("attributes", attributes, limits, strings_only=False),
         )
-        oracle.require_known("file_id", [new])
+        key, request = key_of(idempotency_key), request_of("files.create", [new])
+        unknown = oracle.require_known("file_id", [new], key)
         store = oracle.command(vector_store_id)
+        if repeated(store.keys, key, request, oracle.profile) is not None:
+            return oracle.file(store, file_id).value(store)
+        if unknown is not None:
+            raise unknown
         now = oracle.now(store)
         store.require_open(now)
         if store.to_attach([new], "file_id", oracle.profile):
             store.attach([new], now)
             store.touch(now)
+            if key is not None:
+                store.keys.append(Keyed(key, request, file_id))
         return oracle.file(store, file_id).value(store)
 
     def retrieve(self, file_id: Any, *, vector_store_id: Any) -> VectorStoreFile:
@@ -407,6 +448,7 @@ class VectorStores:
         chunking_strategy: Any = None,
         expires_after: Any = None,
         metadata: Any = None,
+        idempotency_key: Any = None,
     ) -> VectorStore:
         """Make a store."""
         oracle, limits = self.oracle, self.oracle.profile.limits
@@ -420,13 +462,23 @@ class VectorStores:
         description = None if description is None else text("description", description)
         expiry = expiry_of(expires_after, limits)
         notes = pairs("metadata", metadata, limits, strings_only=True)
-        oracle.require_known("file_ids", new)
+        key = key_of(idempotency_key)
+        request = request_of("create", new, name, description, expiry, sorted(notes.items()))
+        unknown = oracle.require_known("file_ids", new, key)
         oracle.lead()
+        before = repeated(oracle.keys, key, request, oracle.profile)
+        if before is not None:
+            store = oracle.store(before)
+            return store.value(oracle.now(store))
+        if unknown is not None:
+            raise unknown
         at = oracle.at = oracle.now()
         id = oracle.ids("vs_")
         store = Store(id, name, description, expiry, notes, at, created_at=int(at), last_active_at=int(at))
         store.attach(new, at)
         oracle.stores.append(store)
+        if key is not None:
+            oracle.keys.append(Keyed(key, request, id))
         return store.value(at)
 
     def retrieve(self, vector_store_id: Any) -> VectorStore:
@@ -661,6 +713,26 @@ class Processing:
             return store, file, held
         holder = None if held is None else held.worker
         return errors.ClaimLost(file_id, id, claim.number, claim.deadline, holder, tried)
+
+    def purge(self, vector_store_id: Any = None, *, older_than: Any) -> list[str]:
+        """Batches go that finished so long ago."""
+        oracle, seconds = self.oracle, age("older_than", older_than)
+        if vector_store_id is not None:
+            return self._purge(vector_store_id, seconds)
+        oracle.look()
+        stores = [store for store in oracle.stores if store.here]
+        finished = [
+            store.id for store in stores if any(b.here and b.finished_at is not None for b in store.batches)
+        ]
+        return [id for store_id in finished for id in self._purge(store_id, seconds)]
+
+    def _purge(self, vector_store_id: Any, seconds: float) -> list[str]:
+        store = self.oracle.command(vector_store_id)
+        now = self.oracle.now(store)
+        purged = store.purge(seconds, now)
+        if purged:
+            store.at = now
+        return purged
 
     def complete(self, vector_store_id: Any, file_id: Any, *, usage_bytes: Any = None) -> VectorStoreFile:
         """The file was processed."""

@@ -39,6 +39,15 @@ def text(param: str, value: Any, least: int = 0) -> str:
     return value
 
 
+def key_of(value: Any) -> str | None:
+    """An idempotency key, of up to 255 characters (choice), or none."""
+    if value is None:
+        return None
+    if len(text("idempotency_key", value, 1)) > 255:
+        raise errors.StringTooLong("idempotency_key", len(value), 255)
+    return str(value)
+
+
 def name_of(value: Any, profile: Profile) -> str | None:
     """A store's name; one that is given none is called as the profile says."""
     if value is None:
@@ -79,6 +88,15 @@ def duration(param: str, value: Any) -> float:
         raise errors.Contradiction(
             param, f"{errors.shown(value)} seconds are no duration: give a number greater than 0"
         )
+    return inf if value == inf else float(min(value, int(float_info.max)))
+
+
+def age(param: str, value: Any) -> float:
+    """Seconds, or none; infinitely many are some."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise errors.InvalidType(param, "a number", value)
+    if not value >= 0:
+        raise errors.Contradiction(param, f"{errors.shown(value)} seconds are no age: give a number of 0 or more")
     return inf if value == inf else float(min(value, int(float_info.max)))
 
 

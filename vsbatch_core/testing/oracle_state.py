@@ -85,6 +85,15 @@ def counts_of(files: Sequence[Attachment]) -> FileCounts:
 
 
 @dataclass
+class Keyed:
+    """A create that came with an idempotency key, and the id of what it created."""
+
+    key: str
+    request: str
+    id: str
+
+
+@dataclass
 class Batch:
     """The files that were attached together, in the order of the request."""
 
@@ -92,6 +101,10 @@ class Batch:
     created_at: int
     files: list[Attachment]
     cancel_asked: bool = False
+    finished_at: float | None = None
+    """When the last of the files ended."""
+    here: bool = True
+    """Whether it was not purged."""
 
     def value(self, store: Store, profile: Profile) -> VectorStoreFileBatch:
         """The batch as it is answered; its status follows from its files."""
@@ -134,6 +147,8 @@ class Store:
     last_active_at: int
     files: list[Attachment] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
+    keys: list[Keyed] = field(default_factory=list)
+    """The creates of files and batches in it that had keys, oldest first."""
     here: bool = True
     expiry_noted: bool = False
     """Whether it was noted that it has expired, and it was not updated since."""
@@ -178,6 +193,20 @@ class Store:
         if not self.expired(now):
             self.last_active_at = int(now)
         self.at = now
+        for batch in self.batches:
+            if batch.finished_at is None and all(file.status != "in_progress" for file in batch.files):
+                batch.finished_at = now
+
+    def purge(self, age: float, time: float) -> list[str]:
+        """The batches go that have been finished for so long at this time; the first to finish first (choice)."""
+        gone = [
+            (batch.finished_at, batch.id, batch)
+            for batch in self.batches
+            if batch.here and batch.finished_at is not None and batch.finished_at + age <= time
+        ]
+        for _, _, batch in gone:
+            batch.here = False
+        return [id for _, id, _ in sorted(gone)]
 
     def to_attach(self, new: Sequence[NewFile], param: str, profile: Profile) -> list[NewFile]:
         """The files that are to be attached, if those that are there stay, or none may be there (choice)."""
@@ -222,6 +251,22 @@ class Store:
             last_active_at=self.last_active_at,
             metadata=self.metadata,
         )
+
+
+def repeated(keys: Sequence[Keyed], key: str | None, request: str, profile: Profile) -> str | None:
+    """The id of what a request created when it came under its key before; the latest keys count (choice)."""
+    for kept in keys[-profile.limits.idempotency_keys :]:
+        if kept.key == key:
+            if kept.request != request:
+                raise errors.IdempotencyKeyReused(key, kept.id)
+            return kept.id
+    return None
+
+
+def request_of(operation: str, new: Sequence[NewFile], *others: object) -> str:
+    """All that a create asks for, as a text that tells 1 from 1.0 and from True, and no order of keys."""
+    files = [(id, chunking, sorted(attributes.items())) for id, chunking, attributes in new]
+    return repr((operation, files, others))
 
 
 def in_order(files: Sequence[Attachment], order: str, ties: str) -> list[Attachment]:

@@ -33,6 +33,8 @@ ROUTES: dict[str, tuple[str, str]] = {
     "vector_stores.file_batches.list_files": ("GET", f"{_IN_STORE}/file_batches/{{0}}/files"),
 }
 """By call, the method and the path (documented)."""
+KEY = "Idempotency-Key"
+"""The header that carries an idempotency key."""
 
 
 def parts(call: Call) -> tuple[list[Any], dict[str, Any]]:
@@ -61,7 +63,8 @@ class Remote(Subject):
         if not all(isinstance(id, str) and id for id in ids):
             return False
         if ROUTES[call.path][0] == "POST":
-            return _is_json(rest)
+            key = rest.pop("idempotency_key", None)
+            return _is_json(rest) and isinstance(key, (str, type(None)))
         limit = rest.pop("limit", None)
         return type(limit) in (int, type(None)) and all(isinstance(v, (str, type(None))) for v in rest.values())
 
@@ -93,7 +96,10 @@ class Dispatched(Remote):
         segments = [quote(str(id), safe="") for id in call.args]
         path = path.format(*segments, vector_store_id=quote(call.kwargs.get("vector_store_id", ""), safe=""))
         if method == "POST":
-            headers = (("content-type", "application/json"),)
+            headers: tuple[tuple[str, str], ...] = (("content-type", "application/json"),)
+            key = rest.pop("idempotency_key", None)
+            if key is not None:
+                headers = (*headers, (KEY, key))
             request = Request(method, path, "", headers, json.dumps(rest).encode())
         else:
             request = Request(method, path, urlencode(rest))
@@ -117,8 +123,12 @@ class Official(Remote):
         """See ``Remote``."""
         from openai import APIStatusError  # noqa: PLC0415 - as above
 
+        rest = dict(call.kwargs)
+        key = rest.pop("idempotency_key", None)
+        if key is not None:
+            rest["extra_headers"] = {KEY: key}
         try:
-            value = call.on(self.client)
+            value = Call(call.path, call.args, rest).on(self.client)
         except APIStatusError as error:
             return Refusal(error.status_code, {"error": error.body})
         return wire.from_wire(value.to_dict())

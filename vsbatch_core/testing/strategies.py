@@ -48,6 +48,7 @@ SMALL = Limits(
     expiry_days=2,
     chunk_tokens_minimum=10,
     chunk_tokens_maximum=1000,
+    idempotency_keys=2,
 )
 """Limits that are reached by small arguments."""
 
@@ -89,6 +90,9 @@ chunkings = st.sampled_from(
 expiries = st.sampled_from((None, {"anchor": "last_active_at", "days": 1}, ExpiresAfter(days=2)))
 
 
+keys = st.sampled_from((None, "key-1", "key-1", "key-2", "key-3"))
+
+
 def calls(path: str, *args: st.SearchStrategy[Any], **kwargs: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
     """Calls of one method; each keyword argument may be left out."""
     return st.builds(Call, st.just(path), st.tuples(*args), st.fixed_dictionaries({}, optional=kwargs))
@@ -107,6 +111,7 @@ store_creations = calls(
     chunking_strategy=chunkings,
     expires_after=expiries,
     metadata=metadata,
+    idempotency_key=keys,
 )
 store_updates = calls(
     "vector_stores.update",
@@ -119,7 +124,13 @@ store_deletions = named("vector_stores.delete", st.sampled_from(STORES))
 batch_creations = st.one_of(
     st.builds(
         lambda batch, ids: Call(batch.path, batch.args, {"file_ids": ids, **batch.kwargs}),
-        calls("vector_stores.file_batches.create", stores, attributes=attributes, chunking_strategy=chunkings),
+        calls(
+            "vector_stores.file_batches.create",
+            stores,
+            attributes=attributes,
+            chunking_strategy=chunkings,
+            idempotency_key=keys,
+        ),
         some_file_ids,
     ),
     named(
@@ -132,12 +143,19 @@ batch_creations = st.one_of(
             min_size=1,
             max_size=3,
         ),
+        idempotency_key=keys,
     ),
 )
 cancellations = named("vector_stores.file_batches.cancel", batches, vector_store_id=stores)
 attachments = st.builds(
     lambda file, file_id: Call(file.path, file.args, {"file_id": file_id, **file.kwargs}),
-    calls("vector_stores.files.create", stores, attributes=attributes, chunking_strategy=chunkings),
+    calls(
+        "vector_stores.files.create",
+        stores,
+        attributes=attributes,
+        chunking_strategy=chunkings,
+        idempotency_key=keys,
+    ),
     file_ids,
 )
 file_updates = named("vector_stores.files.update", file_ids, vector_store_id=stores, attributes=attributes)
@@ -164,6 +182,12 @@ retries = st.builds(
     factor=st.sampled_from((1.0, 2.0, 1e300)),
     maximum=st.sampled_from((1.0, 3600.0)),
 )
+retentions = st.sampled_from((None, None, 0.5, 1.0, 60.0, 90_000.0, 10**400))
+purges = st.builds(
+    lambda purge, older_than: Call(purge.path, purge.args, {"older_than": older_than}),
+    st.one_of(calls("processing.purge", stores), calls("processing.purge")),
+    st.sampled_from((0, 0.0, 0.25, 1.0, 60.0, 10**400, inf)),
+)
 completions = calls("processing.complete", stores, file_ids, usage_bytes=st.integers(0, 9))
 failures = calls(
     "processing.fail",
@@ -184,7 +208,9 @@ def aimed(call: Call, oracle: Oracle, aim: int) -> Call:
         return call
     there = [store for store in oracle.stores if store.here]
     targets: list[tuple[str, ...]]
-    if call.path.endswith(".create"):
+    if call.path == "processing.purge":
+        targets = [(store.id,) for store in there if call.args]
+    elif call.path.endswith(".create"):
         targets = [(store.id,) for store in there]
     elif call.path.endswith(".cancel"):
         running = [file for store in there for file in store.attached() if file.status == "in_progress"]
@@ -282,6 +308,7 @@ _opening = st.one_of(
     claims,
     cancellations,
     file_deletions,
+    purges,
     moves,
 )
 openings = st.lists(st.tuples(_opening, aims), max_size=3) | st.lists(
@@ -360,6 +387,7 @@ BAD_NEW_FILES: tuple[Any, ...] = (
     [{"file_id": "file-a"}, {"file_id": "file-a", "chunking_strategy": {"type": "other"}}],
     [{"file_id": f"file-{i}"} for i in range(2001)],
 )
+BAD_KEYS: tuple[Any, ...] = (7, True, ["key-1"], "", "k" * 256)
 BAD_PAGES: Bad = {
     "limit": (*NO_WHOLES, 0, -1, 101),
     "order": (7, "", "ASC"),
@@ -397,6 +425,7 @@ _MISUSES: tuple[tuple[Call, Bad], ...] = (
             "chunking_strategy": BAD_CHUNKINGS,
             "expires_after": BAD_EXPIRIES,
             "metadata": BAD_METADATA,
+            "idempotency_key": BAD_KEYS,
         },
     ),
     (call("vector_stores.retrieve", "vs_1"), {0: BAD_STORES}),
@@ -413,6 +442,7 @@ _MISUSES: tuple[tuple[Call, Bad], ...] = (
             "file_id": (*NO_IDS, UNKNOWN),
             "attributes": BAD_ATTRIBUTES,
             "chunking_strategy": BAD_CHUNKINGS,
+            "idempotency_key": BAD_KEYS,
         },
     ),
     (call("vector_stores.files.retrieve", "file-a", **_OF_STORE), {0: BAD_FILES, "vector_store_id": BAD_STORES}),
@@ -430,6 +460,7 @@ _MISUSES: tuple[tuple[Call, Bad], ...] = (
             "files": ([{"file_id": "file-a"}], []),  # beside file_ids
             "attributes": BAD_ATTRIBUTES,
             "chunking_strategy": BAD_CHUNKINGS,
+            "idempotency_key": BAD_KEYS,
         },
     ),
     (
@@ -473,6 +504,10 @@ _MISUSES: tuple[tuple[Call, Bad], ...] = (
                 *([_completed(usage_bytes=1), _failed(retry=value)] for value in (None, 1, "")),
             )
         },
+    ),
+    (
+        call("processing.purge", "vs_1", older_than=0),
+        {0: BAD_STORES[1:], "older_than": (None, True, "1", [], -1, -0.5, float("nan"), -inf)},
     ),
     (
         call("processing.complete", "vs_1", "file-a"),

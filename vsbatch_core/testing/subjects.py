@@ -34,6 +34,7 @@ class World:
     profile: Profile = field(factory=Profile)
     sizes: dict[str, int] | None = None
     retry: Retry = field(factory=Retry)
+    retention: float | None = None
 
     @property
     def file_size(self) -> Callable[[str], int | None] | None:
@@ -48,6 +49,7 @@ class World:
             "profile": self.profile,
             "file_size": self.file_size,
             "retry": self.retry,
+            "retention": self.retention,
         }
 
 
@@ -63,6 +65,8 @@ class Subject:
 
     follows: ClassVar[tuple[str, ...]] = names_of(Profile)
     """The keys of a profile that it follows.  No profile is drawn in which another has not its default."""
+    purges: ClassVar[bool] = True
+    """Whether batches are gone from it once they have been finished for the ``retention`` of its world."""
     renews: ClassVar[bool] = False
     """Whether ``renew`` does anything."""
     keeps_claims: ClassVar[bool] = False
@@ -157,9 +161,9 @@ class Subject:
             "",
             f"profile = {self.world.profile!r}",
             f"file_size = {known}",
-            f"retry = {self.world.retry!r}",
+            f"retry, retention = {self.world.retry!r}, {self.world.retention!r}",
             "host = {'clock': UnsteadyClock(), 'ids': SequentialIds()}",
-            "outside = {**host, 'file_size': file_size, 'retry': retry}",
+            "outside = {**host, 'file_size': file_size, 'retry': retry, 'retention': retention}",
             "options = {**outside, 'profile': profile}",
             "engine = Engine(**options)",
         ]

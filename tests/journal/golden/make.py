@@ -47,6 +47,12 @@ def everything(engine: Engine, clock: VirtualClock) -> None:
         ],
     )
     work.claim(1, worker="w", lease_seconds=3600.0, vector_store_id=docs.id)
+    for key in ("key-1", "key-1", "key-2"):
+        stores.create(name="keyed", idempotency_key=f"{docs.id} {key}")
+        stores.files.create(docs.id, file_id="file-30", idempotency_key=key)
+        stores.file_batches.create(docs.id, file_ids=["file-31"], idempotency_key=f"{key} of a batch")
+    work.complete(docs.id, "file-31")
+    work.purge(docs.id, older_than=0)
     stores.delete(gone.id)
     clock.advance(2 * 86_400.0)
     stores.retrieve(brief.id)  # it has expired
