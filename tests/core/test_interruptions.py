@@ -597,7 +597,7 @@ def _locks_simply(self: Registry, id: Any, decide: Any, result: Any, now: Any = 
         return self._execute(id, decide, result, now)
 
 
-def _delivers_a_copy(self: Registry) -> None:
+def _delivers_a_copy(self: Registry, *_: object) -> None:
     pairs = list(self._undelivered)
     for callback, event in pairs:
         callback(event)
