@@ -182,6 +182,7 @@ class AsyncProcessing:
         self.fail = caller.command(processing.fail)
         self.complete_many = caller.command(processing.complete_many)
         self.fail_many = caller.command(processing.fail_many)
+        self.purge = caller.command(processing.purge)
 
     async def work(
         self,
