@@ -282,3 +282,39 @@ def test_claims_on_files_of_a_batch_that_drains_outlast_a_snapshot(path: Path) -
         assert engine.view.claim(docs, claim.attachment) == claim
         (file,) = engine.processing.finish([Completed(claim, usage_bytes=1)])
         assert getattr(file, "status", file) == "completed"
+
+
+def test_claims_that_are_written_in_pieces_are_read_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica, "_PIECE", 2)
+    with opened(path) as engine:
+        docs = engine.vector_stores.create(file_ids=[f"file-{i}" for i in range(7)]).id
+        claims = engine.processing.claim(7, worker="w", vector_store_id=docs)
+        engine.compact()
+    with opened(path) as engine:
+        assert [engine.view.claim(docs, claim.attachment) for claim in claims] == claims
+
+
+def test_a_read_that_cannot_make_happen_what_is_due_is_refused_and_changes_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise LogError("the disk is full")
+
+    brief = engine.vector_stores.create(expires_after={"anchor": "last_active_at", "days": 1})
+    engine.clock.advance(2 * 86_400.0)  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteLog, "append", full)
+        with pytest.raises(DatabaseUnavailable, match="the disk is full"):
+            engine.vector_stores.retrieve(brief.id)
+    assert engine.vector_stores.retrieve(brief.id).status == "expired"
+
+
+def test_a_fork_that_cannot_wait_for_a_snapshot_or_a_command_leaves_the_parent_as_it_was(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica, "_FORK_SECONDS", 0.01)
+    lock = engine._registry._snapshot_lock  # type: ignore[attr-defined]
+    with lock:
+        in_parent()
+        assert lock.locked()
+    engine.compact()
