@@ -72,11 +72,54 @@ def _nothing(_store: Store, _event: ev.Event | None) -> None:
     return None
 
 
+class Unchecked:
+    """``engine.processing.unchecked``: what a simulation calls for what it has worked out itself.
+
+    Arguments are not validated, and nothing is returned.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def claim_attachments(self, vector_store_id: str, attachments: Sequence[int], worker: str) -> None:
+        """Give ``worker`` attachments for ever, but for those that have ended or are held; as ``claim``."""
+        registry = self._registry
+
+        def decide(store: Store, now: float) -> ClaimsChange | None:
+            return decisions.claim_files(
+                [(store, row) for row in attachments if store.claimable(row)],
+                now,
+                len(attachments),
+                worker=worker,
+                lease_seconds=inf,
+                made=registry.due.claims_made,
+                in_turn=False,
+            )
+
+        registry.execute(vector_store_id, decide, _nothing)
+
+    def complete_attachment(self, vector_store_id: str, file_id: str, usage_bytes: int) -> None:
+        """Complete a file; as ``complete``."""
+        self._registry.execute(
+            vector_store_id,
+            lambda store, now: decisions.complete_file(store, now, file_id, None, usage_bytes),
+            _nothing,
+        )
+
+    def complete_attachments(self, vector_store_id: str, attachments: Sequence[int]) -> None:
+        """Complete the files of attachments, which rise and take up nothing; as ``complete_many``."""
+        rows = tuple(attachments)
+        self._registry.execute(
+            vector_store_id, lambda store, now: decisions.complete_attachments(store, now, rows), _nothing
+        )
+
+
 class Processing:
     """``engine.processing``: what waits to be processed, and what became of it."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self.unchecked = Unchecked(registry)
 
     def pending(self, vector_store_id: str | None = None, *, limit: int = 100) -> list[VectorStoreFile]:
         """Return the oldest attachments in progress, of one store or of all.  O(log n + limit).
@@ -451,40 +494,6 @@ class Processing:
             with suppress(VectorStoreNotFound):  # another thread has deleted it
                 found += registry.execute(store_id, decide, purged)
         return found
-
-    # What a simulation calls for what it has worked out itself: nothing is validated again, or returned
-
-    def _claim_attachments(self, vector_store_id: str, attachments: Sequence[int], worker: str) -> None:
-        """Give ``worker`` attachments for ever, but for those that have ended or are held; as ``claim``."""
-        registry = self._registry
-
-        def decide(store: Store, now: float) -> ClaimsChange | None:
-            return decisions.claim_files(
-                [(store, row) for row in attachments if store.claimable(row)],
-                now,
-                len(attachments),
-                worker=worker,
-                lease_seconds=inf,
-                made=registry.due.claims_made,
-                in_turn=False,
-            )
-
-        registry.execute(vector_store_id, decide, _nothing)
-
-    def _complete_attachment(self, vector_store_id: str, file_id: str, usage_bytes: int) -> None:
-        """Complete a file; as ``complete``."""
-        self._registry.execute(
-            vector_store_id,
-            lambda store, now: decisions.complete_file(store, now, file_id, None, usage_bytes),
-            _nothing,
-        )
-
-    def _complete_attachments(self, vector_store_id: str, attachments: Sequence[int]) -> None:
-        """Complete the files of attachments, which rise and take up nothing; as ``complete_many``."""
-        rows = tuple(attachments)
-        self._registry.execute(
-            vector_store_id, lambda store, now: decisions.complete_attachments(store, now, rows), _nothing
-        )
 
 
 def _one_each(param: str, value: Sequence[int], n: int, maximum: int | None) -> tuple[int, ...]:

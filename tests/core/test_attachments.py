@@ -215,7 +215,7 @@ def test_all_offenders_are_named_with_their_reasons_and_nothing_changes() -> Non
         engine.processing.complete_many("vs_1", [f"none-{i}" for i in range(20)])
     assert len(caught.value.refused) == 20
     with pytest.raises(FilesRefused) as caught:  # as a simulation does, which names attachments
-        engine.processing._complete_attachments("vs_1", [0, 1, 3])
+        engine.processing.unchecked.complete_attachments("vs_1", [0, 1, 3])
     assert caught.value.refused == {"file-1": "'completed' already"}
     assert (engine.snapshot(), found) == (before, [])
 

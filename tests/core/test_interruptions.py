@@ -597,7 +597,7 @@ def _locks_simply(self: Registry, id: Any, decide: Any, result: Any, now: Any = 
         return self._execute(id, decide, result, now)
 
 
-def _delivers_a_copy(self: Registry) -> None:
+def _delivers_a_copy(self: Registry, *_: object) -> None:
     pairs = list(self._undelivered)
     for callback, event in pairs:
         callback(event)
@@ -775,7 +775,7 @@ def test_what_an_id_source_reads_delivers_nothing_in_the_middle_of_its_command()
     engine.subscribe(follow)
     registry = engine._registry
     deliver = registry._deliver
-    registry._deliver = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    registry._deliver = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         engine.vector_stores.create(name="one")
     registry._deliver = deliver  # type: ignore[method-assign]

@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from math import inf
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +28,7 @@ from vsbatch_core import (
 )
 from vsbatch_core.errors import RequestError, SubscriberError
 from vsbatch_core.processing import Processing
+from vsbatch_core.work import Session, run_async
 
 Handler = Callable[[Claim], Any]
 Work = Callable[..., None]
@@ -329,11 +329,36 @@ class Broken:
         return getattr(self._queue, name)
 
 
-def work_through(queue: Any, work: Work, handler: Handler, stop_when: Callable[[], bool], **options: Any) -> None:
-    """Run the loop of ``Processing`` on another queue."""
-    loops = {name: vars(Processing)[name] for name in ("work", "work_async")}
-    standing_in = SimpleNamespace(**{name: partial(loop, queue) for name, loop in loops.items()})
-    work(SimpleNamespace(processing=standing_in), handler, stop_when, **options)  # type: ignore[arg-type]
+def work_through(
+    queue: Any,
+    work: Work,
+    handler: Handler,
+    stop_when: Callable[[], bool],
+    *,
+    raised: list[Exception] | None = None,
+    **options: Any,
+) -> None:
+    """Run the loops of both APIs on another queue; note in ``raised`` what they raise."""
+    expected: Any = () if raised is None else OSError
+
+    def in_threads(*args: Any, **options: Any) -> None:
+        try:
+            Processing.work(queue, *args, **options)
+        except expected as error:
+            raised.append(error)  # type: ignore[union-attr]  # it is expected
+
+    async def in_tasks(handler: Any, *, stop: asyncio.Event, **options: Any) -> None:
+        session = Session(queue, vector_store_id=None, **{"limit": 8, "lease_seconds": 60.0, **options})
+        try:
+            await run_async(session, handler, stop, asyncio.to_thread)
+        except expected as error:
+            raised.append(error)  # type: ignore[union-attr]  # it is expected
+
+    standing_in: Any = SimpleNamespace(
+        processing=SimpleNamespace(work=in_threads),
+        aio=SimpleNamespace(processing=SimpleNamespace(work=in_tasks)),
+    )
+    work(standing_in, handler, stop_when, **options)
 
 
 @both
@@ -362,29 +387,13 @@ def test_a_worker_does_what_it_does_though_subscribers_raise_at_every_call(
 @both
 @pytest.mark.parametrize("broken", ["claim", "heartbeat", "finish"])
 def test_a_worker_whose_queue_breaks_raises_that_and_holds_nothing_afterwards(work: Work, broken: str) -> None:
-    engine, raised = engine_of(9, clock=SystemClock()), list[BaseException]()
-    queue = Broken(engine, broken)
+    engine, raised = engine_of(9, clock=SystemClock()), list[Exception]()
 
     def handler(_: Claim) -> None:
         time.sleep(SOON)
 
-    def guarded(loop: Callable[..., Any], *args: Any, **options: Any) -> None:
-        try:
-            loop(*args, **options)
-        except OSError as error:
-            raised.append(error)
-
-    async def guarded_async(*args: Any, **options: Any) -> None:
-        try:
-            await Processing.work_async(queue, *args, **options)  # type: ignore[arg-type]
-        except OSError as error:
-            raised.append(error)
-
-    standing_in = SimpleNamespace(
-        work=partial(guarded, partial(Processing.work, queue)), work_async=guarded_async
-    )
-    options = {"limit": 2, "lease_seconds": SOON}
-    work(SimpleNamespace(processing=standing_in), handler, lambda: bool(raised), **options)  # type: ignore[arg-type]
+    queue = Broken(engine, broken)
+    work_through(queue, work, handler, lambda: bool(raised), raised=raised, limit=2, lease_seconds=SOON)
     assert [str(error) for error in raised] == ["no connection"]
     assert [engine.view.claim("vs_1", number) for number in range(9)] == [None] * 9
     engine.check()

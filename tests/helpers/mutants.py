@@ -210,8 +210,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a key of stores outlasts no restart",
         "snapshots.py",
-        "_dump_keys(registry.keys) if only is None else []",
-        "[]",
+        "'idempotency_keys': _dump_keys(keys)",
+        "'idempotency_keys': []",
         RESTORED,
     ),
     Mutant(
@@ -851,7 +851,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "what was released is claimed though it was cancelled",
         "claims.py",
-        "known = {*self.held, *self.attempts, *self.delayed, *self._returned.names()}",
+        "known = self._known()",
         "known = {*self.held, *self.attempts, *self.delayed}",
         RELEASED_LAW,
     ),
@@ -978,8 +978,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a snapshot forgets the bytes",
         "rows.py",
-        "columns.usage += block.usage if whole else",
-        "columns.usage += [0] * len(status) if whole else",
+        "columns.usage.extend(block.usage if whole else",
+        "columns.usage.extend([0] * len(status) if whole else",
         RESTORED,
     ),
     Mutant(

@@ -157,6 +157,7 @@ claims = _calls(
     lease_seconds=st.sampled_from((0.5, 60.0)),
     vector_store_id=st.none() | stores,
 )
+cancels = _calls("vector_stores.file_batches.cancel", batches, vector_store_id=stores)
 commands = st.one_of(
     creations,
     claims,
@@ -164,7 +165,7 @@ commands = st.one_of(
     _calls("vector_stores.delete", stores),
     batch_creations,
     batch_creations,
-    _calls("vector_stores.file_batches.cancel", batches, vector_store_id=stores),
+    cancels,
     _calls("vector_stores.files.create", stores, file_id=file_ids, attributes=attributes),
     _calls("vector_stores.files.update", file_ids, vector_store_id=stores, attributes=attributes),
     _calls("vector_stores.files.delete", file_ids, vector_store_id=stores),
@@ -176,8 +177,13 @@ commands = st.one_of(
         lambda purge: Command(purge.path, purge.args, {"older_than": 0.25}), _calls("processing.purge", stores)
     ),
 )
-histories = st.builds(lambda first, rest: [first, *rest], creations, st.lists(commands, max_size=25))
-"""Any commands, valid or not, after the creation of a first store."""
+histories = st.builds(
+    lambda first, begun, rest: [first, *begun, *rest],
+    creations,
+    st.just(()) | st.tuples(batch_creations, claims, cancels),
+    st.lists(commands, max_size=25),
+)
+"""Any commands, valid or not, after a first store was made; often a batch is cancelled first that is held."""
 
 
 def every_page(path: str, *args: str, cursors: tuple[str, ...], filters: tuple[Any, ...], **kwargs: str) -> Any:

@@ -40,7 +40,7 @@ ROOMS: dict[str, set[str]] = {
         *("model", "errors", "events", "transitions", "validation", "idempotency", "columns", "rows"),
         *("batch", "claims"),
     },
-    "decisions": {"model", "errors", "events", "validation", "idempotency", "batch", "claims", "store"},
+    "decisions": {"model", "errors", "events", "validation", "idempotency", "batch", "claims", "rows", "store"},
     "due": {"batch", "claims", "decisions", "errors", "events", "listing", "model", "rows", "store"},
     "registry": {
         *(

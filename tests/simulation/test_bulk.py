@@ -27,7 +27,7 @@ from vsbatch_core import (
     store,
 )
 from vsbatch_core.model import DAY
-from vsbatch_core.processing import Processing
+from vsbatch_core.processing import Processing, Unchecked
 from vsbatch_core.simulation import (
     Completed,
     Constant,
@@ -479,8 +479,12 @@ def interrupted(calls: list[int], *, after: bool) -> Iterator[None]:
         return end
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_complete_attachments", "complete_many", "fail_many"):
-            patch.setattr(Processing, name, interrupting(getattr(Processing, name)))
+        for owner, name in (
+            (Unchecked, "complete_attachments"),
+            (Processing, "complete_many"),
+            (Processing, "fail_many"),
+        ):
+            patch.setattr(owner, name, interrupting(getattr(owner, name)))
         yield
 
 

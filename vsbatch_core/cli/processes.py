@@ -77,13 +77,15 @@ class Processes:
             os.kill(child, number)
 
     def _start(self, number: int) -> None:
+        """Start the process of this number, unless all are to end."""
         # A signal that came between the fork and the note of the child would not be sent on.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
-            child = os.fork()
-            if child == 0:
-                self._be(number)
-            self._children[child] = number
+            if not self._stopping:
+                child = os.fork()
+                if child == 0:
+                    self._be(number)
+                self._children[child] = number
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
@@ -127,8 +129,7 @@ class Processes:
         say(sys.stderr, f"vsbatch: warning: process {child} ended {how}, and another is started")
         if child not in self._ready:
             time.sleep(PAUSE)  # what kept it from starting may keep the next one from it too
-        if not self._stopping:
-            self._start(number)
+        self._start(number)
 
     def _hear(self) -> None:
         """Note which processes have said that they are ready."""

@@ -746,9 +746,7 @@ class Replica(Registry):
         finally:
             self._copying = None
         snapshot = _snapshot(seq, copying.data(), claims)
-        for _ in range(
-            _LOOKS
-        ):  # another process may keep one after the same frame, or prune what it made superfluous
+        for _ in range(_LOOKS):  # another process may keep one after the same frame, or prune this one
             if not _is_whole(log.snapshot(seq)):
                 log.keep(snapshot)
             whole = [each for each in log.snapshots() if _is_whole(log.snapshot(each))]

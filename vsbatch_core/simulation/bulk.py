@@ -554,7 +554,7 @@ class Bulk(Machine):
         if not attachments:
             return
         if group.failed is None and sizes is None:
-            self._processing._complete_attachments(store, attachments)
+            self._processing.unchecked.complete_attachments(store, attachments)
             return
         file_ids = self._view.file_ids(store, attachments)
         if group.failed is not None:

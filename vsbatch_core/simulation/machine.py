@@ -282,7 +282,7 @@ class Machine(ABC):
 
     def _claim(self, vector_store_id: str, attachments: Sequence[int]) -> None:
         # If a worker of another host or simulation holds a file, this one takes it over.
-        self._processing._claim_attachments(vector_store_id, attachments, "simulation")
+        self._processing.unchecked.claim_attachments(vector_store_id, attachments, "simulation")
 
     def _finish(self, work: Work, now: float) -> None:
         """A worker is done with a file, and free whatever comes of telling so."""
@@ -321,7 +321,7 @@ class Machine(ABC):
     def _end(self, vector_store_id: str, file_id: str, outcome: Outcome | None) -> None:
         if isinstance(outcome, Completed):
             if outcome.usage_bytes is None and not self._view.asks_for_sizes:  # the most common case
-                self._processing._complete_attachment(vector_store_id, file_id, 0)
+                self._processing.unchecked.complete_attachment(vector_store_id, file_id, 0)
                 return
             self._processing.complete(vector_store_id, file_id, usage_bytes=outcome.usage_bytes)
         elif isinstance(outcome, Failed):
