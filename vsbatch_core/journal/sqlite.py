@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -182,9 +183,9 @@ class SqliteLog:
         """Return the error that says why, and what to mend where SQLite does not; ``what`` was tried."""
         code = getattr(error, "sqlite_errorname", "")
         why = str(error)
-        if code.startswith("SQLITE_CANTOPEN") and self.path.is_dir():
+        if code.startswith("SQLITE_CANTOPEN") and os.path.isdir(self.path):  # unlike Path.is_dir it never raises
             why = "it is a folder, not a file"
-        elif code.startswith("SQLITE_CANTOPEN") and not self.path.parent.is_dir():
+        elif code.startswith("SQLITE_CANTOPEN") and not os.path.isdir(self.path.parent):
             why = f"there is no folder {str(self.path.parent)!r}"
         elif code.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
             why = f"{error}; SQLite must be allowed to write the file, and its folder for two files beside it"
@@ -405,9 +406,8 @@ def _checksum(text: str) -> str:
 
 def _difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
     """Return the first key of which two profiles have different values, and both values."""
-    for name in [*wanted, *kept]:
-        if isinstance(wanted.get(name), dict) and isinstance(kept.get(name), dict) and kept[name] != wanted[name]:
-            return f"{name}.{_difference(kept[name], wanted[name])}"
-        if kept.get(name) != wanted.get(name):
-            return f"{name} is {kept.get(name)!r} there and {wanted.get(name)!r} here"
-    return "they are equal"
+    name = next(name for name in [*wanted, *kept] if kept.get(name) != wanted.get(name))
+    there, here = kept.get(name), wanted.get(name)
+    if isinstance(there, dict) and isinstance(here, dict):
+        return f"{name}.{_difference(there, here)}"
+    return f"{name} is {there!r} there and {here!r} here"
