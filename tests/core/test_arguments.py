@@ -93,9 +93,11 @@ def _methods(path: str, face: object) -> Iterator[str]:
 
 
 _ENGINE = populated()
+NOT_VALIDATED = ("processing.work", "processing.unchecked")
+"""A loop that ends when it is told to, and what takes arguments as they are."""
 METHODS = [
     *_methods("vector_stores", _ENGINE.vector_stores),
-    *(path for path in _methods("processing", _ENGINE.processing) if not path.startswith("processing.work")),
+    *(path for path in _methods("processing", _ENGINE.processing) if not path.startswith(NOT_VALIDATED)),
 ]
 """The methods that return; the loops of a worker have tests of their own."""
 PARAMETERS = {path: inspect.signature(attrgetter(path)(_ENGINE)).parameters for path in METHODS}
