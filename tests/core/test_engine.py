@@ -26,6 +26,7 @@ from vsbatch_core import (
 )
 from vsbatch_core.errors import (
     BatchAlreadyFinished,
+    EventsForgotten,
     IdTaken,
     Inconsistent,
     NestedCommand,
@@ -968,3 +969,23 @@ def test_a_batch_takes_no_id_that_is_taken_or_of_another_kind(bad: Any) -> None:
 def test_what_an_id_source_raises_comes_through_and_changes_nothing() -> None:
     engine = Engine(clock=VirtualClock(), ids=Tape())
     refused(engine, IndexError, engine.vector_stores.create)
+
+
+def test_an_engine_in_memory_keeps_no_events_but_says_that_there_are_none_since_the_latest() -> None:
+    engine = new_engine()
+    engine.vector_stores.create()
+    assert list(engine.events("vs_1", after=1)) == list(engine.events(after=1)) == []
+    for name in ("vs_1", None):
+        with pytest.raises(EventsForgotten):
+            engine.events(name, after=0)
+
+
+def test_a_follower_in_memory_hears_what_happens_to_its_store_from_now_on() -> None:
+    engine, heard = new_engine(), list[Any]()
+    engine.vector_stores.create()
+    end = engine.follow(heard.append, "vs_1", after=engine.version("vs_1"))
+    engine.vector_stores.create()
+    engine.vector_stores.update("vs_1", name="new")
+    end()
+    engine.vector_stores.update("vs_1", name="newer")
+    assert [(event.kind, event.version) for event in heard] == [("vector_store.updated", 2)]

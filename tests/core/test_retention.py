@@ -344,6 +344,7 @@ def test_check_names_a_batch_that_finished_at_no_time_or_in_another_order() -> N
             engine.check()
 
     spoil(lambda _, first, __: setattr(first, "finished_at", None))
+    spoil(lambda _, first, __: first.counts.__setitem__(0, 1))
     spoil(lambda _, first, __: setattr(first, "finished_at", START + 2.0))
     spoil(lambda store, *_: store.finished.reverse())
     spoil(lambda store, first, _: store.finished.remove(first))

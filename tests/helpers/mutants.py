@@ -1003,7 +1003,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "what a callback does is delivered within it",
         "registry.py",
-        "if self._delivering:\n            return",
+        "if self._delivering:\n            return raised",
         "if self._delivering:\n            pass",
         DELIVERED_LAW,
     ),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vsbatch_core import Engine
+from vsbatch_core import Engine, Profile, SequentialIds
 
 from ..helpers.databases import filled, once_before, opened
 
@@ -87,3 +88,46 @@ def test_engines_that_take_snapshots_at_once_do_not_take_each_other_s_for_damage
         engine.compact()
         with opened(tmp_path / "a.db") as third:
             assert third.snapshot() == engine.snapshot() == other.snapshot()
+
+
+def test_a_drain_that_was_replayed_is_ended_by_whoever_opens_the_database(tmp_path: Path) -> None:
+    drains = Profile(cancel="drain")
+    source, heard = Engine(profile=drains, ids=SequentialIds()), list[Any]()
+    source.subscribe(heard.append)
+    store = source.vector_stores.create()
+    batch = source.vector_stores.file_batches.create(store.id, file_ids=["file-a"])
+    source.processing.claim(worker="w")
+    source.vector_stores.file_batches.cancel(batch.id, vector_store_id=store.id)
+
+    def status(engine: Engine) -> str:
+        return engine.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store.id).status
+
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    with Engine.open(url, profile=drains) as engine:
+        engine.replay(heard)
+        assert (
+            engine.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store.id).status == "in_progress"
+        )
+        engine.compact()
+    with Engine.open(url) as engine:  # it leads, and nobody holds the file
+        assert (
+            engine.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store.id).status == "cancelled"
+        )
+        engine.check()
+
+
+def test_a_lock_that_cannot_be_taken_is_not_released(tmp_path: Path) -> None:
+    class Refusing:
+        def acquire(self, *_: object, **__: object) -> bool:
+            raise KeyboardInterrupt
+
+        def _is_owned(self) -> bool:
+            return False
+
+    with opened(tmp_path / "a.db") as engine:
+        usual, engine._registry.lock = engine._registry.lock, Refusing()
+        for use in (engine.vector_stores.create, engine.vector_stores.list):
+            with pytest.raises(KeyboardInterrupt):
+                use()
+        engine._registry.lock = usual
+        assert len(engine.vector_stores.list().data) == 0

@@ -506,6 +506,32 @@ def test_a_call_that_the_transport_can_not_say_is_left_out() -> None:
     assert comparison.history == []
 
 
+@pytest.mark.parametrize("factory", [Subject, Dispatched, Official])
+def test_what_is_repeated_and_what_is_purged_is_that_of_the_oracle(factory: type[Subject]) -> None:
+    sizes = {"file-a": 1, "file-b": 2}
+    comparison = Comparison(factory, World(sizes=sizes, retention=10.0))
+    creates = [
+        call("vector_stores.create", file_ids=["file-a"], idempotency_key="k"),
+        call("vector_stores.files.create", "vs_1", file_id="file-a", idempotency_key="k"),
+        call("vector_stores.file_batches.create", "vs_1", file_ids=["file-b"], idempotency_key="l"),
+    ]
+    others = [Call(each.path, each.args, {**each.kwargs, "idempotency_key": "other"}) for each in creates]
+
+    def step(each: Call) -> Any:
+        return comparison.step(each, ())
+
+    first = [step(each) for each in creates]
+    assert [step(each).id for each in creates] == [each.id for each in first]
+    step(call("processing.complete", "vs_1", "file-b", usage_bytes=7))
+    sizes.clear()  # a create that was made once is made, though the host has lost the file
+    assert [step(each).id for each in creates] == [each.id for each in first]
+    assert [step(each).status for each in others] == [404, 404, 404]
+    step(call("clock.move", 11.0))
+    gone = step(call("vector_stores.file_batches.retrieve", "vsfb_1", vector_store_id="vs_1"))
+    assert isinstance(gone, Refusal)
+    assert isinstance(step(creates[2]), Refusal)
+
+
 def test_a_remote_subject_must_say_how_it_sends() -> None:
     with pytest.raises(NotImplementedError, match="Remote has to say how it sends"):
         Remote(World()).ask(FIRST[0])

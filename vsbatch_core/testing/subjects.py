@@ -145,6 +145,7 @@ class Subject:
             cls = type(self)
             return [
                 "from contextlib import suppress",
+                "from math import inf",
                 "",
                 f"from {cls.__module__} import {cls.__qualname__}",
                 "from vsbatch_core import *",
@@ -155,6 +156,7 @@ class Subject:
         known = "None" if self.world.sizes is None else f"{self.world.sizes!r}.get"
         return [
             "from contextlib import suppress",
+            "from math import inf",
             "",
             "from vsbatch_core import *",
             "from vsbatch_core.testing.calls import UnsteadyClock",
