@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar, cast
@@ -160,6 +161,17 @@ class View:
         """Return the attachments that a batch lists.  O(1)."""
         batch = self._read(vector_store_id, None, lambda store: store.batches.get(batch_id))
         return range(0) if batch is None else range(batch.first, batch.stop)
+
+    def batch_bounds(self, vector_store_id: str, first: int, stop: int) -> list[int]:
+        """Return where batches begin or end in ``first < attachment < stop``, rising.  O(log b + those)."""
+
+        def read(store: Store) -> list[int]:
+            firsts = store.firsts
+            batches = store.ordered[max(0, bisect_right(firsts, first) - 1) : bisect_left(firsts, stop)]
+            bounds = {bound for batch in batches for bound in (batch.first, batch.stop)}
+            return sorted(bound for bound in bounds if first < bound < stop)
+
+        return self._read(vector_store_id, [], read)
 
     def file_counts(self, vector_store_id: str, batch_id: str) -> FileCounts | None:
         """Return the counts of a batch.  O(1)."""

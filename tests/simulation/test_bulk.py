@@ -686,3 +686,15 @@ def test_a_store_that_has_expired_when_its_first_file_ends_is_not_active_again()
             assert attempted(act, one) == attempted(act, other)
             assert seen(one) == seen(other)
     assert one.engine.vector_stores.retrieve("vs_1").status == "expired"
+
+
+def test_a_batch_finishes_when_its_last_file_does_though_a_window_ends_files_of_many_batches() -> None:
+    engine = Engine(clock=VirtualClock(), ids=SequentialIds())
+    simulation = Simulation(engine, plan=Plan(workers=1, service=Constant(1.0)), seed=0)
+    store = engine.vector_stores.create()
+    start = engine.clock.time()
+    for batch in range(3):
+        engine.vector_stores.file_batches.create(store.id, file_ids=[f"file-{batch}-{i}" for i in range(300)])
+    simulation.run_until_idle()
+    batches = engine.snapshot()["vector_stores"][0]["file_batches"]
+    assert [batch[-1] - start for batch in batches] == [300.0, 600.0, 900.0]

@@ -39,7 +39,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from heapq import heapreplace
-from itertools import compress, repeat
+from itertools import compress, pairwise, repeat
 from math import inf
 from operator import attrgetter, itemgetter
 from random import Random
@@ -161,6 +161,18 @@ class _Files:
                 others.extend(compress(some, later))
                 column[first:] = compress(some, here)
         return rest
+
+    def apart(self, bounds: Sequence[int]) -> list[_Files]:
+        """Return files of one store, apart by the attachments at which something begins."""
+        rows = self.rows
+        if not bounds:
+            return [self]
+        rising = self if rows == sorted(rows) else self.at(sorted(range(len(rows)), key=rows.__getitem__))
+        cuts = [0, *[bisect_left(rising.rows, bound) for bound in bounds], len(rows)]
+        columns = rising.columns()
+        return [
+            _Files(*[column[start:stop] for column in columns]) for start, stop in pairwise(cuts) if start < stop
+        ]
 
     def at(self, places: Sequence[int]) -> _Files:
         """Return those at these places, in this order."""
@@ -467,8 +479,14 @@ class Bulk(Machine):
             for i, store in enumerate(files.stores):
                 places.setdefault(store, []).append(i)
             parts = [files.at(of) for of in places.values()]
-        groups = [group for part in parts for segment in self._segments(part) for group in segment.groups()]
+        segments = [segment for part in parts for segment in self._segments(part)]
+        groups = [group for segment in segments for files in self._by_batch(segment) for group in files.groups()]
         return sorted(groups, key=attrgetter("time"))
+
+    def _by_batch(self, files: _Files) -> list[_Files]:
+        """Return files of one store apart by batch, which finishes with the last of its own."""
+        rows = files.rows
+        return files.apart(self._view.batch_bounds(files.stores[0], min(rows), max(rows) + 1))
 
     def _segments(self, files: _Files) -> list[_Files]:
         """Return files of one store in the parts that events must name for it to be active last as by steps."""
