@@ -975,17 +975,17 @@ _inherited: list[Log] = []
 
 
 def _before_fork() -> None:
-    for replica in _replicas:
+    for replica in list(_replicas):  # another thread may open one meanwhile
         replica._before_fork()
 
 
 def _after_fork() -> None:
-    for replica in _replicas:
+    for replica in list(_replicas):  # another thread may open one meanwhile
         replica._after_fork()
 
 
 def _after_fork_in_child() -> None:
-    for replica in _replicas:
+    for replica in list(_replicas):  # another thread may open one meanwhile
         replica._after_fork_in_child()
 
 
