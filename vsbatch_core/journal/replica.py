@@ -189,7 +189,8 @@ class Replica(Registry):
         self._closed = False
         self._held_for_fork = (False, False)
         super().__init__(clock, ids, profile, file_size, retry, retention)
-        _replicas.add(self)
+        with _opening:
+            _replicas.add(self)
 
     # The one way in, and the one way to look
 
@@ -974,19 +975,31 @@ _inherited: list[Log] = []
 """Connections that a child process must neither use nor close."""
 
 
+_opening = Lock()
+"""Held while ``_replicas`` is changed or read."""
+_forking: list[Replica] = []
+"""The replicas that there were when the fork that is under way began."""
+
+
 def _before_fork() -> None:
-    for replica in list(_replicas):  # another thread may open one meanwhile
+    with _opening:
+        _forking[:] = _replicas
+    for replica in _forking:
         replica._before_fork()
 
 
 def _after_fork() -> None:
-    for replica in list(_replicas):  # another thread may open one meanwhile
+    for replica in _forking:
         replica._after_fork()
+    _forking.clear()
 
 
 def _after_fork_in_child() -> None:
-    for replica in list(_replicas):  # another thread may open one meanwhile
+    global _opening  # noqa: PLW0603 - another thread, which is not in the child, may have held it
+    _opening = Lock()
+    for replica in _forking:
         replica._after_fork_in_child()
+    _forking.clear()
 
 
 getattr(os, "register_at_fork", dict)(  # not on every platform
