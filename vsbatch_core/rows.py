@@ -19,7 +19,7 @@ from itertools import compress, islice
 from typing import Any, TypeVar
 
 from vsbatch_core import paging, transitions
-from vsbatch_core.columns import IS, MASK, SHIFT, ByteColumn, spans
+from vsbatch_core.columns import IS, MASK, SHIFT, ByteColumn, rising, spans
 from vsbatch_core.errors import Inconsistent
 from vsbatch_core.model import (
     AUTO,
@@ -118,7 +118,7 @@ class Rows:
     def file_ids(self, rows: Sequence[int]) -> list[str]:
         """Return the ids of the files.  O(rows), and O(1) each in C if they are a rising run."""
         blocks = self._blocks
-        if rows and rows[-1] - rows[0] + 1 == len(rows):
+        if rows and rows[-1] - rows[0] + 1 == len(rows) and rising(rows):
             found: list[str] = []
             for key, start, end in spans(rows[0], rows[-1] + 1):
                 found += blocks[key].ids[start:end]

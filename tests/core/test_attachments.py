@@ -298,3 +298,8 @@ def test_an_event_says_how_many_are_missing_before_it() -> None:
         follower.replay([found[3]])
     follower.replay(found)
     assert in_json(follower.snapshot()) == in_json(engine.snapshot())
+
+
+@given(st.permutations(range(6)), st.integers(0, 6))
+def test_ids_of_attachments_are_theirs_in_whatever_order_they_are_named(numbers: list[int], n: int) -> None:
+    assert of_store().view.file_ids("vs_1", numbers[:n]) == [f"file-{i}" for i in numbers[:n]]
