@@ -118,14 +118,14 @@ def story_of_claims(api: Any, clock: VirtualClock) -> list[Any]:
 
 @pytest.mark.parametrize("attempts", [2, 3])
 def test_the_oracle_knows_claims_that_lapse_attempts_that_wait_and_batches_that_drain(attempts: int) -> None:
-    told: list[Any] = []
+    found: list[Any] = []
     for api in (Engine, Oracle):
         clock = VirtualClock()
         retry = Retry(attempts=attempts, backoff=3.0)
         one: Any = api(clock=clock, ids=SequentialIds(), profile=Profile(cancel="drain"), retry=retry)
-        told.append(story_of_claims(one, clock))
-    assert told[0] == told[1]
-    assert {each[0].__name__ for each in told[0] if isinstance(each, tuple)} >= {
+        found.append(story_of_claims(one, clock))
+    assert found[0] == found[1]
+    assert {each[0].__name__ for each in found[0] if isinstance(each, tuple)} >= {
         "AlreadyFinished",
         "NotAttached",
         "StaleAttachment",
@@ -151,26 +151,16 @@ def test_what_drains_and_nobody_holds_ends_with_the_first_command_of_a_restored_
         assert (batch.status, batch.file_counts.cancelled) == ("cancelled", 2)
 
 
-def test_the_oracle_refuses_the_sizes_of_a_strategy_that_chooses_them_as_the_engine_does() -> None:
+def test_a_strategy_that_chooses_its_sizes_is_taken_alone_and_refused_with_sizes_as_by_the_oracle() -> None:
+    comparison, auto = Comparison(Subject), {"type": "auto"}
     static = {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}
-    refusals = []
-    for api in (Engine, Oracle):
-        one: Any = api(clock=VirtualClock(), ids=SequentialIds())
-        with pytest.raises(VsbatchError) as refused:
-            one.vector_stores.create(chunking_strategy={"type": "auto", "static": static})
-        refusals.append((type(refused.value), str(refused.value)))
-    assert refusals[0] == refusals[1]
-
-
-def test_the_oracle_takes_a_strategy_that_chooses_its_sizes_as_the_engine_does() -> None:
-    chosen = []
-    for api in (Engine, Oracle):
-        one: Any = api(clock=VirtualClock(), ids=SequentialIds())
-        store = one.vector_stores.create(file_ids=["file-a"], chunking_strategy={"type": "auto"})
-        chosen.append(one.vector_stores.files.retrieve("file-a", vector_store_id=store.id).chunking_strategy)
-    sizes = chosen[0].static
+    comparison.step(call("vector_stores.create", file_ids=["file-a"], chunking_strategy=auto), ())
+    file = comparison.step(call("vector_stores.files.retrieve", "file-a", vector_store_id="vs_1"), ())
+    sizes = file.chunking_strategy.static
     assert (sizes.max_chunk_size_tokens, sizes.chunk_overlap_tokens) == (800, 400)
-    assert chosen[0] == chosen[1]
+    refusal = comparison.step(call("vector_stores.create", chunking_strategy={**auto, "static": static}), ())
+    assert isinstance(refusal, Refusal)
+    assert refusal.body["error"]["param"] == "chunking_strategy.static"
 
 
 @pytest.mark.slow
