@@ -48,6 +48,7 @@ class Naive:
         self.path = path
         self._slower = slower
         self._connections = local()
+        self._open: list[sqlite3.Connection] = []
         self._lock = Lock()
         if not path.exists():
             self.connect().executescript(_SCHEMA)
@@ -57,16 +58,19 @@ class Naive:
         """Return the connection of this thread."""
         found: sqlite3.Connection | None = getattr(self._connections, "connection", None)
         if found is None:
-            found = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            # Used by its thread alone, and closed by the one that closes all.
+            found = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+            self._open.append(found)
             found.execute("PRAGMA journal_mode = WAL").fetchone()
             found.execute("PRAGMA synchronous = FULL")
             self._connections.connection = found
         return found
 
     def close(self) -> None:
-        """Close the connection of this thread."""
-        self.connect().close()
-        del self._connections.connection
+        """Close the connections of all threads; each thread that goes on opens another one."""
+        self._connections = local()
+        while self._open:
+            self._open.pop().close()
 
     def attach(self, ids: Sequence[str]) -> None:
         """Attach files as one batch."""

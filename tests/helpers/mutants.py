@@ -14,6 +14,7 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -26,6 +27,7 @@ from .trials import DIVERGED, TEST_FAILED, Outcome, Trials
 PACKAGE = Path(vsbatch_core.__file__).parent
 
 
+@cache
 def canonical(text: str) -> str:
     """Return a program in the form that depends on its syntax alone."""
     return ast.unparse(ast.parse(text))
@@ -104,6 +106,11 @@ OWN_ATTRIBUTES_LAW = (
     "core/test_policies.py::"
     "test_a_batch_lists_and_counts_those_files_alone_that_it_attached_each_with_its_own_attributes"
 )
+FINISHED_LAW = "core/test_retention.py::test_a_batch_is_purged_once_it_has_been_finished_for_so_long"
+KEPT_LAW = (
+    "core/test_retention.py::test_batches_are_purged_once_they_have_been_kept_long_enough_whoever_looks_when"
+)
+KEYS_LAW = "core/test_idempotency.py::test_of_more_keys_than_the_limit_the_oldest_is_forgotten"
 PROVED_LAW = "journal/test_replica.py::test_a_snapshot_that_is_not_whole_is_not_counted_among_those_that_are_kept"
 ONE_POLICY_LAW = "oracle/test_combinations.py::test_with_one_policy_changed_the_story_is_that_of_the_oracle"
 COMBINED_LAW = (
@@ -127,6 +134,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "store.py",
         "bisect_right(self.finished, time,",
         "bisect_left(self.finished, time,",
+        FINISHED_LAW,
     ),
     Mutant(
         "a purge forgets cursors of the store's list",
@@ -170,6 +178,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "due.py",
         "store.purge_timer = following",
         "store.purge_timer = inf",
+        KEPT_LAW,
     ),
     Mutant(
         "a restored engine keeps its batches",
@@ -183,6 +192,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "due.py",
         "decisions.purge_batches(store, max(store.at, when), self.retention, when)",
         "decisions.purge_batches(store, max(store.at, when), self.retention, inf)",
+        KEPT_LAW,
     ),
     Mutant(
         "a replay purges any batches",
@@ -200,7 +210,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant("a key is forgotten too early", "idempotency.py", "len(keys) < limit", "len(keys) < limit - 1"),
     Mutant("a key is forgotten too late", "idempotency.py", "len(keys) < limit", "len(keys) <= limit"),
-    Mutant("the latest key is forgotten", "idempotency.py", "next(iter(keys))", "next(reversed(keys))"),
+    Mutant("the latest key is forgotten", "idempotency.py", "next(iter(keys))", "next(reversed(keys))", KEYS_LAW),
     Mutant(
         "attributes are no part of a request",
         "idempotency.py",

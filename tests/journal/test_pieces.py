@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,12 @@ def test_the_crowd_is_all_that_waited_at_the_end_of_a_group(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> SqliteLog:
+def log(tmp_path: Path) -> Iterator[SqliteLog]:
     """A log with parts of snapshots so small that most need several."""
     found = SqliteLog(tmp_path / "pieces.db")
     found.open(None, "{}")
-    return found
+    yield found
+    found.close()
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 16, 100])
