@@ -37,7 +37,7 @@ from attrs import Factory, define, field
 
 from vsbatch_core import Completed, Engine, errors
 from vsbatch_core.claims import Claim
-from vsbatch_core.journal import replica, sqlite
+from vsbatch_core.journal import log, replica, sqlite
 
 THREADS = 4
 """In each process."""
@@ -116,7 +116,7 @@ SNAPSHOTS = {name for name in POINTS if "snapshot" in name or "prune" in name}
 
 def small_steps() -> None:
     """Have snapshots be taken often and in several parts, and frames be pruned a few at a time."""
-    replica.SNAPSHOT_BYTES, sqlite._PART_BYTES, sqlite._PRUNED_AT_ONCE = 20_000, 4_000, 50
+    replica.SNAPSHOT_BYTES, log._PART_BYTES, sqlite._PRUNED_AT_ONCE = 20_000, 4_000, 50
 
 
 # What a process does

@@ -19,7 +19,7 @@ from vsbatch_core.registry import FileSize, Registry
 from vsbatch_core.view import View
 
 if TYPE_CHECKING:
-    from vsbatch_core.journal.sqlite import Durability
+    from vsbatch_core.journal.log import Durability, Reads
 
 __all__ = ["Engine"]
 
@@ -84,14 +84,20 @@ class Engine:
         retry: Retry | None = None,
         retention: float | None = None,
         durability: Durability = "full",
+        reads: Reads = "fresh",
         snapshot: dict[str, Any] | None = None,
     ) -> Engine:
         """Return an engine whose stores are kept in a database, which is made if it is not there.
 
-        ``url`` is ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, percent-encoded.  Several engines, in
-        any processes of one machine, may be open on one database: each returns what all of them have done.  Their
-        clocks must be the same, and so the default clock is.  The profile is that which the database was made
-        under; a new one gets ``profile`` or the reference.
+        ``url`` is ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, percent-encoded, or
+        ``postgresql://user@host/database``, which needs the extra ``postgres`` and is kept in the schema
+        ``vsbatch``.  Several engines may be open on one database, in any processes of one machine, or with
+        PostgreSQL of many: each returns what all of them have done.  Their clocks must be the same, and so the
+        default clocks are: the machine's, or with PostgreSQL that of the database.  The profile is that which the
+        database was made under; a new one gets ``profile`` or the reference.
+
+        With ``reads="local"`` a read does not ask PostgreSQL each time what others have done, but at least once a
+        second.  What the engine itself has done is always there.
 
         What a call has returned outlasts the end of the process, and with ``durability="full"`` a power failure;
         with ``"normal"`` the last calls before one may be lost.  A call that raises ``DatabaseUnavailable`` has
@@ -109,8 +115,9 @@ class Engine:
         from vsbatch_core.journal.replica import Replica  # noqa: PLC0415
 
         restored = None if snapshot is None else cls.restore(snapshot, clock=clock, profile=profile)
-        profile, connection = connect(url, profile if restored is None else restored.profile, durability)
-        replica = Replica(connection, clock or SystemClock(), ids, profile, file_size, retry, retention)
+        place = connect(url, profile if restored is None else restored.profile, durability, reads)
+        clock = clock or place.clock or SystemClock()
+        replica = Replica(place.connect, clock, ids, place.profile, file_size, retry, retention)
         try:
             if restored is not None:
                 replica.begin_with(restored._registry)

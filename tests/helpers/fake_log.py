@@ -189,6 +189,7 @@ class FakeLog:
     """A connection of a simulated process to the disk: a ``Log``."""
 
     place = "the fake log"
+    remote = False
 
     def __init__(self, disk: Disk, power: Power) -> None:
         self._disk = disk

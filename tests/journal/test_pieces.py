@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsbatch_core import Engine
+from vsbatch_core.journal import log as log_parts
 from vsbatch_core.journal import replica as module
 from vsbatch_core.journal import sqlite as log_module
 from vsbatch_core.journal.codec import Reader, Writer
@@ -116,7 +117,7 @@ def log(tmp_path: Path) -> Iterator[SqliteLog]:
 def test_a_snapshot_is_read_as_it_was_written_whatever_its_size(
     size: int, log: SqliteLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_module, "_PART_BYTES", 8)
+    monkeypatch.setattr(log_parts, "_PART_BYTES", 8)
     kept = Snapshot(3, 12, bytes(range(size)))
     log.keep(kept)
     assert log.snapshots() == [3]
@@ -128,7 +129,7 @@ def test_a_snapshot_is_read_as_it_was_written_whatever_its_size(
 def test_a_snapshot_is_not_there_until_all_of_it_is(
     written: int, log: SqliteLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_module, "_PART_BYTES", 8)
+    monkeypatch.setattr(log_parts, "_PART_BYTES", 8)
     kept, run = Snapshot(3, 12, bytes(40)), log._run
     left = [*range(written)]
 
@@ -156,7 +157,7 @@ def test_a_snapshot_takes_the_place_of_one_after_the_same_frame(log: SqliteLog) 
 
 
 def test_others_write_between_the_parts_of_a_snapshot(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "_PART_BYTES", 8)
+    monkeypatch.setattr(log_parts, "_PART_BYTES", 8)
     other = sqlite3.connect(log.path, timeout=0, isolation_level=None)
     written = []
 

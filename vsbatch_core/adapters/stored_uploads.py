@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from vsbatch_core.adapters.uploads import LIMITS, FileObject, Uploads
 from vsbatch_core.errors import DatabaseRefused, DatabaseUnavailable, OutcomeUnknown
 from vsbatch_core.journal import path_of
-from vsbatch_core.journal.sqlite import APPLICATION_ID, BUSY_SECONDS, Durability, connected
+from vsbatch_core.journal.log import Durability
+from vsbatch_core.journal.sqlite import APPLICATION_ID, BUSY_SECONDS, connected
 from vsbatch_core.model import Order, Page
 
 T = TypeVar("T")

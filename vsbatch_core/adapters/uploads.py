@@ -21,7 +21,7 @@ from vsbatch_core.listing import Listing
 from vsbatch_core.model import Limits, Order, Page
 
 if TYPE_CHECKING:
-    from vsbatch_core.journal.sqlite import Durability
+    from vsbatch_core.journal.log import Durability
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 """What an upload may be for (documented)."""

@@ -15,7 +15,8 @@ from vsbatch_core.adapters.uploads import FileObject, Uploads
 from vsbatch_core.cli.outputs import opened, require_writable
 from vsbatch_core.cli.progress import progress
 from vsbatch_core.cli.text import Refused, legible, plural, say
-from vsbatch_core.journal import path_of, proved, vacuum
+from vsbatch_core.journal import opened as opened_log
+from vsbatch_core.journal import path_of, proved
 from vsbatch_core.journal.proof import Found
 
 DESCRIPTION = """\
@@ -116,7 +117,8 @@ def _compact(url: str, path: str, _file: str | None) -> None:
             show("compacting", 0, 2)
             engine.compact()
         show("compacting", 1, 2)
-        vacuum(url)
+        with opened_log(url) as (log, _):
+            log.vacuum()
         show("compacting", 2, 2)
     say(sys.stdout, f"{path}: {before:,} bytes before, {os.path.getsize(path_of(url)):,} now")
 

@@ -7,40 +7,70 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from vsbatch_core import snapshots
 from vsbatch_core.errors import DatabaseRefused
-from vsbatch_core.journal.log import LogError
-from vsbatch_core.journal.sqlite import Durability, SqliteLog
+from vsbatch_core.journal.log import FORMAT, Durability, LogError
 from vsbatch_core.model import Profile
 
 if TYPE_CHECKING:
-    from vsbatch_core.journal.log import Log
+    from vsbatch_core.clock import Clock
+    from vsbatch_core.journal.log import Database
     from vsbatch_core.journal.proof import Found, Show
 
-__all__ = ["connect", "path_of", "proved", "vacuum"]
+__all__ = ["Place", "connect", "is_postgres", "migrate", "opened", "path_of", "proved"]
+
+_POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
+"""The schemes of URLs of PostgreSQL."""
 
 
-def connect(url: str, profile: Profile | None, durability: Durability) -> tuple[Profile, Callable[[], Log]]:
-    """Return the profile of the database, which is made if it is not there, and what returns connections to it.
+class Place(NamedTuple):
+    """A database that is there: its profile, what returns connections to it, and the clock that it has, if any."""
 
-    The URL is ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, percent-encoded.  Raise
-    ``DatabaseRefused``, ``DatabaseDamaged`` or ``DatabaseUnavailable``.
+    profile: Profile
+    connect: Callable[[], Database]
+    clock: Clock | None
+
+
+def connect(url: str, profile: Profile | None, durability: Durability, reads: str = "fresh") -> Place:
+    """Return the database that a URL names, which is made if it is not there.
+
+    The URL is ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, percent-encoded, or
+    ``postgresql://user@host/database`` as PostgreSQL's own programs read it.  Raise ``DatabaseRefused``,
+    ``DatabaseDamaged`` or ``DatabaseUnavailable``; ``ImportError`` for PostgreSQL without its extra.
     """
     if durability not in ("full", "normal"):
         raise ValueError(f"durability must be 'full' or 'normal', not {durability!r}")
-    path = path_of(url)
+    if reads not in ("fresh", "local"):
+        raise ValueError(f"reads must be 'fresh' or 'local', not {reads!r}")
+    connection, clock = _connection(url, durability, reads)
     wanted = None if profile is None else json.dumps(snapshots.profile_data(profile))
-    log = SqliteLog(path, durability=durability)
+    log = connection()
     try:
         found = log.open(wanted, json.dumps(snapshots.profile_data(Profile())))
     except LogError as error:
         raise error.refusal(log.place) from error
     finally:
         log.close()
-    return snapshots.profile_from(json.loads(found)), lambda: SqliteLog(path, durability=durability)
+    return Place(snapshots.profile_from(json.loads(found)), connection, clock)
+
+
+def _connection(
+    url: str, durability: Durability = "full", reads: str = "fresh"
+) -> tuple[Callable[[], Database], Clock | None]:
+    """Return what makes connections to a database, and the clock that it has."""
+    if is_postgres(url):
+        from vsbatch_core.journal import postgres  # noqa: PLC0415 - psycopg, which not all programs need
+
+        clock = postgres.DatabaseClock()
+        options: Any = {"durability": durability, "reads": reads, "clock": clock}
+        return lambda: postgres.PostgresLog(url, **options), clock
+    from vsbatch_core.journal.sqlite import SqliteLog  # noqa: PLC0415 - sqlite3, which not all programs need
+
+    path = path_of(url)
+    return lambda: SqliteLog(path, durability=durability), None
 
 
 def proved(url: str, show: Show) -> Found:
@@ -50,24 +80,38 @@ def proved(url: str, show: Show) -> Found:
     """
     from vsbatch_core.journal.proof import prove  # noqa: PLC0415 - seldom needed
 
-    with _log(url) as (log, profile):
+    with opened(url) as (log, profile):
         return prove(log, profile, show)
 
 
-def vacuum(url: str) -> None:
-    """Give the space of a database that nothing takes up any more back to the file system.
+def migrate(url: str) -> tuple[int, int]:
+    """Bring a database to the format of this version; return the format before, and now.
 
-    Raise ``DatabaseRefused``, ``DatabaseDamaged`` or ``DatabaseUnavailable``.  O(bytes).
+    There is one format of SQLite files so far, so that nothing has to be done to one that can be opened.  Raise
+    ``DatabaseRefused``, ``DatabaseDamaged`` or ``DatabaseUnavailable``.
     """
-    with _log(url) as (log, _):
-        log.vacuum()
+    if not is_postgres(url):
+        connect(url, None, "full")
+        return FORMAT, FORMAT
+    from vsbatch_core.journal.postgres import PostgresLog  # noqa: PLC0415 - psycopg, which not all programs need
+
+    log = PostgresLog(url)
+    try:
+        return log.migrate()
+    except LogError as error:
+        raise error.refusal(log.place) from error
+    finally:
+        log.close()
 
 
 @contextmanager
-def _log(url: str) -> Iterator[tuple[SqliteLog, Profile]]:
-    """Return a connection to a database, and its profile."""
-    profile, _ = connect(url, None, "full")
-    log = SqliteLog(path_of(url))
+def opened(url: str) -> Iterator[tuple[Database, Profile]]:
+    """Return a connection to a database, and its profile; it is closed at the end.
+
+    Raise ``DatabaseRefused``, ``DatabaseDamaged`` or ``DatabaseUnavailable``, also for what fails within.
+    """
+    profile, connection, _ = connect(url, None, "full")
+    log = connection()
     try:
         yield log, profile
     except LogError as error:
@@ -76,12 +120,19 @@ def _log(url: str) -> Iterator[tuple[SqliteLog, Profile]]:
         log.close()
 
 
+def is_postgres(url: Any) -> bool:
+    """Return whether a URL names a PostgreSQL database."""
+    return isinstance(url, str) and url.partition("://")[0] in _POSTGRES
+
+
 def path_of(url: Any) -> Path:
     """Return the path that a URL names; raise ``DatabaseRefused``."""
     path = url.removeprefix("sqlite:///") if isinstance(url, str) else url
     if not path or path == url:
         raise DatabaseRefused(
-            url, "its URL is not known. Give sqlite:///relative.db or sqlite:////absolute.db, percent-encoded"
+            url,
+            "its URL is not known. Give sqlite:///relative.db or sqlite:////absolute.db, percent-encoded, "
+            "or postgresql://user@host/database",
         )
     if "?" in path:
         raise DatabaseRefused(url, "its URL has a query, of which none is known. In a path '?' is written '%3F'")

@@ -10,12 +10,21 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from vsbatch_core.errors import DatabaseDamaged, DatabaseUnavailable, VsbatchError
 
 FORMAT = 1
 """The format of the frames that are written.  It changes whenever a reader of the old one would misread them."""
+
+Durability = Literal["full", "normal"]
+"""Whether what is committed outlasts a power failure, or the last of it may be lost then."""
+
+Reads = Literal["fresh", "local"]
+"""Whether each read asks a database that is elsewhere what others have done, or only now and then."""
+
+_PART_BYTES = 1 << 20
+"""A snapshot is kept in parts of at most so many bytes, so that nobody waits long for one of them."""
 
 _PLAIN, _DEFLATED = b"\0", b"\1"
 _WORTH_DEFLATING = 200
@@ -35,6 +44,14 @@ class LogError(Exception):
     def refusal(self, place: str) -> VsbatchError:
         """Return what the caller is to be raised, if nothing has happened."""
         return DatabaseDamaged(place, str(self)) if self.damaged else DatabaseUnavailable(place, str(self))
+
+
+class Rewound(Exception):
+    """The database has lost frame ``seq``, which was read from it or committed to it before."""
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(seq)
+        self.seq = seq
 
 
 class Frame(NamedTuple):
@@ -112,11 +129,15 @@ class Log(Protocol):
     def rollback(self) -> None:
         """End the transaction, if one has begun, as if it had not."""
 
+    @property
+    def remote(self) -> bool:
+        """Whether ``changed`` is going to wait for an answer over a network."""
+
     def changed(self) -> bool:
         """Return whether others may have appended since ``frames`` without ``last`` was last read to its end."""
 
     def frames(self, after: int, last: int | None = None) -> Iterator[Frame]:
-        """Return the frames that follow a number, up to the last, in order."""
+        """Return the frames that follow a number, up to the last, in order.  Raise ``Rewound``."""
 
     def last(self) -> int:
         """Return the latest frame of which anything is there: itself, a snapshot, a part; 0 if there is none."""
@@ -147,3 +168,47 @@ class Log(Protocol):
 
     def close(self) -> None:
         """Close the connection; it opens again when it is needed."""
+
+
+class Database(Log, Protocol):
+    """A log, and what is done with it as a whole."""
+
+    def open(self, profile: str | None, usual: str) -> str:
+        """Make the log if it is not there; return the profile that it was made under.
+
+        ``profile`` is that which it must have, ``usual`` that which a new one gets if none is demanded, as JSON.
+        Raise ``DatabaseRefused`` or ``DatabaseDamaged``.
+        """
+
+    def begin_reading(self) -> None:
+        """Begin a transaction in which all reads return the same state; others may write meanwhile."""
+
+    def size(self) -> tuple[int, int]:
+        """Return how many frames there are, and how many bytes of data they have."""
+
+    def bytes_on_disk(self) -> int:
+        """Return how many bytes the log takes up."""
+
+    def vacuum(self) -> None:
+        """Give the space that nothing takes up any more back to the file system.  O(bytes)."""
+
+
+def parts_of(snapshot: Snapshot) -> Iterator[tuple[int, int, int, bytes]]:
+    """Return the rows of a snapshot: its frame, the number of the part, the checksum of the whole, and the bytes."""
+    seq, whole, data = snapshot
+    for part, first in enumerate(range(0, len(data) or 1, _PART_BYTES)):
+        yield seq, part, whole, data[first : first + _PART_BYTES]
+
+
+def text_checksum(text: str) -> str:
+    """Return the checksum of a setting."""
+    return str(zlib.crc32(text.encode()))
+
+
+def difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Return the first key of which two profiles have different values, and both values."""
+    name = next(name for name in [*wanted, *kept] if kept.get(name) != wanted.get(name))
+    there, here = kept.get(name), wanted.get(name)
+    if isinstance(there, dict) and isinstance(here, dict):
+        return f"{name}.{difference(there, here)}"
+    return f"{name} is {there!r} there and {here!r} here"

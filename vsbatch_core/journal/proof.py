@@ -10,9 +10,8 @@ from attrs import Factory, define
 
 from vsbatch_core.clock import VirtualClock, random_ids
 from vsbatch_core.errors import DatabaseDamaged, Inconsistent
-from vsbatch_core.journal.log import Frame
+from vsbatch_core.journal.log import Database, Frame
 from vsbatch_core.journal.replica import UNREADABLE, Replica
-from vsbatch_core.journal.sqlite import SqliteLog
 from vsbatch_core.model import Profile
 from vsbatch_core.rows import IN_PROGRESS
 
@@ -38,7 +37,7 @@ class Found:
     files: int = 0
 
 
-def prove(log: SqliteLog, profile: Profile, show: Show) -> Found:
+def prove(log: Database, profile: Profile, show: Show) -> Found:
     """Read every frame and snapshot of a log, and build the stores from them; return what was found.
 
     The stores are built from the first frame on if it is there, else from the oldest snapshot that can be read.
@@ -54,7 +53,7 @@ def prove(log: SqliteLog, profile: Profile, show: Show) -> Found:
 
 
 class _Proof:
-    def __init__(self, log: SqliteLog, profile: Profile) -> None:
+    def __init__(self, log: Database, profile: Profile) -> None:
         self.log = log
         # At time 0 nothing is due: looking changes nothing.
         self.replica = Replica(lambda: log, VirtualClock(0.0), random_ids, profile)

@@ -53,7 +53,7 @@ from vsbatch_core.errors import (
     VsbatchError,
 )
 from vsbatch_core.journal.codec import Entry, Reader, Writer, claims_data, claims_of
-from vsbatch_core.journal.log import Frame, Log, LogError, Part, Snapshot, checksum
+from vsbatch_core.journal.log import Frame, Log, LogError, Part, Rewound, Snapshot, checksum
 from vsbatch_core.model import Profile
 from vsbatch_core.registry import ALL, FileSize, Registry, WouldBlock, raise_from
 
@@ -330,6 +330,8 @@ class Replica(Registry):
     def _current(self, read: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         """Return what is read when all that was committed is here."""
         try:
+            if _at_once.get() and self.log.remote:
+                raise WouldBlock
             behind = self._seq is None or self._attempt is not None or self.log.changed()
             if (behind or self._undelivered) and _at_once.get():
                 raise WouldBlock
@@ -558,15 +560,26 @@ class Replica(Registry):
     def _follow(self, seq: int) -> int | None:
         """Apply the frames that others have appended after this one; return the latest.
 
-        Return ``None`` if that was so long ago that the frames in between are pruned.
+        Return ``None`` if that was so long ago that the frames in between are pruned, or if the database has lost
+        what is here.
         """
         self._heard = (seq, len(self._undelivered))
-        for frame in self.log.frames(seq):
-            if frame.seq != seq + 1:
-                return None
+        try:
+            for frame in self.log.frames(seq):
+                if frame.seq != seq + 1:
+                    return None
+                self._seq = None
+                self._apply(frame)
+                seq = frame.seq
+        except Rewound as error:
+            last = self.log.last()
+            logger.error(  # noqa: TRY400 - it says all
+                "%s: frame %d was there and is lost; the latest is %d. Subscribers have heard what is lost",
+                *(self.log.place, error.seq, last),
+            )
+            self._heard = (min(seq, last), len(self._undelivered))
             self._seq = None
-            self._apply(frame)
-            seq = frame.seq
+            return None
         self._heard = (seq, len(self._undelivered))
         self._seq = seq
         return seq

@@ -15,11 +15,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import Any, Literal
-from zlib import crc32
+from typing import Any
 
 from vsbatch_core.errors import DatabaseDamaged, DatabaseRefused
-from vsbatch_core.journal.log import FORMAT, Frame, LogError, Part, Snapshot
+from vsbatch_core.journal.log import (
+    FORMAT,
+    Durability,
+    Frame,
+    LogError,
+    Part,
+    Snapshot,
+    difference,
+    parts_of,
+    text_checksum,
+)
 
 logger = logging.getLogger("vsbatch_core.journal")
 
@@ -41,8 +50,6 @@ CREATE TABLE snapshots (
 """
 _STATEMENTS = [statement.strip() for statement in _SCHEMA.split(";") if statement.strip()]
 
-_PART_BYTES = 1 << 20
-"""A snapshot is kept in parts of at most so many bytes, each in its own transaction: commands wait for one."""
 _PRUNED_AT_ONCE = 500
 """So many frames, or the parts of so many streams, are deleted in one transaction."""
 
@@ -50,8 +57,6 @@ _LOOK_SECONDS = 0.0005
 """A transaction that waits for others looks so often whether it may begin."""
 BUSY_SECONDS = 60.0
 """How long a transaction waits for others, if not told otherwise."""
-
-Durability = Literal["full", "normal"]
 
 
 def connected(path: Path, durability: Durability, busy_seconds: float) -> sqlite3.Connection:
@@ -120,14 +125,14 @@ class SqliteLog:
             if not {sql for (sql,) in rows}.issuperset(_STATEMENTS):  # there may be others: see ``Uploads.open``
                 raise DatabaseDamaged(self.place, "its tables are not those that were made")
             kept = str(self._one("SELECT value FROM settings WHERE name = 'profile'"))
-            if self._one("SELECT value FROM settings WHERE name = 'checksum'") != _checksum(kept):
+            if self._one("SELECT value FROM settings WHERE name = 'checksum'") != text_checksum(kept):
                 raise DatabaseDamaged(
                     self.place, "its profile does not have the checksum that was written with it"
                 )
         if profile is not None and json.loads(kept) != json.loads(profile):
             raise DatabaseRefused(
                 self.place,
-                f"it was made under another profile: {_difference(json.loads(kept), json.loads(profile))}. "
+                f"it was made under another profile: {difference(json.loads(kept), json.loads(profile))}. "
                 "Open it without a profile, or with the one that it was made under",
             )
         return kept
@@ -146,7 +151,7 @@ class SqliteLog:
             for statement in _STATEMENTS:
                 connection.execute(statement)
             connection.execute(
-                "INSERT INTO settings VALUES ('profile', ?), ('checksum', ?)", (profile, _checksum(profile))
+                "INSERT INTO settings VALUES ('profile', ?), ('checksum', ?)", (profile, text_checksum(profile))
             )
             connection.execute(f"PRAGMA user_version = {FORMAT}")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -262,6 +267,8 @@ class SqliteLog:
 
     # Reading
 
+    remote = False
+
     def changed(self) -> bool:
         """Return whether another connection has committed since all frames after one were read."""
         try:
@@ -295,6 +302,10 @@ class SqliteLog:
         with self._reading("Cannot read the frames"):
             row = self._connected().execute("SELECT count(*), sum(length(data)) FROM frames").fetchone()
         return row[0], row[1] or 0
+
+    def bytes_on_disk(self) -> int:
+        """Return how long the file is."""
+        return os.path.getsize(self.path)
 
     def vacuum(self) -> None:
         """Give the space that nothing takes up any more back to the file system.  O(bytes)."""
@@ -359,7 +370,7 @@ class SqliteLog:
 
     def keep(self, snapshot: Snapshot) -> None:
         """Insert a snapshot, in parts: it is there when the first part is, which comes last."""
-        rows = list(_parts_of(snapshot))
+        rows = list(parts_of(snapshot))
         self._run("DELETE FROM snapshots WHERE seq = ? AND part >= ?", snapshot.seq, len(rows))
         for row in reversed(rows):
             with self._aside():
@@ -367,7 +378,7 @@ class SqliteLog:
 
     def put(self, snapshot: Snapshot, made: Iterable[tuple[int, str]]) -> None:
         """Insert a snapshot, in parts, and stores."""
-        for row in _parts_of(snapshot):
+        for row in parts_of(snapshot):
             self._run("INSERT INTO snapshots VALUES (?, ?, ?, ?)", *row)
         for number, id in made:
             self._run("INSERT INTO stores (number, id) VALUES (?, ?)", number, id)
@@ -390,24 +401,3 @@ class SqliteLog:
                 for (stream,) in streams[start : start + _PRUNED_AT_ONCE]:
                     self._run("DELETE FROM parts WHERE stream = ? AND seq <= ?", stream, oldest)
         self._run("DELETE FROM stores WHERE deleted <= ?", oldest)
-
-
-def _parts_of(snapshot: Snapshot) -> Iterator[tuple[int, int, int, bytes]]:
-    """Return the rows of a snapshot."""
-    seq, checksum, data = snapshot
-    for part, first in enumerate(range(0, len(data) or 1, _PART_BYTES)):
-        yield seq, part, checksum, data[first : first + _PART_BYTES]
-
-
-def _checksum(text: str) -> str:
-    """Return the checksum of a setting."""
-    return str(crc32(text.encode()))
-
-
-def _difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """Return the first key of which two profiles have different values, and both values."""
-    name = next(name for name in [*wanted, *kept] if kept.get(name) != wanted.get(name))
-    there, here = kept.get(name), wanted.get(name)
-    if isinstance(there, dict) and isinstance(here, dict):
-        return f"{name}.{_difference(there, here)}"
-    return f"{name} is {there!r} there and {here!r} here"
