@@ -70,7 +70,10 @@ ROOMS: dict[str, set[str]] = {
         *("model", "errors", "events", "validation", "idempotency", "batch", "rows", "store", "registry"),
     },
     "view": {"model", "events", "rows", "claims", "store", "registry"},
-    "journal": {"model", "errors", "events", "wire", "clock", "claims", "rows", "store", "registry", "snapshots"},
+    "journal": {
+        *("model", "errors", "events", "wire", "clock", "claims", "rows", "store", "registry", "snapshots"),
+        "extras",
+    },
     "aio": {"model", "events", "validation", "registry", "client", "processing", "work"},
     "engine": {
         *("model", "events", "validation", "clock", "claims", "aio"),
@@ -140,8 +143,9 @@ ROOMS: dict[str, set[str]] = {
 THIRD_PARTY: dict[str, set[str]] = {
     **{
         room: {"attrs"}
-        for room in ("model", "events", "transitions", "validation", "claims", "processing", "view", "journal")
+        for room in ("model", "events", "transitions", "validation", "claims", "processing", "view")
     },
+    "journal": {"attrs", "psycopg"},
     "listing": {"sortedcontainers"},
     "simulation": {"attrs", "matplotlib", "openai"},
     "adapters": {"attrs", "openai", "python_multipart"},
