@@ -217,7 +217,7 @@ def test_a_profile_that_differs_is_refused_and_the_difference_named(tmp_path: Pa
 UNPRIVILEGED = """
 import os, sys
 from vsbatch_core import Engine, VsbatchError
-import vsbatch_core.journal.replica
+import vsbatch_core.journal.replica, vsbatch_core.journal.sqlite
 if os.geteuid() == 0:
     os.seteuid(65534)  # root may write everything
 url = sys.argv[1]
