@@ -395,7 +395,7 @@ def test_a_frame_of_which_any_byte_differs_is_named_unless_a_snapshot_makes_it_s
                 else:
                     assert found[0] == "DatabaseDamaged"
                     assert f"'{path}' is damaged: frame {frame.seq} does not have the checksum" in found[1]
-                    assert "restore the file from a copy" in found[1]
+                    assert "restore it from a copy" in found[1]
             replace(frame)
     assert outcome(path) == ("equal", expected)
 

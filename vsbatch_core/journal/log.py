@@ -216,8 +216,18 @@ def difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
     return f"{name} is {there!r} there and {here!r} here"
 
 
+_USER = re.compile(r"(?s)\A([^:/?#]+://[^:/?#@]*):(.*)@")
+"""What a URL begins with if it has a password, or something that may be one."""
+
+
 def without_password(url: str) -> str:
     """Return a URL as messages name it, though its password may have characters that should be encoded."""
-    base, mark, query = re.sub(r"(?s)^([^:/?#]+://[^:/?#@]*):.*@", r"\1@", url).partition("?")
+    base, mark, query = _USER.sub(r"\1@", url, count=1).partition("?")
     kept = [pair for pair in query.split("&") if "password" not in unquote(pair.partition("=")[0]).lower()]
     return base + mark * bool(kept) + "&".join(kept)
+
+
+def is_ambiguous(url: str) -> bool:
+    """Return whether a URL may have a password with characters that others take for the end of the password."""
+    user = _USER.match(url)
+    return user is not None and re.search("[/?#@]", user[2]) is not None

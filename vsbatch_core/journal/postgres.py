@@ -34,6 +34,7 @@ from vsbatch_core.journal.log import (
     Rewound,
     Snapshot,
     difference,
+    is_ambiguous,
     parts_of,
     text_checksum,
     without_password,
@@ -147,17 +148,18 @@ class PostgresLog:
         clock: DatabaseClock | None = None,
     ) -> None:
         self.place = without_password(url)
+        given: dict[str, Any] = {}
         try:
-            given: dict[str, Any] = {**_CONNECTION, **conninfo_to_dict(plain_url(url)), "client_encoding": "utf8"}
+            if not is_ambiguous(url):
+                given = conninfo_to_dict(plain_url(url))
         except psycopg.ProgrammingError as error:
             if self.place == url:
                 raise DatabaseRefused(self.place, f"its URL cannot be read: {_said(error)}") from error
-            given = {}  # the error may name a piece of the password
+            given = {}  # and what was said may name a piece of the password
         if not given:
-            raise DatabaseRefused(
-                self.place, "its URL cannot be read. In a password write what is no letter or digit as '%2F' is"
-            )
-        self._conninfo = make_conninfo(**given)
+            why = "its URL cannot be read. Write what is neither letter nor digit in a password or value as '%40'"
+            raise DatabaseRefused(self.place, why)
+        self._conninfo = make_conninfo(**{**_CONNECTION, **given, "client_encoding": "utf8"})
         self.durability = durability
         self.reads = reads
         self.busy_seconds = busy_seconds
@@ -315,7 +317,7 @@ class PostgresLog:
         except psycopg.Error as error:
             if isinstance(error, psycopg.OperationalError) and time.monotonic() < until:
                 return None
-            raise _error(error) from error
+            raise self._error(error) from error
         self.clock.note(asked, database)
         return connection
 
@@ -355,7 +357,7 @@ class PostgresLog:
                     found.append(cursor.fetchall())
                 more = cursor.nextset()
         except psycopg.Error as error:
-            raise _error(error) from error
+            raise self._error(error) from error
         return found
 
     def _first_results(self, statements: str) -> list[list[Any]]:
@@ -372,6 +374,14 @@ class PostgresLog:
             logger.info("%s: the connection is gone, and is made anew", self.place)
             self.close()
             return self._results(statements)
+
+    def _error(self, error: psycopg.Error) -> LogError:
+        """Return the error that says why."""
+        damage = psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.errors.UndefinedTable
+        why = _said(error)
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            why += f": another connection has not ended its transaction for {self.busy_seconds:g} s"
+        return LogError(why, damaged=isinstance(error, damage))
 
     def _run(self, statements: str) -> None:
         self._results(statements)
@@ -588,7 +598,7 @@ class PostgresLog:
             statement = f"INSERT INTO vsbatch.snapshots VALUES (%s, %s, %s, %s) {on_conflict}"
             self._connected().execute(statement.encode(), arguments)
         except psycopg.Error as error:
-            raise _error(error) from error
+            raise self._error(error) from error
 
     def put(self, snapshot: Snapshot, made: Iterable[tuple[int, str]]) -> None:
         """Insert a snapshot, in parts, and stores."""
@@ -648,9 +658,3 @@ def _first(rows: list[Any]) -> Any:
 def _said(error: psycopg.Error) -> str:
     """Return what the database said, on one line."""
     return " ".join(str(error).split())
-
-
-def _error(error: psycopg.Error) -> LogError:
-    """Return the error that says why."""
-    damage = psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.errors.UndefinedTable
-    return LogError(_said(error), damaged=isinstance(error, damage))
