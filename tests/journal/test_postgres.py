@@ -309,7 +309,7 @@ def test_a_connection_whose_settings_cannot_be_made_is_closed(
     monkeypatch.setattr(postgres, "_NOW", "1/0")
     assert "division by zero" in refused(DatabaseUnavailable, database)
     others = "datname = current_database() AND pid <> pg_backend_pid()"
-    while run(database, f"SELECT FROM pg_stat_activity WHERE {others}"):  # noqa: S608 - our own
+    while run(database, f"SELECT FROM pg_stat_activity WHERE {others}"):
         Event().wait(0.01)
 
 
