@@ -259,6 +259,7 @@ def test_a_password_is_in_no_message_whatever_characters_it_has(form: str, secre
         ("postgresql:///db?password=x", "postgresql:///db"),
         ("postgresql://u@%2Ftmp/db?options=-c%20a%3Db", "postgresql://u@%2Ftmp/db?options=-c%20a%3Db"),
         ("sqlite:///a:b@c.db", "sqlite:///a:b@c.db"),
+        ("user:secret@host/db", "user@host/db"),
     ],
 )
 def test_a_url_without_its_password_is_what_it_was(url: str, place: str) -> None:

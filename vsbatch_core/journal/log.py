@@ -216,8 +216,8 @@ def difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
     return f"{name} is {there!r} there and {here!r} here"
 
 
-_USER = re.compile(r"(?s)\A([^:/?#]+://[^:/?#@]*):(.*)@")
-"""What a URL begins with if it has a password, or something that may be one."""
+_USER = re.compile(r"(?s)\A((?:[^:/?#]+://)?[^:/?#@]*):(?!/)(.*)@")
+"""What a URL begins with if it has a password, or what may be one: the scheme may have been forgotten."""
 
 
 def without_password(url: str) -> str:
