@@ -376,7 +376,8 @@ class History:
             self.stores.add(what["store"])
         elif kind == "create":
             self.batches[store, what["batch"]] = files
-            self.statuses.update({(store, file): "in_progress" for file in files})
+            for file in files:  # another may have said before that it has finished one
+                self.statuses.setdefault((store, file), "in_progress")
         else:
             self.statuses.update({(store, file): kind for file in files})
 

@@ -795,6 +795,38 @@ def test_an_engine_notices_that_its_database_was_restored_to_an_older_state(
         engine.check()
 
 
+def test_a_commit_that_was_in_doubt_and_is_lost_then_is_not_followed_by_what_others_have_written(
+    cluster: Cluster, database: str, proxy: Proxy
+) -> None:
+    filled(database).close()
+    with opened(proxy.url) as engine:
+        backup = Backup(cluster, database)
+        proxy.fault = "after"
+        engine.vector_stores.create(name="lost")
+        backup.restore()
+        with opened(database) as other:
+            assert names(engine) == ["docs"]
+            proxy.fault = "after"
+            engine.vector_stores.create(name="doubted")
+            other.vector_stores.create(name="new")
+            assert names(engine) == names(other) == ["docs", "doubted", "new"]
+
+
+def test_what_is_lost_is_not_followed_by_what_others_have_written_and_pruned_up_to_it(
+    cluster: Cluster, database: str
+) -> None:
+    with filled(database) as engine:
+        backup = Backup(cluster, database)
+        engine.vector_stores.create(name="lost")
+        backup.restore()
+        with opened(database) as other:
+            for name in "ab":
+                other.vector_stores.create(name=name)
+                other.compact()
+            assert run(database, "SELECT min(seq) FROM vsbatch.frames") == [(13,)]
+            assert names(engine) == names(other) == ["a", "b", "docs"]
+
+
 def test_a_snapshot_of_what_is_lost_is_not_kept(
     cluster: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,11 +49,15 @@ class LogError(Exception):
 
 
 class Rewound(Exception):
-    """The database has lost frame ``seq``, which was read from it or committed to it before."""
+    """Frame ``seq``, which was read from the database or committed to it before, is not there any more.
 
-    def __init__(self, seq: int) -> None:
+    ``pruned`` says whether that may be because a snapshot has it, as is usual.  Then nobody can tell.
+    """
+
+    def __init__(self, seq: int, *, pruned: bool) -> None:
         super().__init__(seq)
         self.seq = seq
+        self.pruned = pruned
 
 
 class Frame(NamedTuple):
@@ -142,7 +146,10 @@ class Log(Protocol):
         """Return the frames that follow a number, up to the last, in order.  Raise ``Rewound``."""
 
     def last(self) -> int:
-        """Return the latest frame of which anything is there: itself, a snapshot, a part; 0 if there is none."""
+        """Return the latest frame of which anything is there: itself, a snapshot, a part; 0 if there is none.
+
+        Who loads the log anew begins with this: no frame was read before, that the log could have lost.
+        """
 
     def token(self, seq: int) -> int | None:
         """Return the token of a frame, or ``None`` if it has not landed, and never will by this connection."""

@@ -492,17 +492,14 @@ class PostgresLog:
         self._read, self._token, self._proven = seq, token, self._connection is not None
 
     def _proof(self, seq: int) -> int | None:
-        """Return the token of a frame, if it is there.
-
-        Raise ``Rewound`` if all frames up to it were read, and it is another one now, or was never there.
-        """
+        """Return the token of a frame, if it is there; raise ``Rewound`` if it was read and is not there now."""
         head, first, token = self._rows(
             "SELECT (SELECT seq FROM vsbatch.head), (SELECT min(seq) FROM vsbatch.frames), "
             f"(SELECT token FROM vsbatch.frames WHERE seq = {seq})"
         )[0]
-        pruned = token is None and (first is None or first > seq)
-        if seq == self._read and (head < seq or (token != self._token and not pruned)):
-            raise Rewound(seq)
+        if seq == self._read and (head < seq or token != self._token):
+            pruned = head >= seq and token is None and (first is None or first > seq)
+            raise Rewound(seq, pruned=pruned)
         return token  # type: ignore[no-any-return]
 
     def _chunks(self, after: int, last: int | None = None) -> Iterator[Frame]:
@@ -544,7 +541,8 @@ class PostgresLog:
             self._run(f"VACUUM FULL vsbatch.{table}")
 
     def last(self) -> int:
-        """Return the latest frame that any table names."""
+        """Return the latest frame that any table names; what was read before does not count any more."""
+        self._read, self._token = -1, None
         tables = ("snapshots WHERE part = 0", "parts", "frames")
         each = ", ".join(f"(SELECT max(seq) FROM vsbatch.{table})" for table in tables)
         found: int = _first(self._rows(f"SELECT greatest(seq, {each}) FROM vsbatch.head"))[0]
@@ -557,6 +555,8 @@ class PostgresLog:
             # That connection's transaction has the head until the database has ended it, one way or the other.
             self._run("SELECT seq FROM vsbatch.head FOR UPDATE")
             token: int | None = self._one(f"SELECT token FROM vsbatch.frames WHERE seq = {seq}")
+        if token is not None:  # if it is that of another, all is loaded anew
+            self._read, self._token, self._proven = seq, token, True
         return token
 
     def ids(self) -> Iterator[tuple[int, str]]:
