@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsbatch_core import Completed, Engine, Profile, VsbatchError, events
+from vsbatch_core import Completed, Engine, Profile, SequentialIds, VsbatchError, events
 from vsbatch_core.errors import DatabaseDamaged, DatabaseRefused, DatabaseUnavailable, OutcomeUnknown
 from vsbatch_core.journal import connect, migrate, proved
 from vsbatch_core.journal.log import FORMAT, Frame, LogError, Snapshot, checksum, without_password
 
 from ..helpers.brief import BRIEF
-from ..helpers.databases import LOGS, filled, hops, opened, store_id
+from ..helpers.databases import LOGS, filled, hops, once_before, opened, store_id
 from ..helpers.postgres import Cluster, cluster_or_skip, run
 from ..helpers.processes import SEARCH, entry, finished
 from ..helpers.proxy import FAULTS, Proxy
@@ -632,6 +632,30 @@ def test_a_connection_that_ends_within_a_transaction_ends_that(database: str, pr
         assert names(direct) == names(engine) == ["docs"]
 
 
+def test_a_writer_that_waited_for_the_head_decides_by_what_was_committed_meanwhile(database: str) -> None:
+    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    ids, late = SequentialIds(), list[Thread]()
+
+    def make(prefix: str) -> str:
+        if late:  # the head is held until the other waits for it
+            late[0].start()
+            while late[0].is_alive() and not run(database, waiting):
+                Event().wait(0.01)
+        return ids(prefix)
+
+    with opened(database, ids=make) as one, opened(database) as two:
+        two.vector_stores.create(name="begun")
+        assert names(one) == ["begun"]
+        found: list[list[str]] = []
+        two.subscribe(lambda event: found.append([event.vector_store_id]))
+        late.append(Thread(target=lambda: found.append([two.vector_stores.create(name="late").name])))
+        one.vector_stores.create(name="held")
+        late.pop().join()
+        assert found[-1] == ["late"]
+        assert [each[0] for each in found[:-1]] == [*one.view.vector_store_ids()][1:]
+        assert names(one) == names(two) == ["begun", "held", "late"]
+
+
 def test_writers_in_opposite_order_wait_for_each_other_and_neither_for_ever(database: str) -> None:
     with opened(database) as one, opened(database) as two:
         stores = [one.vector_stores.create().id for _ in range(2)]
@@ -850,14 +874,7 @@ def test_a_snapshot_that_is_being_taken_while_the_database_loses_it_is_not_kept(
     with filled(database) as engine:
         backup = Backup(cluster, database)
         engine.vector_stores.create(name="lost")
-        keep = PostgresLog.keep
-
-        def late(log: PostgresLog, snapshot: Snapshot) -> None:
-            monkeypatch.setattr(PostgresLog, "keep", keep)
-            backup.restore()
-            keep(log, snapshot)
-
-        monkeypatch.setattr(PostgresLog, "keep", late)
+        once_before(monkeypatch, "snapshot", backup.restore)
         with pytest.raises(DatabaseUnavailable):
             engine.compact()
         assert run(database, "SELECT FROM vsbatch.snapshots") == []
@@ -877,6 +894,11 @@ def test_an_engine_whose_frames_were_only_pruned_does_not_take_them_for_lost(
         end_connections(database)
         with lost(caplog, 0):
             assert engine.snapshot() == other.snapshot()
+        with opened(database) as loaded:  # from a snapshot, and no frames since
+            end_connections(database)
+            other.vector_stores.create()
+            with lost(caplog, 0):
+                assert loaded.snapshot() == other.snapshot()
 
 
 # A server that is started anew
