@@ -396,7 +396,7 @@ class PostgresLog:
         self._run("; ".join([*self._statements, "COMMIT"]))
         if frame is not None:
             self._read, self._token, self._proven = frame.seq, frame.token, True
-        self._head = -1
+        self._head, self._tail = -1, None
 
     def rollback(self) -> None:
         """Roll back, if a transaction has begun."""
