@@ -21,6 +21,7 @@ from benchmarks.clocks import Clocks
 from benchmarks.contenders import Ours
 from benchmarks.durable import (
     LEAST_EACH,
+    SLOWER,
     Pool,
     Side,
     Stored,
@@ -198,9 +199,16 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._kept.close()
 
-    def database(self, contender: str, stores: int = 1) -> Database:
-        """Make a database with empty stores."""
+    def database(self, contender: str, stores: int = 1, slower: float = 0.0) -> Database:
+        """Make a database with empty stores; each flush to the disk takes so many seconds longer than the disk."""
+        import psycopg  # noqa: PLC0415 - which not all have
+
         url = self.cluster.database()
+        if slower:
+            # The one who flushes waits before, and those who commit meanwhile join it, as on a slow disk.
+            with psycopg.connect(url, autocommit=True) as connection:
+                for setting in (f"commit_delay = {round(slower * 1e6)}", "commit_siblings = 0"):
+                    connection.execute(f"ALTER DATABASE {connection.info.dbname} SET {setting}".encode())
         if contender == Ours.key:
             with Engine.open(url) as engine:
                 create = engine.vector_stores.create
@@ -233,8 +241,8 @@ class Server:
 class Pools:
     """The stores of a database, and their files that nobody has completed yet."""
 
-    def __init__(self, server: Server, contender: str, stores: int) -> None:
-        self.database = server.database(contender, stores)
+    def __init__(self, server: Server, contender: str, stores: int, slower: float) -> None:
+        self.database = server.database(contender, stores, slower)
         batch = BATCH if stores == 1 else SPREAD
         self.pools = [Pool(lambda side=side: side, batch) for side in self.database.sides()]  # type: ignore[misc]
 
@@ -267,11 +275,10 @@ def server(fixtures: Fixtures) -> Server:
     return started
 
 
-def pools(fixtures: Fixtures, contender: str, stores: int) -> Pools:
-    """Return the stores of a contender."""
-    made: Pools = fixtures.keep_once(
-        f"postgres {contender} {stores}", partial(Pools, server(fixtures), contender, stores)
-    )
+def pools(fixtures: Fixtures, contender: str, stores: int = 1, slower: float = 0.0) -> Pools:
+    """Return the stores of a contender; see ``Server.database``."""
+    name = f"postgres {contender} {stores} {slower}"
+    made: Pools = fixtures.keep_once(name, partial(Pools, server(fixtures), contender, stores, slower))
     return made
 
 
@@ -297,10 +304,11 @@ class OnServer(Work):
 
 @frozen
 class Commands(OnServer):
-    """Completions, of ``files`` each, in so many stores, by many callers at once."""
+    """Completions, of ``files`` each, in so many stores, by many callers at once; see ``Server.database``."""
 
     files: int = 1
     stores: int = 1
+    slower: float = 0.0
 
     def sizes(self, wanted: Sequence[int], pace: Pace) -> list[int]:  # noqa: ARG002 - see Work
         """Return how many callers."""
@@ -311,7 +319,7 @@ class Commands(OnServer):
         files = {Ours.key: self.files, "naive": 1, "naive-once": self.files}
         if self.files > 1:
             files["naive-many"] = self.files
-        each = {contender: pools(fixtures, contender.partition("-")[0], self.stores) for contender in files}
+        each = {contender: pools(fixtures, contender.partition("-")[0], self.stores, self.slower) for contender in files}
 
         def turn(contender: str, wanted: int) -> Turn:
             return server(fixtures).turn(each[contender].jobs(contender, n, wanted, files[contender]))
@@ -336,7 +344,7 @@ class Waited(OnServer):
 
     def measured(self, fixtures: Fixtures, n: int, pace: Pace) -> Iterator[Ready]:
         """See ``OnServer``."""
-        store = pools(fixtures, Ours.key, 1)
+        store = pools(fixtures, Ours.key)
         turns = in_rounds(
             [Ours.key], pace, LEAST_EACH * n, lambda _, wanted: server(fixtures).turn(store.jobs(Ours.key, n, wanted, 1))
         )[Ours.key]
@@ -346,15 +354,16 @@ class Waited(OnServer):
 
 @frozen
 class Claimed(OnServer):
-    """Files that are claimed and finished, by one worker in each process."""
+    """Files that are claimed and finished, by one worker in each process; see ``Server.database``."""
 
+    slower: float = 0.0
     files: ClassVar[dict[str, int]] = {Ours.key: FILES, "one-by-one": 1, "queue": FILES}
     """How many at once, by contender."""
 
     def measured(self, fixtures: Fixtures, n: int, pace: Pace) -> Iterator[Ready]:
         """See ``OnServer``."""
         here = server(fixtures)
-        databases = {contender: here.database(contender) for contender in (Ours.key, "queue")}
+        databases = {contender: here.database(contender, 1, self.slower) for contender in (Ours.key, "queue")}
         databases["one-by-one"] = databases[Ours.key]
         sides = {contender: database.sides()[0] for contender, database in databases.items()}
         numbers = count(1)
@@ -414,13 +423,16 @@ class Paged(OnServer):
             yield Entry(contender, n, task, clocks=Clocks(waits=SERVER))
 
 
+_SLOW = f"where a flush takes {1e3 * SLOWER:g} ms longer"
 _BY = "by so many callers in four processes"
 
 WORKS: list[Work] = [
     Commands("postgres.complete.1", f"complete one file a command in one store, {_BY}"),
     Commands("postgres.complete.50", f"complete a file in one store, 50 a command, {_BY}", files=50),
     Commands("postgres.complete.1.stores", f"complete one file a command in {STORES} stores, {_BY}", stores=STORES),
+    Commands("postgres.complete.1.slow", f"complete one file a command in one store, {_SLOW}", slower=SLOWER),
     Waited("postgres.wait", "what 99 of 100 commands in one store take at most, one file each"),
     Claimed("postgres.claim", f"claim and finish a file, {FILES} at once, by a worker in each of four processes"),
+    Claimed("postgres.claim.slow", f"claim and finish a file, {FILES} at once, {_SLOW}", slower=SLOWER),
     Paged("postgres.page-20", "the first page of 20"),
 ]
