@@ -247,7 +247,8 @@ class Commands(Work):
 
         def turn(contender: str, wanted: int) -> Turn:
             pool = pools[contender]
-            return together(pool.side, n, [command(pool.side, ids) for ids in pool.take(wanted, self._many(contender))])
+            taken = pool.take(wanted, self._many(contender))
+            return together(pool.side, n, [command(pool.side, ids) for ids in taken])
 
         turns = in_rounds(contenders, pace, LEAST_EACH * n, turn)
         for contender in contenders:
@@ -310,6 +311,7 @@ def percentile(turns: Sequence[Turn], part: int) -> Figures:
 
 
 def command(side: Side, ids: list[str]) -> Task:
+    """Return the command that completes files of one batch."""
     if len(ids) == 1:
         return partial(side.complete, ids[0], 1000)
     return partial(side.complete_many, ids, sizes_of(ids))

@@ -1,7 +1,7 @@
 """The naive designs on PostgreSQL: tables with counts in their rows, and a queue that keeps no counts.
 
-One transaction a command, one connection for each caller at a time, prepared statements.  What many callers wait for
-comes last in a transaction, and the files of a command are changed by one statement.  They check nothing and keep no
+One transaction a command, one connection for each caller, prepared statements.  What many callers wait for comes
+last in a transaction, and the files of a command are changed by one statement.  They check nothing and keep no
 events.  All of that favours them.
 """
 
@@ -18,7 +18,8 @@ _SCHEMA = """
 CREATE TABLE stores (id text PRIMARY KEY, in_progress bigint, completed bigint, usage_bytes bigint);
 CREATE TABLE batches (id bigserial PRIMARY KEY, store text, in_progress bigint, completed bigint);
 CREATE TABLE files (
-    seq bigserial PRIMARY KEY, store text, batch bigint, id text, status text, usage_bytes bigint, created_at bigint);
+    seq bigserial PRIMARY KEY, store text, batch bigint, id text, status text, usage_bytes bigint,
+    created_at bigint);
 CREATE UNIQUE INDEX files_by_id ON files (store, id);
 CREATE INDEX files_by_store ON files (store, seq);
 CREATE INDEX files_by_status ON files (store, status, seq);
@@ -28,7 +29,8 @@ DECLARE
     n bigint := cardinality(done);
     of_batch bigint;
 BEGIN
-    UPDATE files SET status = 'completed', usage_bytes = size FROM unnest(done, sizes) AS given (file, size)
+    UPDATE files SET status = 'completed', usage_bytes = size
+        FROM unnest(done, sizes) AS given (file, size)
         WHERE store = of_store AND id = file AND status = 'in_progress';
     SELECT batch INTO of_batch FROM files WHERE store = of_store AND id = done[1];
     UPDATE batches SET in_progress = in_progress - n, completed = completed + n WHERE id = of_batch;
@@ -52,8 +54,8 @@ _COMPLETE_MANY = (
 )
 _COUNT_BATCH = "UPDATE batches SET in_progress = in_progress - %s, completed = completed + %s WHERE id = %s"
 _COUNT_STORE = (
-    "UPDATE stores SET in_progress = in_progress - %s, completed = completed + %s, usage_bytes = usage_bytes + %s "
-    "WHERE id = %s"
+    "UPDATE stores SET in_progress = in_progress - %s, completed = completed + %s, "
+    "usage_bytes = usage_bytes + %s WHERE id = %s"
 )
 _COMPLETE_ONCE = "SELECT complete(%s, %s, %s)"
 _PAGE = "SELECT id, created_at, status, usage_bytes FROM files WHERE store = %s ORDER BY seq LIMIT %s"

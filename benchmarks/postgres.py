@@ -1,7 +1,7 @@
 """The engine on a PostgreSQL server beside naive designs on the same server; the server is the benchmarks' own.
 
-Four processes use it.  Where the columns of a work are callers, so many threads in all of them give commands at once,
-each the next when its last is done.
+Four processes use it.  Where the columns of a work are callers, so many threads in all of them give commands at
+once, each the next when its last is done.
 """
 
 from __future__ import annotations
@@ -192,7 +192,8 @@ class Server:
                 theirs.close()
                 kept.callback(process.join)
                 self.links.append(link)
-            kept.callback(lambda: [link.close() for link in self.links])
+            for link in self.links:  # the other end of which then ends
+                kept.callback(link.close)
             self._kept = kept.pop_all()
         return self
 
@@ -200,7 +201,7 @@ class Server:
         self._kept.close()
 
     def database(self, contender: str, stores: int = 1, slower: float = 0.0) -> Database:
-        """Make a database with empty stores; each flush to the disk takes so many seconds longer than the disk."""
+        """Make a database with empty stores; each flush takes so many seconds longer than the disk."""
         import psycopg  # noqa: PLC0415 - which not all have
 
         url = self.cluster.database()
@@ -319,7 +320,10 @@ class Commands(OnServer):
         files = {Ours.key: self.files, "naive": 1, "naive-once": self.files}
         if self.files > 1:
             files["naive-many"] = self.files
-        each = {contender: pools(fixtures, contender.partition("-")[0], self.stores, self.slower) for contender in files}
+        each = {
+            contender: pools(fixtures, contender.partition("-")[0], self.stores, self.slower)
+            for contender in files
+        }
 
         def turn(contender: str, wanted: int) -> Turn:
             return server(fixtures).turn(each[contender].jobs(contender, n, wanted, files[contender]))
@@ -346,7 +350,10 @@ class Waited(OnServer):
         """See ``OnServer``."""
         store = pools(fixtures, Ours.key)
         turns = in_rounds(
-            [Ours.key], pace, LEAST_EACH * n, lambda _, wanted: server(fixtures).turn(store.jobs(Ours.key, n, wanted, 1))
+            [Ours.key],
+            pace,
+            LEAST_EACH * n,
+            lambda _, wanted: server(fixtures).turn(store.jobs(Ours.key, n, wanted, 1)),
         )[Ours.key]
         yield Result(self.name, Ours.key, n, wall=percentile(turns, 99))
         yield Result(self.name, "median", n, wall=percentile(turns, 50))
@@ -429,7 +436,9 @@ _BY = "by so many callers in four processes"
 WORKS: list[Work] = [
     Commands("postgres.complete.1", f"complete one file a command in one store, {_BY}"),
     Commands("postgres.complete.50", f"complete a file in one store, 50 a command, {_BY}", files=50),
-    Commands("postgres.complete.1.stores", f"complete one file a command in {STORES} stores, {_BY}", stores=STORES),
+    Commands(
+        "postgres.complete.1.stores", f"complete one file a command in {STORES} stores, {_BY}", stores=STORES
+    ),
     Commands("postgres.complete.1.slow", f"complete one file a command in one store, {_SLOW}", slower=SLOWER),
     Waited("postgres.wait", "what 99 of 100 commands in one store take at most, one file each"),
     Claimed("postgres.claim", f"claim and finish a file, {FILES} at once, by a worker in each of four processes"),
