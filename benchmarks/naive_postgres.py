@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -83,6 +84,12 @@ class Connections:
         """Close all that are not in use."""
         while self._free:
             self._free.pop().close()
+
+
+@cache
+def connections(url: str) -> Connections:
+    """Return those of this process, which all that use the database share."""
+    return Connections(url)
 
 
 class Naive:

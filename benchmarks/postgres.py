@@ -99,12 +99,23 @@ class Database:
         if self.contender == Ours.key:
             engine = Engine.open(self.url)
             return [Shared(engine, id) for id in self.ids]
-        from benchmarks.naive_postgres import Connections, Naive, Queue  # noqa: PLC0415 - psycopg
+        from benchmarks.naive_postgres import Naive, Queue, connections  # noqa: PLC0415 - psycopg
 
-        connections = Connections(self.url)
+        shared = connections(self.url)
         if self.contender == "queue":
-            return [Queue(connections)]
-        return [Naive(connections, id, once=self.contender == "naive-once") for id in self.ids]
+            return [Queue(shared)]
+        return [Naive(shared, id, once=self.contender == "naive-once") for id in self.ids]
+
+
+class Job(Protocol):
+    """What a process is to do with the stores of a database."""
+
+    @property
+    def database(self) -> Database:
+        """Whose stores it needs."""
+
+    def ready(self, sides: list[Any]) -> Callable[[], Turn]:
+        """Return what does it, when all that it needs is there."""
 
 
 @frozen
@@ -116,7 +127,7 @@ class Complete:
     commands: list[tuple[int, list[str]]]
 
     def ready(self, sides: list[Side]) -> Callable[[], Turn]:
-        """Return what carries them out."""
+        """See ``Job``."""
         sides[0].counts()  # reads what was attached
         commands = [command(sides[place], ids) for place, ids in self.commands]
         return partial(together, sides[0], self.callers, commands)
@@ -131,7 +142,7 @@ class Drain:
     files: int
 
     def ready(self, sides: list[Any]) -> Callable[[], Turn]:
-        """Return what does so."""
+        """See ``Job``."""
         sides[0].counts()
         return partial(drained, sides[0], self.worker, self.files)
 
@@ -176,6 +187,7 @@ class Server:
     def __init__(self, folder: str | None) -> None:
         self._folder = folder
         self._kept = ExitStack()
+        self._links: list[Any] = []
 
     def __enter__(self) -> Self:
         from tests.helpers.postgres import Cluster  # noqa: PLC0415 - psycopg, which not all have
@@ -183,22 +195,22 @@ class Server:
         with ExitStack() as kept:
             settings = {"fsync": "on", "max_connections": "500"}
             self.cluster = kept.enter_context(Cluster(data=self._folder, **settings))
-            context = multiprocessing.get_context("spawn")
-            self.links = []
-            for _ in range(PROCESSES):
-                link, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs,), daemon=True)
-                process.start()
-                theirs.close()
-                kept.callback(process.join)
-                self.links.append(link)
-            for link in self.links:  # the other end of which then ends
-                kept.callback(link.close)
             self._kept = kept.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
+        for link in self._links:  # the other end of which then ends
+            link.close()
         self._kept.close()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        link, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        self._kept.callback(process.join)
+        self._links.append(link)
 
     def database(self, contender: str, stores: int = 1, slower: float = 0.0) -> Database:
         """Make a database with empty stores; each flush takes so many seconds longer than the disk."""
@@ -214,27 +226,28 @@ class Server:
             with Engine.open(url) as engine:
                 create = engine.vector_stores.create
                 return Database(contender, url, tuple(create(name="bench").id for _ in range(stores)))
-        from benchmarks.naive_postgres import Connections, Naive, Queue  # noqa: PLC0415 - psycopg
+        from benchmarks.naive_postgres import Naive, Queue, connections  # noqa: PLC0415 - psycopg
 
-        connections = Connections(url)
         made = Database(contender, url, tuple(f"vs_{number:024x}" for number in range(stores)))
         if contender == "queue":
-            Queue.make(connections)
+            Queue.make(connections(url))
         else:
-            Naive.make(connections, made.ids)
-        connections.close()
+            Naive.make(connections(url), made.ids)
         return made
 
-    def turn(self, jobs: Sequence[Complete | Drain]) -> Turn:
-        """Have each process do a job; return what it took until the last was done."""
-        for link, job in zip(self.links, jobs, strict=True):
+    def turn(self, jobs: Sequence[Job]) -> Turn:
+        """Have a process do each job, all at once; return what it took until the last was done."""
+        while len(self._links) < len(jobs):
+            self._start()
+        links = self._links[: len(jobs)]
+        for link, job in zip(links, jobs, strict=True):
             link.send(job)
-        for link in self.links:
+        for link in links:
             link.recv()
         start = perf_counter()
-        for link in self.links:
+        for link in links:
             link.send(None)
-        turns = [link.recv() for link in self.links]
+        turns = [link.recv() for link in links]
         wall = perf_counter() - start
         return Turn(wall, sum(turn.cpu for turn in turns), sorted(each for turn in turns for each in turn.each))
 
@@ -253,16 +266,18 @@ class Pools:
     def __exit__(self, *_: object) -> None:
         self.pools[0].side.close()
 
-    def jobs(self, contender: str, callers: int, commands: int, files: int) -> list[Complete]:
+    def jobs(
+        self, contender: str, callers: int, commands: int, files: int, processes: int = PROCESSES
+    ) -> list[Complete]:
         """Return so many commands for all processes; many stores take turns, each always in the same process."""
         database = evolve(self.database, contender=contender)
         stores = len(self.pools)
         each = [iter(pool.take(-(-commands // stores), files)) for pool in self.pools]
-        shares: list[list[tuple[int, list[str]]]] = [[] for _ in range(PROCESSES)]
+        shares: list[list[tuple[int, list[str]]]] = [[] for _ in range(processes)]
         for number in range(-(-commands // stores) * stores):
             place = number % stores
-            shares[number % PROCESSES].append((place, next(each[place])))
-        return [Complete(database, callers // PROCESSES, share) for share in shares]
+            shares[number % processes].append((place, next(each[place])))
+        return [Complete(database, callers // processes, share) for share in shares]
 
     def verify(self) -> None:
         """Raise ``WrongResult`` unless the counts of all stores are the sum of all that was done."""

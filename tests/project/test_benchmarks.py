@@ -43,6 +43,7 @@ from benchmarks import (
     presets,
     report,
     run,
+    scale,
     soak,
 )
 from benchmarks.contenders import CONTENDERS, TITLES, Contender, Floor, Missing, Ours
@@ -659,12 +660,32 @@ def test_completions_that_do_not_add_up_on_postgres_are_a_wrong_result(monkeypat
     assert all("right: " in str(each.wrong) for each in found)
 
 
-def test_works_on_postgres_say_what_is_missing(fixtures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("server")
+def test_the_tables_of_how_it_scales_have_a_figure_for_each_number_of_processes(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scale, "EACH", 2)
+    monkeypatch.setattr(scale, "STORES", 4)
+    monkeypatch.setattr(scale, "PROCESSES", (1, 2))
+    assert scale.main([], pace=FAST) == 0
+    *lines, _, last = capsys.readouterr().out.splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if re.search(r"\d", line)]
+    figures = [row[-2:] for row in rows if "process" not in row[-1]]
+    assert len(figures) == 2 * 4 + 3
+    assert all(int(figure.replace(",", "")) > 0 for row in figures for figure in row)
+    assert re.search(r"PostgreSQL \d+.*; load .* before, .* after$", last)
+
+
+def test_works_on_postgres_say_what_is_missing(
+    fixtures: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tests.helpers.postgres.programs", lambda: None)
     assert machine.machine().versions["PostgreSQL"] == ""
     for work in POSTGRES:
         for found in run.results_of(work, [1_000], fixtures(Ours), FAST):
             assert (found.contender, found.left_out) == ("ours", INSTALL)
+    assert scale.main([]) == 2
+    assert capsys.readouterr().err == f"python -m benchmarks.scale: {INSTALL}\n"
     monkeypatch.delattr(journal, "postgres", raising=False)
     monkeypatch.setitem(sys.modules, "vsbatch_core.journal.postgres", None)
     assert "vsbatch_core.journal.postgres" in postgres.absent()
