@@ -6,7 +6,9 @@ from itertools import product
 
 import pytest
 
-from ..helpers.postgres import cluster_or_skip, opened
+from vsbatch_core import Engine
+
+from ..helpers.postgres import cluster_or_skip
 
 pytestmark = pytest.mark.slow  # starts a server
 
@@ -16,7 +18,7 @@ PROGRAMS = list(product([(who, does) for who in (0, 1) for does in ("write", "re
 def test_a_read_sees_every_commit_whoever_committed_last_and_whatever_was_read_before() -> None:
     with cluster_or_skip() as cluster:
         url = cluster.database()
-        with opened(url) as one, opened(url) as other:
+        with Engine.open(url) as one, Engine.open(url) as other:
             engines = one, other
             store = one.vector_stores.create(name="0").id
             written = 0
