@@ -44,7 +44,7 @@ from vsbatch_core.testing.subjects import Durable, Replayed, Restored, Spoken, S
 from ..helpers.brief import examples, searching
 
 LIMITS = (1, 2, 3, None)
-BUDGET = settings(max_examples=examples(15), stateful_step_count=20)
+BUDGET = settings(max_examples=examples(10), stateful_step_count=20)
 
 
 def machine(factory: type[Subject]) -> type[Lockstep]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import pairwise
@@ -605,8 +605,7 @@ def test_completions_that_do_not_add_up_on_a_disk_are_a_wrong_result(
 
 
 def test_what_a_command_raises_on_a_disk_is_raised(tmp_path: Path) -> None:
-    side = Naive(tmp_path / "naive.db")
-    with pytest.raises(ValueError, match="unpack"):
+    with closing(Naive(tmp_path / "naive.db")) as side, pytest.raises(ValueError, match="unpack"):
         durable.together(side, 2, [partial(side.complete, "file-unknown", 1)])
 
 
