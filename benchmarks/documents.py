@@ -32,10 +32,13 @@ DRAWN = (
 ROWS = MAIN
 """The works of the table."""
 
-OURS_BESIDE = ("undeleted", "longest", "collector", "json-loads", "json-columns", "resident", "memory", "reader")
+OURS_BESIDE = (
+    *("undeleted", "longest", "collector", "json-loads", "json-columns", "resident", "memory", "reader"),
+    *("median", "one-by-one"),
+)
 """What ours is compared with in works that are no rows of the table."""
 
-DURABLE_BESIDE = ("naive", "naive-many", "fsync", "select")
+DURABLE_BESIDE = ("naive", "naive-many", "naive-once", "fsync", "select", "queue", "select-1")
 """What the durable engine is compared with, in works that are no rows of the table either."""
 
 BESIDE = {

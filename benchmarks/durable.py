@@ -61,9 +61,7 @@ def sizes_of(ids: Sequence[str]) -> list[int]:
 
 
 class Side(Protocol):
-    """One store on a disk."""
-
-    path: Path
+    """One store."""
 
     def connect(self) -> object:
         """Do what a thread does once."""
@@ -84,17 +82,12 @@ class Side(Protocol):
         """Close what is open."""
 
 
-class Durable:
-    """A store of an engine on a disk; ``slower`` is how many seconds each commit takes longer than the disk."""
+class Stored:
+    """A store of an engine."""
 
-    def __init__(self, path: Path, slower: float = 0.0) -> None:
-        self.path = path
-        self.engine = opened(path)
-        stores = self.engine.vector_stores
-        self.id = stores.create(name="bench").id if not stores.list().data else stores.list().data[0].id
-        if slower:
-            log: Any = self.log
-            log.commit = partial(_later, slower, log.commit)
+    def __init__(self, engine: Engine, id: str) -> None:
+        self.engine = engine
+        self.id = id
 
     @property
     def log(self) -> Any:
@@ -131,6 +124,19 @@ class Durable:
         self.engine.close()
 
 
+class Durable(Stored):
+    """A store of an engine on a disk; ``slower`` is how many seconds each commit takes longer than the disk."""
+
+    def __init__(self, path: Path, slower: float = 0.0) -> None:
+        self.path = path
+        engine = opened(path)
+        there = engine.vector_stores.list().data
+        super().__init__(engine, there[0].id if there else engine.vector_stores.create(name="bench").id)
+        if slower:
+            log: Any = self.log
+            log.commit = partial(_later, slower, log.commit)
+
+
 def opened(path: Path) -> Engine:
     """Return the engine of a file."""
     return Engine.open(f"sqlite:///{path}")
@@ -141,14 +147,21 @@ def _later(seconds: float, commit: Callable[[], None]) -> None:
     commit()
 
 
-SIDES: dict[str, Callable[[Path, float], Side]] = {Ours.key: Durable, "naive": Naive, "naive-many": Naive}
+class OnDisk(Side, Protocol):
+    """One store in a file."""
+
+    path: Path
+
+
+SIDES: dict[str, Callable[[Path, float], OnDisk]] = {Ours.key: Durable, "naive": Naive, "naive-many": Naive}
 
 
 class Pool:
-    """A store on a disk and the files of it that nobody has completed yet, by their batches."""
+    """A store and the files of it that nobody has completed yet, by their batches of ``batch`` files."""
 
-    def __init__(self, contender: str, folder: Path, slower: float = 0.0) -> None:
-        self.side = SIDES[contender](folder / f"{contender}-{slower}.db", slower)
+    def __init__(self, open_side: Callable[[], Side], batch: int = BATCH) -> None:
+        self.side = open_side()
+        self.batch = batch
         self.left: list[str] = []
         self.attached = self.completed = 0
 
@@ -161,10 +174,10 @@ class Pool:
     def take(self, commands: int, files: int) -> list[list[str]]:
         """Return the files of so many commands, each in one batch."""
         while len(self.left) < commands * files:
-            ids = new_ids(BATCH)
+            ids = new_ids(self.batch)
             self.side.attach(ids)
             self.left += ids
-            self.attached += BATCH
+            self.attached += self.batch
         self.completed += commands * files
         taken, self.left = self.left[: commands * files], self.left[commands * files :]
         return [taken[first : first + files] for first in range(0, len(taken), files)]
@@ -231,52 +244,74 @@ class Commands(Work):
         """See ``Work``: rounds in which each contender has its turn."""
         contenders = [contender for contender in SIDES if self.files > 1 or contender != "naive-many"]
         pools = {contender: self._pool(fixtures, contender) for contender in contenders}
-        rates: dict[str, int] = dict.fromkeys(contenders, 0)
-        turns: dict[str, list[Turn]] = {contender: [] for contender in contenders}
-        with undisturbed():
-            for number in range(-1, pace.rounds):  # the first round says how much is a turn
-                start = number % len(contenders)
-                for contender in contenders[start:] + contenders[:start]:
-                    pool, many = pools[contender], self._many(contender)
-                    wanted = max(round(rates[contender] * pace.seconds * TURN), LEAST_EACH * n)
-                    work = [_command(pool.side, ids) for ids in pool.take(wanted, many)]
-                    turn = together(pool.side, n, work)
-                    rates[contender] = round(len(work) / turn.wall)
-                    if number >= 0:
-                        turns[contender].append(turn)
+
+        def turn(contender: str, wanted: int) -> Turn:
+            pool = pools[contender]
+            taken = pool.take(wanted, self._many(contender))
+            return together(pool.side, n, [command(pool.side, ids) for ids in taken])
+
+        turns = in_rounds(contenders, pace, LEAST_EACH * n, turn)
         for contender in contenders:
             try:
                 pools[contender].verify()
             except WrongResult as error:
                 yield self.wrong(contender, n, str(error))
             else:
-                yield self._result(contender, n, turns[contender])
+                yield result_of(self, contender, n, turns[contender], self._many(contender), DISK)
 
     def _pool(self, fixtures: Fixtures, contender: str) -> Pool:
-        make = partial(Pool, contender, fixtures.disk(), self.slower)
+        path = fixtures.disk() / f"{contender}-{self.slower}.db"
+        make = partial(Pool, partial(SIDES[contender], path, self.slower))
         pool: Pool = fixtures.keep_once(f"durable {contender} {self.slower}", make)
         return pool
 
     def _many(self, contender: str) -> int:
         return 1 if contender == "naive" else self.files
 
-    def _result(self, contender: str, n: int, turns: list[Turn]) -> Result:
-        many = self._many(contender)
-        wall = [turn.wall / len(turn.each) / many for turn in turns]
-        cpu = [turn.cpu / len(turn.each) / many for turn in turns]
-        p50, p99 = (1e3 * median(turn.each[len(turn.each) * part // 100] for turn in turns) for part in (50, 99))
-        return Result(
-            self.name,
-            contender,
-            n,
-            wall=Figures(tuple(wall)),
-            cpu=Figures(tuple(cpu)),
-            cpu_lacks=Clocks(waits=DISK).lacks(),
-            note=f"{1 / median(wall):,.0f} files a second; a command p50 {p50:.2f} ms, p99 {p99:.2f} ms",
-        )
+
+def in_rounds(
+    contenders: Sequence[str], pace: Pace, least: int, turn: Callable[[str, int], Turn]
+) -> dict[str, list[Turn]]:
+    """Give each contender a turn in each round; return the turns.
+
+    ``turn(contender, commands)`` takes a turn of so many commands, ``least`` or more.
+    """
+    rates: dict[str, int] = dict.fromkeys(contenders, 0)
+    turns: dict[str, list[Turn]] = {contender: [] for contender in contenders}
+    with undisturbed():
+        for number in range(-1, pace.rounds):  # the first round says how much is a turn
+            start = number % len(contenders)
+            for contender in [*contenders[start:], *contenders[:start]]:
+                taken = turn(contender, max(round(rates[contender] * pace.seconds * TURN), least))
+                rates[contender] = round(len(taken.each) / taken.wall)
+                if number >= 0:
+                    turns[contender].append(taken)
+    return turns
 
 
-def _command(side: Side, ids: list[str]) -> Task:
+def result_of(work: Work, contender: str, n: int, turns: Sequence[Turn], files: int, waits: str) -> Result:
+    """Return what turns took for each file, where a command is about ``files`` of them and ``waits`` for this."""
+    wall = Figures(tuple(turn.wall / len(turn.each) / files for turn in turns))
+    cpu = Figures(tuple(turn.cpu / len(turn.each) / files for turn in turns))
+    p50, p99 = (1e3 * percentile(turns, part).median for part in (50, 99))
+    return Result(
+        work.name,
+        contender,
+        n,
+        wall=wall,
+        cpu=cpu,
+        cpu_lacks=Clocks(waits=waits).lacks(),
+        note=f"{1 / wall.median:,.0f} files a second; a command p50 {p50:.2f} ms, p99 {p99:.2f} ms",
+    )
+
+
+def percentile(turns: Sequence[Turn], part: int) -> Figures:
+    """Return in how many seconds so many of a hundred commands were done, in each turn."""
+    return Figures(tuple(turn.each[len(turn.each) * part // 100] for turn in turns))
+
+
+def command(side: Side, ids: list[str]) -> Task:
+    """Return the command that completes files of one batch."""
     if len(ids) == 1:
         return partial(side.complete, ids[0], 1000)
     return partial(side.complete_many, ids, sizes_of(ids))
@@ -443,14 +478,14 @@ class Bytes(Work):
                 before = size_of(side)
             for ids in batches if self.many else []:
                 for first in range(0, BATCH, self.many):
-                    _command(side, ids[first : first + self.many])()
+                    command(side, ids[first : first + self.many])()
             yield Result(
                 self.name, contender, n, bytes=Figures(((size_of(side) - before) / len(batches) / BATCH,))
             )
             side.close()
 
 
-def size_of(side: Side) -> int:
+def size_of(side: OnDisk) -> int:
     """Return the bytes of a database when all that was committed is in its one file."""
     connection = sqlite3.connect(side.path)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

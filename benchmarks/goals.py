@@ -70,6 +70,40 @@ class Goal:
         return f"{self.text}: {typical}{ratio.median:.3g} ({work} at {size(n)}): {'met' if met else 'not met'}"
 
 
+_ON_POSTGRES = (
+    Goal("naive tables over ours, one store, at least 10", "postgres.complete.1", "naive", OURS, 10, True, at=64),
+    Goal("the same, on a slower disk, at least 10", "postgres.complete.1.slow", "naive", OURS, 10, True, at=64),
+    Goal(
+        "naive tables over ours, both 50 a command, at least 8",
+        "postgres.complete.50",
+        "naive-many",
+        OURS,
+        8,
+        True,
+        at=64,
+    ),
+    Goal(
+        "naive tables over ours, 64 stores, at least 1",
+        "postgres.complete.1.stores",
+        "naive",
+        OURS,
+        1,
+        True,
+        at=64,
+    ),
+    Goal("99 of 100 commands over the median, at most 20", "postgres.wait", OURS, "median", 20),
+    Goal(
+        "claim and finish one by one over 50 at once, at least 15",
+        "postgres.claim*",
+        "one-by-one",
+        OURS,
+        15,
+        True,
+    ),
+    Goal("claim and finish over a queue without counts, at most 2", "postgres.claim*", OURS, "queue", 2),
+    Goal("a fresh page over SELECT 1, at most 2", "postgres.page-20", OURS, "select-1", 2),
+)
+
 GOALS = (
     Goal("page of 20 over slicing a prepared list, at most 12", PAGES, OURS, "floor", 12),
     Goal(
@@ -155,6 +189,7 @@ GOALS = (
     Goal("the same, 2,000 a command, at most 30", "durable.bytes.complete.2000", OURS, "", 30),
     Goal("the same, one a command, at most 100", "durable.bytes.complete.1", OURS, "", 100),
     Goal("longest wait for a snapshot, in ms, at most 100", "durable.wait", OURS, "", 100, scale=1e3),
+    *_ON_POSTGRES,
     Goal(
         "openai-responses' list over ours at 10^3, at least 10",
         PAGES,

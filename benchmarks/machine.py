@@ -20,6 +20,7 @@ PACKAGES = (
     "uvicorn",
     "simpy",
     "redis",
+    "psycopg",
     "openai-responses",
     "ogx",
 )
@@ -36,6 +37,7 @@ def machine() -> Machine:
             **{package: _version(package) for package in PACKAGES},
             "SQLite": sqlite3.sqlite_version,
             "redis-server": _redis(),
+            "PostgreSQL": _postgres(),
         },
     )
 
@@ -77,3 +79,13 @@ def _redis() -> str:
     returned = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
     words = [word for word in returned.stdout.split() if word.startswith("v=")]
     return words[0].removeprefix("v=") if words else "unknown"
+
+
+def _postgres() -> str:
+    from tests.helpers.postgres import programs  # noqa: PLC0415 - pytest, which not all that measure need
+
+    found: Path | None = programs()
+    if found is None:
+        return ""
+    command = [str(found / "postgres"), "--version"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()[2]  # noqa: S603

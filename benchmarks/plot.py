@@ -59,11 +59,16 @@ STYLES = {
     "simpy-worker": Style("#E69F00", "d", "--"),
     "naive": Style("#D55E00", "s", ":"),
     "naive-many": Style("#D55E00", "D", ":"),
+    "naive-once": Style("#D55E00", "^", ":"),
     "fsync": Style("#999999", "x", ":"),
     "json-columns": Style("#E69F00", "*", "--"),
     "memory": Style("#0072B2", "o", ":"),
     "select": Style("#D55E00", "+", ":"),
     "reader": Style("#0072B2", "x", "--"),
+    "median": Style("#0072B2", "x", ":"),
+    "one-by-one": Style("#0072B2", "v", ":"),
+    "queue": Style("#D55E00", "P", ":"),
+    "select-1": Style("#D55E00", "+", "--"),
 }
 """By contender.  What never takes part in the same work may look alike."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from benchmarks import bounds, durable, http, memory, simulation, soak
+from benchmarks import bounds, durable, http, memory, postgres, simulation, soak
 from benchmarks.contenders import TITLES
 from benchmarks.fixtures import Fixtures, WrongResult
 from benchmarks.groups import group
@@ -26,6 +26,7 @@ WORKS: tuple[Work, ...] = (
     *simulation.WORKS,
     *soak.WORKS,
     *durable.WORKS,
+    *postgres.WORKS,
 )
 """All, in the order in which they are done: those that change what the contenders hold after those that read."""
 

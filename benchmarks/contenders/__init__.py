@@ -36,11 +36,16 @@ OTHERS = {
     "simpy-worker": "SimPy, a process for each worker",
     "naive": "naive tables",
     "naive-many": "naive tables, many a transaction",
+    "naive-once": "naive tables, a function",
     "fsync": "fsync",
     "json-columns": "json.loads of today's snapshot",
     "memory": "ours, in memory",
     "select": "SELECT of one row",
     "reader": "ours, a page",
+    "median": "ours, the median command",
+    "one-by-one": "ours, one by one",
+    "queue": "SKIP LOCKED, no counts",
+    "select-1": "SELECT 1",
 }
 """Who takes part in single works."""
 

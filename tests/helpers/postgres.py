@@ -41,9 +41,10 @@ def programs() -> Path | None:
 
 
 class Cluster:
-    """A server and its folder; a context manager."""
+    """A server and its folder; a context manager.  Its data are in ``data``, if that is given, else there too."""
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, data: str | None = None, **settings: str) -> None:
+        self._where = data
         self._settings = SETTINGS | settings
         self._numbers = count(1)
         self._idle: list[str] = []
@@ -55,22 +56,28 @@ class Cluster:
         self._programs = found
         # Short: the path of a socket has at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="vsb-pg-", dir="/tmp"))
+        self.data = Path(tempfile.mkdtemp(prefix="vsb-pg-", dir=self._where or self.folder))
         if os.geteuid() == 0:  # which PostgreSQL refuses to run as
             shutil.chown(self.folder, "postgres")
-        self._run("initdb", "-D", str(self.folder / "data"), "-U", "vsbatch", "-A", "trust", "-N", "-E", "UTF8")
-        with (self.folder / "data" / "postgresql.conf").open("a") as file:
+            shutil.chown(self.data, "postgres")
+        self._run("initdb", "-D", str(self.data), "-U", "vsbatch", "-A", "trust", "-N", "-E", "UTF8")
+        with (self.data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in self._settings.items())
             file.write(f"unix_socket_directories = '{self.folder}'\n")
         try:
             self.start()
         except BaseException:
-            shutil.rmtree(self.folder)
+            self._remove()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop("immediate")
-        shutil.rmtree(self.folder)
+        self._remove()
+
+    def _remove(self) -> None:
+        for folder in (self.folder, self.data):
+            shutil.rmtree(folder, ignore_errors=folder == self.data)  # which may be in the other
 
     def _run(self, program: str, *arguments: str) -> None:
         options: dict[str, Any] = {"user": "postgres"} if os.geteuid() == 0 else {}
@@ -94,11 +101,11 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server; return when it can be connected to."""
-        self._run("pg_ctl", "start", "-w", "-D", str(self.folder / "data"), "-l", str(self.folder / "log"))
+        self._run("pg_ctl", "start", "-w", "-D", str(self.data), "-l", str(self.folder / "log"))
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server; with mode "immediate" as if it was killed."""
-        self._run("pg_ctl", "stop", "-w", "-m", mode, "-D", str(self.folder / "data"))
+        self._run("pg_ctl", "stop", "-w", "-m", mode, "-D", str(self.data))
 
     def database(self, template: str = "template1") -> str:
         """Make a new database, or a copy of another; return its URL."""

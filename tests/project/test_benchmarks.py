@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import pairwise
 from math import log
@@ -27,7 +30,22 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from benchmarks import __main__ as program
-from benchmarks import bounds, clocks, documents, durable, goals, http, machine, plot, presets, report, run, soak
+from benchmarks import (
+    bounds,
+    clocks,
+    documents,
+    durable,
+    goals,
+    http,
+    machine,
+    plot,
+    postgres,
+    presets,
+    report,
+    run,
+    scale,
+    soak,
+)
 from benchmarks.contenders import CONTENDERS, TITLES, Contender, Floor, Missing, Ours
 from benchmarks.contenders.ogx_list import Ogx
 from benchmarks.contenders.openai_mock import OpenAIResponses
@@ -41,6 +59,9 @@ from benchmarks.model import STATUSES, Listing, Model, Query
 from benchmarks.naive import Naive
 from benchmarks.results import Load, Machine, Result, Run
 from benchmarks.work import CHANGES, COLD, PAGES, Pace, Work, foreseen
+from vsbatch_core import journal
+
+from ..helpers.postgres import INSTALL, REQUIRED
 
 pytestmark = pytest.mark.slow  # draws pictures, measures, and starts servers
 
@@ -588,6 +609,87 @@ def test_what_a_command_raises_on_a_disk_is_raised(tmp_path: Path) -> None:
         durable.together(side, 2, [partial(side.complete, "file-unknown", 1)])
 
 
+POSTGRES = run.chosen(["postgres"])
+
+
+@pytest.fixture
+def server() -> None:
+    """Skip the test where there is no PostgreSQL, unless there has to be."""
+    if why := postgres.absent():
+        if os.environ.get(REQUIRED):
+            pytest.fail(why)
+        pytest.skip(why)
+
+
+@pytest.mark.usefixtures("server")
+def test_every_work_on_postgres_is_right_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "CALLERS", (4, 8))
+    with tempfile.TemporaryDirectory() as folder, Fixtures([Ours], folder=folder) as here:
+        Path(folder).chmod(0o755)  # the server may run as another user
+        for work in POSTGRES:
+            results = run.results_of(work, [2_000], here, FAST)
+            if not isinstance(work, postgres.Waited | postgres.Paged):
+                assert all(re.match(r"[\d,]+ files a second; a command p50 ", found.note) for found in results)
+            for found in results:
+                assert (found.wrong, found.left_out) == (None, None)
+                assert found.clocks[0] == "wall"
+                assert found.n in (4, 8, 2_000)
+            assert any(fnmatchcase(work.name, goal.works) for goal in goals.GOALS)
+        children = multiprocessing.active_children()
+        assert len(children) >= postgres.PROCESSES
+        assert [path.name.partition("-")[0] for path in Path(folder).iterdir()] == ["vsb"]
+        here.close()
+        assert list(Path(folder).iterdir()) == []
+        assert not any(child.is_alive() for child in children)
+
+
+@pytest.mark.usefixtures("server")
+def test_completions_that_do_not_add_up_on_postgres_are_a_wrong_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = durable.Pool.take
+
+    def counted(pool: durable.Pool, commands: int, files: int) -> list[list[str]]:
+        pool.completed += 1  # as if one more was to be completed
+        return take(pool, commands, files)
+
+    monkeypatch.setattr(durable.Pool, "take", counted)
+    monkeypatch.setattr(postgres, "CALLERS", (4,))
+    with Fixtures([Ours]) as here:
+        found = run.results_of(POSTGRES[0], [1_000], here, FAST)
+    assert [each.contender for each in found] == ["ours", "naive", "naive-once"]
+    assert all("right: " in str(each.wrong) for each in found)
+
+
+@pytest.mark.usefixtures("server")
+def test_the_tables_of_how_it_scales_have_a_figure_for_each_number_of_processes(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scale, "EACH", 2)
+    monkeypatch.setattr(scale, "STORES", 4)
+    monkeypatch.setattr(scale, "PROCESSES", (1, 2))
+    assert scale.main([], pace=FAST) == 0
+    *lines, _, last = capsys.readouterr().out.splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if re.search(r"\d", line)]
+    figures = [row[-2:] for row in rows if "process" not in row[-1]]
+    assert len(figures) == 2 * 4 + 3
+    assert all(int(figure.replace(",", "")) > 0 for row in figures for figure in row)
+    assert re.search(r"PostgreSQL \d+.*; load .* before, .* after$", last)
+
+
+def test_works_on_postgres_say_what_is_missing(
+    fixtures: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.helpers.postgres.programs", lambda: None)
+    assert machine.machine().versions["PostgreSQL"] == ""
+    for work in POSTGRES:
+        for found in run.results_of(work, [1_000], fixtures(Ours), FAST):
+            assert (found.contender, found.left_out) == ("ours", INSTALL)
+    assert scale.main([]) == 2
+    assert capsys.readouterr().err == f"python -m benchmarks.scale: {INSTALL}\n"
+    monkeypatch.delattr(journal, "postgres", raising=False)
+    monkeypatch.setitem(sys.modules, "vsbatch_core.journal.postgres", None)
+    assert "vsbatch_core.journal.postgres" in postgres.absent()
+
+
 def test_a_folder_that_is_none_is_refused_in_one_line(tmp_path: Path, capsys: Any) -> None:
     assert program.main(["--only", "durable", "--folder", str(tmp_path / "none")]) == 2
     assert re.fullmatch(r"python -m benchmarks: --folder .* is no folder: .*\n", capsys.readouterr().err)
@@ -841,18 +943,20 @@ def test_works_are_chosen_by_name_first_words_group_or_glob_in_their_own_order()
     assert run.chosen(["changes"]) == CHANGES
     assert run.chosen(["pages", "page.20.*"]) == PAGES
     changes = [
-        work.changes for work in run.WORKS if work.word not in ("memory", "bytes", "simulate", "soak", "durable")
+        work.changes
+        for work in run.WORKS
+        if work.word not in ("memory", "bytes", "simulate", "soak", "durable", "postgres")
     ]
     assert changes == sorted(changes)
 
 
 def test_works_of_a_new_first_word_are_chosen_by_it_and_are_a_group_by_it() -> None:
-    new = [evolve(PAGES[0], name=name) for name in ("cloud.create", "cloud.restart", "postgres.create")]
+    new = [evolve(PAGES[0], name=name) for name in ("cloud.create", "cloud.restart", "mongo.create")]
     assert run.chosen(["cloud"], [*run.WORKS, *new]) == new[:2]
-    assert run.chosen(["postgres", "cloud.create"], [*run.WORKS, *new]) == [new[0], new[2]]
-    assert {group(work.name) for work in new} == {"cloud", "postgres"}
-    with pytest.raises(ValueError, match=r"'postgres'.*the groups are .*cloud"):
-        run.chosen(["postgres"], [*run.WORKS, *new[:2]])
+    assert run.chosen(["mongo", "cloud.create"], [*run.WORKS, *new]) == [new[0], new[2]]
+    assert {group(work.name) for work in new} == {"cloud", "mongo"}
+    with pytest.raises(ValueError, match=r"'mongo'.*the groups are .*cloud"):
+        run.chosen(["mongo"], [*run.WORKS, *new[:2]])
 
 
 def test_a_group_is_named_by_no_word_that_begins_the_works_of_another() -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from vsbatch_core import events as ev
 from vsbatch_core import wire
-from vsbatch_core.claims import Claim, ClaimsChange
+from vsbatch_core.claims import Claim, ClaimsChange, new_claim
 from vsbatch_core.model import AUTO, NO_ATTRIBUTES, NO_METADATA, names_of
 from vsbatch_core.store import Store
 
@@ -300,15 +300,7 @@ def claims_of(data: Any, store: Callable[[int], Store]) -> ClaimsChange:
     for number, claims in data["held"]:
         one = store(number)
         held[one.number] = {
-            row: Claim(
-                vector_store_id=one.id,
-                file=one.rows.read(row),
-                attachment=row,
-                attempt=attempt,
-                deadline=deadline,
-                worker=worker,
-                number=made,
-            )
+            row: new_claim(one.id, one.rows.read(row), row, attempt, deadline, worker, made)
             for row, attempt, deadline, worker, made in claims
         }
     return ClaimsChange(
