@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 
 from vsbatch_core.errors import DatabaseRefused
 from vsbatch_core.journal.log import Durability, LogError
-from vsbatch_core.journal.postgres import DatabaseClock, PostgresLog
+from vsbatch_core.journal.postgres import BUSY_SECONDS, DatabaseClock, PostgresLog
 
 _LOCK = 0x76736275
 """The advisory lock of who changes anything: "vsbu"."""
@@ -38,7 +38,7 @@ class PostgresTables:
     errors: type[Exception] = LogError
 
     def __init__(self, url: str, durability: Durability, clock: DatabaseClock) -> None:
-        self._log = PostgresLog(url, durability=durability, clock=clock)
+        self._log = PostgresLog(url, durability=durability, busy_seconds=BUSY_SECONDS, clock=clock)
         self.place = self._log.place
         self._known: psycopg.Connection[Any] | None = None
         """The connection that was found to lead to a database of an engine."""

@@ -25,10 +25,12 @@ from vsbatch_core.adapters.http import Api
 from vsbatch_core.adapters.refusals import UploadNotFound
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli import values
+from vsbatch_core.cli.databases import PASSWORDS, URLS
 from vsbatch_core.cli.files import OVERHEAD, Found, outcome
 from vsbatch_core.cli.server import KEY_VARIABLE, key_of_environment
 from vsbatch_core.cli.text import Refused, legible, say
 from vsbatch_core.extras import pip_line
+from vsbatch_core.journal import is_postgres
 from vsbatch_core.model import ERROR_CODES, policies
 from vsbatch_core.simulation import Completed, Outcome, Plan, Simulation
 
@@ -48,10 +50,19 @@ LEASE = 10.0
 DESCRIPTION = """\
 Serve vector stores, their files and file batches, and uploads, to any client
 of OpenAI's API. All of it is kept in memory and lost when the server stops,
-unless --database names a file. Processing is simulated: nothing is parsed or
-embedded."""
+unless --database names a database. Processing is simulated: nothing is parsed
+or embedded."""
 
 POLICIES = "\n".join(f"  {key:<16} {', '.join(words)}" for key, words in policies().items())
+
+PLANS = f"""\
+  files            as with 'vsbatch ingest': what was uploaded completes or
+                   fails by its suffix and its size, and takes longer the
+                   larger it is; ids that were never uploaded complete after
+                   {OVERHEAD:g} s (the default)
+  immediate        every file completes at once
+  after-seconds:S  every file completes S seconds after a worker took it"""
+"""Those that workers follow."""
 
 EPILOG = f"""\
 Example:
@@ -60,12 +71,7 @@ Example:
 
 plans, which decide how attached files end:
 
-  files            as with 'vsbatch ingest': what was uploaded completes or
-                   fails by its suffix and its size, and takes longer the
-                   larger it is; ids that were never uploaded complete after
-                   {OVERHEAD:g} s (the default)
-  immediate        every file completes at once
-  after-seconds:S  every file completes S seconds after a worker took it
+{PLANS}
   after-polls:N    the files of a batch complete when it is retrieved for the
                    Nth time, a single file when it is
   manual           every file stays in progress until it is cancelled or
@@ -86,7 +92,15 @@ are processed. --processes N serves with N processes, which share the files to
 process. Time then passes for clients that poll as well, as with --real-time,
 and the plan after-polls is not there. A process that is killed is replaced;
 what it had taken up is taken up again {LEASE:g} s later. 'vsbatch database'
-checks, compacts, dumps and loads the file.
+checks, compacts, dumps and loads the database, and 'vsbatch worker' processes
+files of it beside the server.
+
+A database of PostgreSQL may be served by as many servers as you like, on any
+hosts: they share the files to process, the time is the database's, and all
+is as with several processes. They may be stopped and started one by one. The
+server needs the extra postgres.
+
+{PASSWORDS}
 
 Point a client at the server with the line that it prints. SIGTERM and Ctrl-C
 let requests in flight end, for up to {GRACE} s.
@@ -115,24 +129,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         action="store_true",
         help="refuse file ids that were not uploaded here (default: any id can be attached)",
     )
-    made.add_argument(
-        "--plan", metavar="PLAN", type=_plan, default="files", help="what becomes of files; see below"
-    )
-    made.add_argument(
-        "--fail",
-        metavar="CODE=P",
-        type=_failure,
-        action="append",
-        default=[],
-        help=f"the probability that a file fails with {', '.join(ERROR_CODES[:-1])} or {ERROR_CODES[-1]}; may be "
-        "given for each, with any plan but 'files'",
-    )
-    made.add_argument(
-        "--workers",
-        metavar="N",
-        type=values.at_least_1,
-        help=f"how many files are processed at a time (default: {WORKERS} with 'files', else all)",
-    )
+    add_plan_to(made)
     made.add_argument(
         "--profile",
         metavar="NAME",
@@ -158,7 +155,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--database",
         metavar="URL",
-        help="keep all of it there: sqlite:///relative.db or sqlite:////absolute.db; made if it is not there",
+        help=f"keep all of it there: {URLS}; made if it is not there",
     )
     made.add_argument(
         "--processes",
@@ -166,6 +163,28 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         type=values.at_least_1,
         default=1,
         help="serve with so many processes, which share a database (default 1)",
+    )
+
+
+def add_plan_to(made: argparse.ArgumentParser) -> None:
+    """Add what becomes of files to a subcommand's arguments."""
+    made.add_argument(
+        "--plan", metavar="PLAN", type=_plan, default="files", help="what becomes of files; see below"
+    )
+    made.add_argument(
+        "--fail",
+        metavar="CODE=P",
+        type=_failure,
+        action="append",
+        default=[],
+        help=f"the probability that a file fails with {', '.join(ERROR_CODES[:-1])} or {ERROR_CODES[-1]}; may be "
+        "given for each, with any plan but 'files'",
+    )
+    made.add_argument(
+        "--workers",
+        metavar="N",
+        type=values.at_least_1,
+        help=f"how many files are processed at a time (default: {WORKERS} with 'files', else all)",
     )
 
 
@@ -266,6 +285,11 @@ def _require_sense(arguments: argparse.Namespace) -> None:
         raise Refused("--processes needs --database: that is what several processes share")
     if several and arguments.plan[0] == "after-polls":
         raise Refused("--plan after-polls counts in one process: leave out --processes, or give another plan")
+    if is_postgres(arguments.database) and arguments.plan[0] == "after-polls":
+        raise Refused(
+            "--plan after-polls counts in one process, and PostgreSQL is for several: give another plan, or a "
+            "--database of SQLite"
+        )
     if arguments.database is not None and arguments.seed is not None:
         raise Refused(
             "--seed draws the same ids in every run, and --database has those of the last: leave out one"
