@@ -287,11 +287,12 @@ def test_who_waits_too_long_for_another_transaction_is_told(
     monkeypatch.setattr(database.module, "BUSY_SECONDS", 0.01)
     kept = opened()
     other = opened()
-    with other._connected() as tables:
-        tables.begin(make=False)
-        with pytest.raises(DatabaseUnavailable, match="lock"):
-            put(kept)
-        assert len(kept.list().data) == 1
+    put(other)
+    other._tables.begin(make=False)
+    with pytest.raises(DatabaseUnavailable, match="lock"):
+        put(kept)
+    assert len(kept.list().data) == 2
+    other._tables.rollback()
     put(kept)
 
 

@@ -44,7 +44,7 @@ class PostgresTables:
         """The connection that was found to lead to a database of an engine."""
 
     def _connected(self) -> psycopg.Connection[Any]:
-        connection = self._log._connected()
+        connection = self._log.connection()
         if connection is not self._known:
             # Names are then those of the schema alone, if it is there.
             found = connection.execute("SET search_path = vsbatch; SELECT to_regclass('head')")

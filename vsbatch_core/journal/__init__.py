@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from vsbatch_core import snapshots
 from vsbatch_core.errors import DatabaseRefused
-from vsbatch_core.journal.log import FORMAT, Durability, LogError
+from vsbatch_core.journal.log import FORMAT, Durability, LogError, without_password
 from vsbatch_core.model import Profile
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def path_of(url: Any) -> Path:
     path = url.removeprefix("sqlite:///") if isinstance(url, str) else url
     if not path or path == url:
         raise DatabaseRefused(
-            url,
+            without_password(url) if isinstance(url, str) else url,
             "its URL is not known. Give sqlite:///relative.db or sqlite:////absolute.db, percent-encoded, "
             "or postgresql://user@host/database",
         )

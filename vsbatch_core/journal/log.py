@@ -8,6 +8,7 @@ are appended after the same frame only one can land.  The random token of a fram
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, Protocol
@@ -198,6 +199,14 @@ def parts_of(snapshot: Snapshot) -> Iterator[tuple[int, int, int, bytes]]:
     seq, whole, data = snapshot
     for part, first in enumerate(range(0, len(data) or 1, _PART_BYTES)):
         yield seq, part, whole, data[first : first + _PART_BYTES]
+
+
+def without_password(url: str) -> str:
+    """Return a URL as messages name it, also one that cannot be read."""
+    shown = re.sub(r"(^|(?<=://))([^:@/?#]*):(?!//).*@", r"\2@", url)
+    address, mark, query = shown.partition("?")
+    pairs = [pair for pair in query.split("&") if "password" not in pair.partition("=")[0].lower()]
+    return f"{address}{mark if pairs else ''}{'&'.join(pairs)}"
 
 
 def text_checksum(text: str) -> str:

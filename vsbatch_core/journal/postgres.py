@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from vsbatch_core.errors import DatabaseDamaged, DatabaseRefused
 from vsbatch_core.extras import pip_line
@@ -33,6 +33,7 @@ from vsbatch_core.journal.log import (
     difference,
     parts_of,
     text_checksum,
+    without_password,
 )
 
 try:
@@ -146,8 +147,14 @@ class PostgresLog:
         try:
             given: dict[str, Any] = {**_CONNECTION, **conninfo_to_dict(plain_url(url))}
             self._conninfo = make_conninfo(**given)
+            if "@" in given.get("host", ""):
+                raise DatabaseRefused(self.place, "'@' in a user's name or password is written '%40' in a URL")
         except psycopg.ProgrammingError as error:
-            raise DatabaseRefused(self.place, f"its URL cannot be read: {_said(error)}") from error
+            # It may quote a part of the URL, or all of it.
+            said = re.sub(
+                '"([^"]*)"', lambda quoted: quoted[0] if quoted[1] in self.place else '"…"', _said(error)
+            )
+            raise DatabaseRefused(self.place, f"its URL cannot be read: {said}") from error
         self.durability = durability
         self.reads = reads
         self.busy_seconds = busy_seconds
@@ -273,6 +280,10 @@ class PostgresLog:
             self._run("COMMIT")
         finally:
             self.rollback()
+
+    def connection(self) -> psycopg.Connection[Any]:
+        """Return the connection, for tables beside the log.  Raise ``LogError``."""
+        return self._connected()
 
     def _connected(self) -> psycopg.Connection[Any]:
         """Return the connection; wait for a database that was there and is gone, once."""
@@ -601,15 +612,6 @@ def plain_url(url: str) -> str:
     """Return a URL as PostgreSQL's library reads it: without the driver that SQLAlchemy has in it."""
     scheme, colon, rest = url.partition(":")
     return f"{scheme.partition('+')[0]}{colon}{rest}"
-
-
-def without_password(url: str) -> str:
-    """Return a URL as messages name it."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if "password" not in pair[0]]
-    netloc = f"{user.partition(':')[0]}{at}{host}"
-    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(query, safe="/:=,-")))
 
 
 def _quoted(text: str) -> str:
