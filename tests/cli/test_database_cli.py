@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from vsbatch_core.cli import main
 from vsbatch_core.journal import exists, opened
 from vsbatch_core.journal.log import FORMAT
 
-from ..helpers.postgres import Cluster, cluster_or_skip
 from ..helpers.processes import Outputs, entry, finished
 
 Run = Callable[..., Outputs]
@@ -37,12 +36,6 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         return (status, *capsys.readouterr())
 
     return call
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with cluster_or_skip() as made:
-        yield made
 
 
 @pytest.fixture
