@@ -4,9 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from .helpers.postgres import Cluster
 
 pytest_plugins = ["pytester"]
 
@@ -54,6 +59,22 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     os.environ.setdefault("MPLCONFIGDIR", str(cache.mkdir("matplotlib")))
     # Where Matplotlib is not installed, the tests that need it say so.
     subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server for all tests of this worker; where there is none they are skipped."""
+    from .helpers.postgres import cluster_or_skip
+
+    with cluster_or_skip() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[str]:
+    """The URL of a new database."""
+    with cluster.lent() as url:
+        yield url
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

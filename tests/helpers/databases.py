@@ -1,4 +1,7 @@
-"""Engines on SQLite files, and what others do to a file between two statements of one of them, or meanwhile."""
+"""Engines on databases, and what others do to one between two statements of an engine, or meanwhile.
+
+A ``Where`` is the path of a SQLite file, or the URL of a PostgreSQL database.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +22,12 @@ import pytest
 from vsbatch_core import Engine, SequentialIds, VirtualClock
 from vsbatch_core.journal.sqlite import SqliteLog
 
+Where = Path | str
+LOGS: list[Any] = [SqliteLog]
+if find_spec("psycopg") is not None:
+    from vsbatch_core.journal.postgres import PostgresLog
+
+    LOGS.append(PostgresLog)
 START = 1_700_000_000.0
 
 _HOLD = """
@@ -30,19 +40,24 @@ connection.close()
 """
 
 
-def url_of(path: Path) -> str:
-    """Return the URL of a file."""
-    return f"sqlite:///{quote(os.fsencode(path))}"
+def url_of(where: Where) -> str:
+    """Return the URL of a database."""
+    return where if isinstance(where, str) else f"sqlite:///{quote(os.fsencode(where))}"
 
 
-def opened(path: Path, **options: Any) -> Engine:
-    """Return an engine on a file, that does not wait for the disk and whose time stands still."""
-    return Engine.open(url_of(path), **{"clock": VirtualClock(START), "durability": "normal", **options})
+def log_class(where: Where) -> Any:
+    """Return the class of the connections to a database."""
+    return LOGS[isinstance(where, str)]
 
 
-def filled(path: Path, batches: int = 3) -> Engine:
-    """Return an engine on a new file, with one store, some batches of it, and files that ended in each way."""
-    engine = opened(path, ids=SequentialIds())
+def opened(where: Where, **options: Any) -> Engine:
+    """Return an engine on a database, that does not wait for the disk and whose time stands still."""
+    return Engine.open(url_of(where), **{"clock": VirtualClock(START), "durability": "normal", **options})
+
+
+def filled(where: Where, batches: int = 3) -> Engine:
+    """Return an engine on a new database, with one store, batches of it, and files that ended in each way."""
+    engine = opened(where, ids=SequentialIds())
     store = engine.vector_stores.create(name="docs")
     for i in range(batches):
         files = [f"file-{i}-{j}" for j in range(4)]
@@ -60,15 +75,20 @@ def store_id(engine: Engine) -> str:
 
 
 def once_before(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], object]) -> None:
-    """Have ``act`` called before the next call of a method of ``SqliteLog``, and not before later ones."""
-    method = getattr(SqliteLog, name)
+    """Have ``act`` called before the next call of a method of a log, and not before later ones."""
+    methods = [(cls, getattr(cls, name)) for cls in LOGS]
 
-    def hooked(log: SqliteLog, *arguments: Any) -> Any:
-        monkeypatch.setattr(SqliteLog, name, method)
-        act()
-        return method(log, *arguments)
+    def hooked(method: Any) -> Any:
+        def first(log: Any, *arguments: Any) -> Any:
+            for cls, each in methods:
+                monkeypatch.setattr(cls, name, each)
+            act()
+            return method(log, *arguments)
 
-    monkeypatch.setattr(SqliteLog, name, hooked)
+        return first
+
+    for cls, method in methods:
+        monkeypatch.setattr(cls, name, hooked(method))
 
 
 def frames(path: Path) -> int:

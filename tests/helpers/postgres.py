@@ -1,4 +1,8 @@
-"""A PostgreSQL server of the tests' own: in a temporary folder, over a Unix socket, and nowhere else."""
+"""A PostgreSQL server of the tests' own: in a temporary folder, over a Unix socket, and nowhere else.
+
+The fixture ``cluster`` is one for all tests of a worker, and ``database`` the URL of a new database there.  A
+test that stops the server, or changes its settings, starts one of its own: ``cluster_or_skip``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -15,9 +20,8 @@ from urllib.parse import quote
 
 import pytest
 
-from vsbatch_core import Engine
-
 INSTALL = "PostgreSQL is not here: apt-get install postgresql"
+PIP = "psycopg is not here: pip install 'psycopg[binary]'"
 REQUIRED = "VSBATCH_NEEDS_POSTGRES"
 """If this variable is set, as by ``.ci/run``, a missing server fails the tests that need one."""
 SETTINGS = {
@@ -42,6 +46,7 @@ class Cluster:
     def __init__(self, **settings: str) -> None:
         self._settings = SETTINGS | settings
         self._numbers = count(1)
+        self._kept: str | None = None
 
     def __enter__(self) -> Self:
         found = programs()
@@ -94,31 +99,55 @@ class Cluster:
         """Stop the server; with mode "immediate" as if it was killed."""
         self._run("pg_ctl", "stop", "-w", "-m", mode, "-D", str(self.folder / "data"))
 
-    def database(self) -> str:
-        """Make a new database; return its URL."""
+    def database(self, template: str = "template1") -> str:
+        """Make a new database, or a copy of another; return its URL."""
         name = f"db{os.getpid()}_{next(self._numbers)}"
-        import psycopg
-
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template.rpartition('/')[2]}")
         return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Drop a database, whoever uses it."""
+        self.run(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+    def emptied(self) -> str:
+        """Empty a database that is kept for this, which takes less time than a new one; return its URL."""
+        if self._kept is None:
+            self._kept = self.database()
+        run(self._kept, "DROP SCHEMA IF EXISTS vsbatch CASCADE")
+        return self._kept
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[str]:
+        """Make a new database, and drop it at the end; return its URL."""
+        url = self.database()
+        yield url
+        self.drop(url)
+
+    def run(self, statement: str, database: str = "postgres") -> list[Any]:
+        """Run a statement, as somebody who knows nothing of what it means; return its rows, if it has any."""
+        return run(self.url(database), statement)
 
     def url(self, database: str) -> str:
         """Return the URL of a database."""
         return f"postgresql://vsbatch@{quote(str(self.folder), safe='')}/{database}"
 
 
+def run(url: str, statement: str, *arguments: Any) -> list[Any]:
+    """Run a statement on a database; return its rows, if it has any."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode(), arguments or None)
+        return [] if cursor.description is None else cursor.fetchall()
+
+
 @contextlib.contextmanager
-def cluster_or_skip() -> Iterator[Cluster]:
+def cluster_or_skip(**settings: str) -> Iterator[Cluster]:
     """Start a server; skip the test, and say how to install one, where there is none."""
-    if programs() is None:
+    missing = INSTALL if programs() is None else PIP if find_spec("psycopg") is None else None
+    if missing is not None:
         if os.environ.get(REQUIRED):
-            pytest.fail(INSTALL)
-        pytest.skip(INSTALL)
-    with Cluster() as cluster:
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with Cluster(**settings) as cluster:
         yield cluster
-
-
-def opened(url: str, **options: Any) -> Engine:
-    """Return an engine on a database."""
-    return Engine.open(url, **options)

@@ -20,7 +20,7 @@ from vsbatch_core.adapters.uploads import FileObject, Uploads
 from vsbatch_core.errors import DatabaseRefused, DatabaseUnavailable, OutcomeUnknown, UnknownCursor
 from vsbatch_core.model import Limits
 
-from ..helpers.postgres import Cluster, cluster_or_skip
+from ..helpers.postgres import Cluster, cluster_or_skip, run
 from ..helpers.processes import posix
 from ..helpers.strategies import START, CountingIds
 
@@ -34,12 +34,6 @@ class Database(NamedTuple):
     connects: tuple[Any, str]
     """The function that makes a connection: what has it, and its name."""
     error: type[Exception]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with cluster_or_skip() as made:
-        yield made
 
 
 @pytest.fixture(params=["SQLite", "PostgreSQL"])

@@ -17,13 +17,14 @@ from vsbatch_core.errors import (
     OutcomeUnknown,
     SnapshotError,
 )
-from vsbatch_core.journal import sqlite
 from vsbatch_core.journal.log import LogError
+
+from ..helpers.databases import Where, url_of
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'state.db'}"
+def url(where: Where) -> str:
+    return url_of(where)
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_a_database_that_is_not_empty_is_refused_and_left_as_it_is(url: str, sna
     with Engine.open(url, profile=Profile(cancel="drain")) as engine:
         engine.vector_stores.create()
         before = engine.snapshot()
-    with pytest.raises(DatabaseRefused, match=r"state\.db': it is not empty.*Give another path"):
+    with pytest.raises(DatabaseRefused, match=r"': it is not empty.*Give another path"):
         Engine.open(url, snapshot=snapshot)
     with Engine.open(url) as engine:
         assert engine.snapshot() == before
@@ -90,29 +91,30 @@ def test_an_empty_database_of_another_profile_is_refused_unless_that_is_asked_fo
         assert engine.snapshot()["vector_stores"] == snapshot["vector_stores"]
 
 
-def test_what_is_no_snapshot_is_refused_before_a_file_is_made(url: str, tmp_path: Path) -> None:
+def test_what_is_no_snapshot_is_refused_before_a_file_is_made(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError):
-        Engine.open(url, snapshot={"format": "another"})
+        Engine.open(url_of(tmp_path / "a.db"), snapshot={"format": "another"})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("method", "error"), [("put", DatabaseUnavailable), ("commit", OutcomeUnknown)])
 def test_a_failure_leaves_the_database_empty_or_says_that_nobody_can_tell(
-    url: str, snapshot: Any, monkeypatch: pytest.MonkeyPatch, method: str, error: Any
+    url: str, snapshot: Any, monkeypatch: pytest.MonkeyPatch, method: str, error: Any, log_type: Any
 ) -> None:
     def fails(_self: object, *_: object) -> None:
         raise LogError("disk I/O error")
 
     Engine.open(url, profile=Profile(cancel="drain")).close()
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite.SqliteLog, method, fails)
+        patch.setattr(log_type, method, fails)
         with pytest.raises(error, match="disk I/O error"):
             Engine.open(url, snapshot=snapshot)
     with Engine.open(url, snapshot=snapshot) as engine:
         assert engine.snapshot() == snapshot
 
 
-def test_after_a_refusal_nothing_is_open(url: str, snapshot: Any) -> None:
+def test_after_a_refusal_nothing_is_open(tmp_path: Path, snapshot: Any) -> None:
+    url = url_of(tmp_path / "a.db")
     with Engine.open(url, snapshot=snapshot):
         pass
     with pytest.raises(DatabaseRefused):

@@ -110,7 +110,7 @@ def test_a_relative_url_is_of_the_current_folder(tmp_path: Path, monkeypatch: py
         ("sqlite:///", "Give sqlite:///relative.db or sqlite:////absolute.db"),
         ("sqlite://a.db", "Give sqlite:///relative.db or sqlite:////absolute.db"),
         ("/var/lib/a.db", "Give sqlite:///relative.db or sqlite:////absolute.db"),
-        ("postgresql://localhost/a", "Give sqlite:///relative.db or sqlite:////absolute.db"),
+        ("mysql://localhost/a", "or postgresql://user@host/database"),
         ("sqlite+aiosqlite:///a.db", "Give sqlite:///relative.db or sqlite:////absolute.db"),
         (None, "Give sqlite:///relative.db or sqlite:////absolute.db"),
         (Path("a.db"), "Give sqlite:///relative.db or sqlite:////absolute.db"),
@@ -135,8 +135,9 @@ def test_a_durability_that_is_not_known_is_refused_and_no_file_is_made(tmp_path:
 
 @pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("normal", 1)])
 def test_durability_is_what_sqlite_waits_for(tmp_path: Path, durability: Any, synchronous: int) -> None:
-    _, connection = connect(url_of(tmp_path / "a.db"), None, durability)
+    _, connection, clock = connect(url_of(tmp_path / "a.db"), None, durability)
     log = connection()
+    assert clock is None
     assert isinstance(log, SqliteLog)
     assert log._one("PRAGMA synchronous") == synchronous
     assert log._one("PRAGMA journal_mode") == "wal"
@@ -216,7 +217,7 @@ def test_a_profile_that_differs_is_refused_and_the_difference_named(tmp_path: Pa
 UNPRIVILEGED = """
 import os, sys
 from vsbatch_core import Engine, VsbatchError
-import vsbatch_core.journal.replica
+import vsbatch_core.journal.replica, vsbatch_core.journal.sqlite
 if os.geteuid() == 0:
     os.seteuid(65534)  # root may write everything
 url = sys.argv[1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Thread
 from time import sleep
 from typing import Any
@@ -16,16 +15,15 @@ from vsbatch_core import Engine, SequentialIds, events
 from vsbatch_core.errors import DatabaseUnavailable, EngineClosed, NestedCommand, SubscriberError
 from vsbatch_core.journal import replica
 from vsbatch_core.journal.log import LogError
-from vsbatch_core.journal.sqlite import SqliteLog
 
-from ..helpers.databases import opened, store_id
+from ..helpers.databases import Where, opened, store_id
 
 THREADS = 8
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with opened(tmp_path / "a.db") as engine:
+def engine(where: Where) -> Iterator[Engine]:
+    with opened(where) as engine:
         engine.vector_stores.create()
         yield engine
 
@@ -78,28 +76,28 @@ def names(engine: Engine) -> Counter[str]:
 @pytest.mark.parametrize("landed", [False, True])
 @pytest.mark.parametrize("doubts", [0, 1, 2])
 def test_a_leader_that_is_interrupted_at_the_commit_leaves_the_others_done_once(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, landed: bool, doubts: int
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, landed: bool, doubts: int, log_type: Any
 ) -> None:
-    commit, token = SqliteLog.commit, SqliteLog.token
+    commit, token = log_type.commit, log_type.token
     left = doubts
 
-    def interrupted(log: SqliteLog) -> None:
-        monkeypatch.setattr(SqliteLog, "commit", commit)
+    def interrupted(log: Any) -> None:
+        monkeypatch.setattr(log_type, "commit", commit)
         if landed:
             commit(log)
         raise KeyboardInterrupt
 
-    def doubtful(log: SqliteLog, seq: int) -> int | None:
+    def doubtful(log: Any, seq: int) -> int | None:
         nonlocal left
         left -= 1
         if left >= 0:
             raise LogError("it does not answer")
         return token(log, seq)
 
-    monkeypatch.setattr(SqliteLog, "token", doubtful)
+    monkeypatch.setattr(log_type, "token", doubtful)
     calls = creates(engine)
     with group(engine, calls):
-        monkeypatch.setattr(SqliteLog, "commit", interrupted)
+        monkeypatch.setattr(log_type, "commit", interrupted)
     raised = [call.error for call in calls if call.error is not None]
     assert [type(error) for error in raised if not isinstance(error, DatabaseUnavailable)] == [KeyboardInterrupt]
     expected = Counter(call.value.name for call in calls if call.value)
@@ -201,7 +199,7 @@ def test_what_a_command_of_a_subscriber_is_refused_with_is_raised_in_the_subscri
 @pytest.mark.parametrize("source", ["clock", "ids"])
 @pytest.mark.parametrize("use", [Engine.snapshot, Engine.compact, lambda engine: engine.vector_stores.create()])
 def test_a_call_in_the_midst_of_a_transaction_is_refused_or_reads_and_the_transaction_goes_on(
-    tmp_path: Path, source: str, use: Callable[[Engine], object]
+    where: Where, source: str, use: Callable[[Engine], object]
 ) -> None:
     refused: list[BaseException] = []
     usual = SequentialIds()
@@ -230,7 +228,7 @@ def test_a_call_in_the_midst_of_a_transaction_is_refused_or_reads_and_the_transa
         return usual(prefix)
 
     engines: list[Engine] = []
-    with opened(tmp_path / "a.db", clock=Looking(), ids=ids) as engine:
+    with opened(where, clock=Looking(), ids=ids) as engine:
         engines.append(engine)
         engine.vector_stores.create(name="docs")
         assert names(engine) == Counter(["docs"])
@@ -238,10 +236,10 @@ def test_a_call_in_the_midst_of_a_transaction_is_refused_or_reads_and_the_transa
 
 
 def test_an_engine_can_be_compacted_and_closed_by_a_subscriber_while_it_takes_a_snapshot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: Where, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replica, "SNAPSHOT_BYTES", 1)
-    engine = opened(tmp_path / "a.db")
+    engine = opened(where)
 
     def close(event: events.Event) -> None:
         if isinstance(event, events.VectorStoreDeleted):

@@ -13,8 +13,9 @@ import pytest
 
 from vsbatch_core import Engine
 from vsbatch_core.errors import DatabaseUnavailable, OutcomeUnknown
-from vsbatch_core.journal import sqlite
 from vsbatch_core.journal.log import LogError
+
+from ..helpers.databases import Where, url_of
 
 
 @pytest.fixture(autouse=True)
@@ -23,50 +24,49 @@ def _all_levels(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         yield
 
 
-def lines(caplog: pytest.LogCaptureFixture, path: Path) -> list[tuple[str, str]]:
+def lines(caplog: pytest.LogCaptureFixture, where: Where) -> list[tuple[str, str]]:
     """Return level and message of what was logged since it was last asked, without path and figures of time."""
     found = []
     for record in caplog.records:
         assert record.name == "vsbatch_core.journal"
         place, _, message = record.getMessage().partition(": ")
-        assert place == str(path)
+        assert place == str(where)
         found.append((record.levelname, message.partition(", in ")[0]))
     caplog.clear()
     return found
 
 
-def test_it_opens_takes_snapshots_and_prunes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "state.db"
-    with Engine.open(f"sqlite:///{path}") as engine:
-        assert lines(caplog, path) == [("INFO", "opened: the snapshot after frame 0 and 0 frames since")]
+def test_it_opens_takes_snapshots_and_prunes(where: Where, caplog: pytest.LogCaptureFixture) -> None:
+    with Engine.open(url_of(where)) as engine:
+        assert lines(caplog, where) == [("INFO", "opened: the snapshot after frame 0 and 0 frames since")]
         for _ in range(5):
             engine.vector_stores.create()
         engine.vector_stores.list()
-        assert lines(caplog, path) == []
+        assert lines(caplog, where) == []
         engine.compact()
         engine.vector_stores.create()
-        (level, message), *more = lines(caplog, path)
+        (level, message), *more = lines(caplog, where)
         assert (level, more) == ("INFO", [])
         assert message.startswith("a snapshot after frame 5 was taken: ")
         assert message.endswith(" bytes")
         engine.compact()
-        assert lines(caplog, path)[1:] == [("INFO", "frames 1 to 5 are pruned: a snapshot has them")]
+        assert lines(caplog, where)[1:] == [("INFO", "frames 1 to 5 are pruned: a snapshot has them")]
         engine.vector_stores.create()
-    with Engine.open(f"sqlite:///{path}"):
-        assert lines(caplog, path) == [("INFO", "opened: the snapshot after frame 6 and 1 frames since")]
+    with Engine.open(url_of(where)):
+        assert lines(caplog, where) == [("INFO", "opened: the snapshot after frame 6 and 1 frames since")]
 
 
 def test_a_damaged_snapshot_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "state.db"
-    with Engine.open(f"sqlite:///{path}") as engine:
+    where = tmp_path / "state.db"
+    with Engine.open(url_of(where)) as engine:
         engine.vector_stores.create()
         engine.compact()
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(where, isolation_level=None)) as connection:
         connection.execute("UPDATE snapshots SET checksum = 0")
-    lines(caplog, path)
-    with Engine.open(f"sqlite:///{path}") as engine:
+    lines(caplog, where)
+    with Engine.open(url_of(where)) as engine:
         assert len(engine.vector_stores.list().data) == 1
-    (level, message), opened = lines(caplog, path)
+    (level, message), opened = lines(caplog, where)
     assert level == "WARNING"
     assert message.startswith("a damaged snapshot is passed over: the snapshot after frame 1: ")
     assert opened == ("INFO", "opened: the snapshot after frame 0 and 1 frames since")
@@ -76,18 +76,22 @@ def test_a_damaged_snapshot_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptu
     ("method", "unknown"), [("begin", False), ("append", False), ("commit", False), ("commit", True)]
 )
 def test_a_transaction_that_fails_is_a_warning_and_an_unknown_outcome_an_error(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, method: str, unknown: bool
+    where: Where,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    unknown: bool,
+    log_type: Any,
 ) -> None:
     def fails(_self: object, *_: Any) -> Any:
         raise LogError("disk I/O error")
 
-    path = tmp_path / "state.db"
-    with Engine.open(f"sqlite:///{path}") as engine:
-        lines(caplog, path)
+    with Engine.open(url_of(where)) as engine:
+        lines(caplog, where)
         with monkeypatch.context() as patch:
-            patch.setattr(sqlite.SqliteLog, method, fails)
+            patch.setattr(log_type, method, fails)
             if unknown:
-                patch.setattr(sqlite.SqliteLog, "token", fails)
+                patch.setattr(log_type, "token", fails)
             with pytest.raises(OutcomeUnknown if unknown else DatabaseUnavailable):
                 engine.vector_stores.create()
         expected = (
@@ -95,5 +99,5 @@ def test_a_transaction_that_fails_is_a_warning_and_an_unknown_outcome_an_error(
             if unknown
             else ("WARNING", "a transaction failed, and nothing has happened: disk I/O error")
         )
-        assert lines(caplog, path) == [expected]
+        assert lines(caplog, where) == [expected]
         engine.vector_stores.create()

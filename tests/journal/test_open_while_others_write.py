@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vsbatch_core import Engine
-from vsbatch_core.journal import sqlite
+
+from ..helpers.databases import Where, url_of
 
 METHODS = ("last", "snapshots", "snapshot", "ids", "frames")
 """What a process that opens a database asks of its log."""
 
 
 @pytest.fixture
-def others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+def others(where: Where, log_type: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """Return a function that opens the database while another engine acts at the n-th call of a method."""
-    url = f"sqlite:///{tmp_path / 'state.db'}"
+    url = url_of(where)
     with Engine.open(url) as other:
         for _ in range(3):
             other.vector_stores.create()
@@ -27,7 +27,7 @@ def others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         def opened(method: str, n: int, act: Callable[[Engine], object]) -> tuple[Any, Any]:
             left = n
             with monkeypatch.context() as patch:
-                found = getattr(sqlite.SqliteLog, method)
+                found = getattr(log_type, method)
 
                 def asked(log: Any, *arguments: Any) -> Any:
                     nonlocal left
@@ -36,7 +36,7 @@ def others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
                         act(other)
                     return found(log, *arguments)
 
-                patch.setattr(sqlite.SqliteLog, method, asked)
+                patch.setattr(log_type, method, asked)
                 with Engine.open(url) as engine:
                     seen = engine.snapshot()
                     engine.check()

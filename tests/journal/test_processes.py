@@ -10,7 +10,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Event, Thread
 from time import sleep
 
@@ -22,7 +21,7 @@ from vsbatch_core import Engine, SequentialIds, VirtualClock, events
 from vsbatch_core.errors import EventsForgotten, VectorStoreNotFound
 from vsbatch_core.events import version_in
 
-from ..helpers.databases import START, filled, opened, store_id, url_of
+from ..helpers.databases import START, Where, filled, opened, store_id, url_of
 from ..helpers.processes import SEARCH, posix
 
 
@@ -58,8 +57,8 @@ def ended(pid: int) -> int:
 # Two engines on one file
 
 
-def test_each_engine_sees_what_the_other_did_at_once(tmp_path: Path) -> None:
-    with filled(tmp_path / "a.db") as one, opened(tmp_path / "a.db") as two:
+def test_each_engine_sees_what_the_other_did_at_once(where: Where) -> None:
+    with filled(where) as one, opened(where) as two:
         for i in range(20):
             writer, reader = (one, two) if i % 2 else (two, one)
             made = writer.vector_stores.create(name=f"{i}")
@@ -69,8 +68,8 @@ def test_each_engine_sees_what_the_other_did_at_once(tmp_path: Path) -> None:
             assert one.snapshot() == two.snapshot()
 
 
-def test_a_subscriber_hears_what_others_did_at_the_next_call_in_order_and_once(tmp_path: Path) -> None:
-    with filled(tmp_path / "a.db") as one, opened(tmp_path / "a.db") as two:
+def test_a_subscriber_hears_what_others_did_at_the_next_call_in_order_and_once(where: Where) -> None:
+    with filled(where) as one, opened(where) as two:
         heard: dict[str, list[events.Event]] = {"one": [], "two": []}
         one.subscribe(heard["one"].append)
         two.subscribe(heard["two"].append)
@@ -160,8 +159,8 @@ def count_restores(engine: Engine) -> None:
     engine._registry._restore = counted  # type: ignore[attr-defined]
 
 
-def test_what_others_write_while_the_log_is_read_back_comes_once_and_in_order(tmp_path: Path) -> None:
-    with filled(tmp_path / "a.db") as one, opened(tmp_path / "a.db") as two:
+def test_what_others_write_while_the_log_is_read_back_comes_once_and_in_order(where: Where) -> None:
+    with filled(where) as one, opened(where) as two:
         docs = store_id(one)
         heard: list[int] = []
 
@@ -176,8 +175,8 @@ def test_what_others_write_while_the_log_is_read_back_comes_once_and_in_order(tm
         assert heard == list(range(1, two.version(docs) + 1))
 
 
-def test_events_are_read_back_as_they_were_delivered(tmp_path: Path) -> None:
-    with opened(tmp_path / "a.db") as engine:
+def test_events_are_read_back_as_they_were_delivered(where: Where) -> None:
+    with opened(where) as engine:
         heard: list[events.Event] = []
         engine.subscribe(heard.append)
         docs = engine.vector_stores.create(file_ids=["file-a"]).id
@@ -223,7 +222,7 @@ def busy(engine: Engine, docs: str, threads: int = 3) -> Iterator[None]:
 
 @posix
 @pytest.mark.slow
-def test_a_process_forked_in_the_midst_of_use_and_its_parent_go_on_side_by_side(tmp_path: Path) -> None:
+def test_a_process_forked_in_the_midst_of_use_and_its_parent_go_on_side_by_side(where: Where) -> None:
     def child() -> None:
         for i in range(5):
             engine.vector_stores.files.create(docs, file_id=f"file-{os.getpid()}-{i}")
@@ -232,7 +231,7 @@ def test_a_process_forked_in_the_midst_of_use_and_its_parent_go_on_side_by_side(
         engine.compact()
         engine.close()
 
-    with opened(tmp_path / "a.db") as engine:
+    with opened(where) as engine:
         docs = engine.vector_stores.create().id
         children = []
         with busy(engine, docs):
@@ -244,14 +243,14 @@ def test_a_process_forked_in_the_midst_of_use_and_its_parent_go_on_side_by_side(
         files = {f"file-{child}-{i}" for child in children for i in range(5)}
         assert all(engine.view.attachments(docs, file) for file in files)
         engine.check()
-        with opened(tmp_path / "a.db") as other:
+        with opened(where) as other:
             assert other.snapshot() == engine.snapshot()
 
 
 @posix
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["callback", "hold", "clock", "ids"])
-def test_a_process_forked_within_a_call_and_its_parent_go_on_side_by_side(tmp_path: Path, where: str) -> None:
+@pytest.mark.parametrize("within", ["callback", "hold", "clock", "ids"])
+def test_a_process_forked_within_a_call_and_its_parent_go_on_side_by_side(where: Where, within: str) -> None:
     children: list[int] = []
     engines: list[Engine] = []
     usual = SequentialIds()
@@ -262,37 +261,37 @@ def test_a_process_forked_within_a_call_and_its_parent_go_on_side_by_side(tmp_pa
             children[0] = forked(child)
 
     def child() -> None:
-        if where in ("callback", "hold"):  # not in the midst of a transaction, which is the parent's
+        if within in ("callback", "hold"):  # not in the midst of a transaction, which is the parent's
             engines[0].vector_stores.create(name="of the child")
-            with opened(tmp_path / "a.db") as other:
+            with opened(where) as other:
                 other.vector_stores.create(name="of another")
 
     class Forking(VirtualClock):
         def time(self) -> float:
-            if where == "clock":
+            if within == "clock":
                 fork()
             return super().time()
 
     def ids(prefix: str) -> str:
-        if where == "ids":
+        if within == "ids":
             fork()
         return f"{usual(prefix)}-{os.getpid()}"
 
-    with opened(tmp_path / "a.db", clock=Forking(START), ids=ids) as engine:
+    with opened(where, clock=Forking(START), ids=ids) as engine:
         engines.append(engine)
-        if where == "callback":
+        if within == "callback":
             engine.subscribe(lambda _event: fork())
-        if where == "hold":
+        if within == "hold":
             with engine.view.hold():
                 fork()
         engine.vector_stores.create(name="of the parent")
         assert ended(children[0]) == 0
         names = [store.name for store in engine.vector_stores.list().data]
         expected = ["of the parent"]
-        if where in ("callback", "hold"):
+        if within in ("callback", "hold"):
             expected += ["of the child", "of another"]
         assert sorted(names) == sorted(expected)
-        with opened(tmp_path / "a.db") as other:
+        with opened(where) as other:
             assert other.snapshot() == engine.snapshot()
 
 
@@ -359,10 +358,10 @@ print(interrupted, given, len(done))
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_thread_that_signals_interrupt_anywhere_loses_and_doubles_nothing_and_nobody_hangs(
-    tmp_path: Path, seed: int
+    where: Where, seed: int
 ) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, url_of(tmp_path / "a.db"), str(seed)],
+        [sys.executable, "-c", INTERRUPTED, url_of(where), str(seed)],
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsbatch_core import Completed, Engine, Failed, Profile, Retry, VirtualClock, errors
-from vsbatch_core.journal import proved, vacuum
+from vsbatch_core.journal import opened, proved
 from vsbatch_core.journal.log import Frame, LogError
 from vsbatch_core.journal.proof import Found
 from vsbatch_core.journal.sqlite import SqliteLog
@@ -24,6 +24,11 @@ def shown(_done: int, _total: int) -> None:
 
 def prove(url: str) -> Found:
     return proved(url, shown)
+
+
+def vacuum(url: str) -> None:
+    with opened(url) as (log, _):
+        log.vacuum()
 
 
 def changed(url: str, statement: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from vsbatch_core import Engine, Failed, Retry, VirtualClock
 from vsbatch_core.errors import DatabaseDamaged, DatabaseUnavailable, OutcomeUnknown
 from vsbatch_core.journal.log import Frame
 from vsbatch_core.journal.replica import Command
-from vsbatch_core.journal.sqlite import SqliteLog
 
+from ..helpers.databases import Where, log_class, opened, url_of
 from ..helpers.fake_log import ALWAYS, Fault
 from ..helpers.journal_simulation import Process, World
 
@@ -55,9 +54,9 @@ def numbered(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 # Following
 
 
-def test_a_claim_on_what_has_waited_for_it_is_followed(tmp_path: Path) -> None:
+def test_a_claim_on_what_has_waited_for_it_is_followed(where: Where) -> None:
     clock = VirtualClock()
-    url = f"sqlite:///{tmp_path / 'state.db'}"
+    url = url_of(where)
     options: dict[str, Any] = {"clock": clock, "retry": Retry(attempts=3, backoff=5.0), "durability": "normal"}
     with Engine.open(url, **options) as leader, Engine.open(url, **options) as follower:
         leader.vector_stores.create(file_ids=["file-a"])
@@ -69,8 +68,8 @@ def test_a_claim_on_what_has_waited_for_it_is_followed(tmp_path: Path) -> None:
         assert follower.processing.claim(worker="w") == []
 
 
-def test_a_claim_has_its_file_as_it_stands_whoever_returns_it(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.db'}"
+def test_a_claim_has_its_file_as_it_stands_whoever_returns_it(where: Where) -> None:
+    url = url_of(where)
     with Engine.open(url, durability="normal") as first:
         store = first.vector_stores.create(file_ids=["file-a"])
         (claim,) = first.processing.claim(worker="w")
@@ -96,10 +95,9 @@ def test_what_could_not_be_read_is_read_the_next_time(point: str, kind: str, num
     assert len(reader.heard) == 3
 
 
-def test_reading_some_frames_of_a_file_does_not_make_the_others_known(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.db'}"
-    with Engine.open(url, durability="normal") as engine:
-        log = SqliteLog(tmp_path / "state.db")
+def test_reading_some_frames_does_not_make_the_others_known(where: Where) -> None:
+    with opened(where) as engine:
+        log = log_class(where)(where)
         for _ in range(3):
             engine.vector_stores.create()
         assert len([*log.frames(0)]) == 3

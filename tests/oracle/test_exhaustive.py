@@ -33,8 +33,8 @@ Where a cancel drains one store is made, since another adds nothing to a cancel,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import permutations
+from collections.abc import Callable, Iterator
+from itertools import count, permutations
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -182,17 +182,17 @@ class Explorer:
 
 @define
 class DurableExplorer(Explorer):
-    """Goes through the states of an engine in a file, which is closed and opened again after each command."""
+    """Goes through the states of an engine on a database, which is closed and opened again after each command."""
 
-    folder: Path = field(kw_only=True)
+    database: Callable[[], str] = field(kw_only=True)
+    """Returns the URL of an empty database."""
     engine: Engine | None = None
     """The engine that is open."""
-    files: int = 0
 
     def after(self, history: tuple[Call, ...]) -> tuple[Engine, Oracle]:
         options, oracle = self.world.options(), Oracle(**self.world.options())
-        self.files += 1
-        url = f"sqlite:///{quote(str(self.folder))}/{self.files}.db"
+        self.close()
+        url = self.database()
         engine = self.open(url, options)
         for command in history:
             answer(engine, command)
@@ -298,18 +298,28 @@ def test_no_history_of_a_few_commands_after_a_batch_tells_the_engine_from_the_or
 
 
 @searching
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_no_history_of_a_few_commands_tells_an_engine_that_is_opened_anew_after_each_from_the_oracle(
-    tmp_path: Path,
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    if kind == "sqlite":
+        numbers = count()
+        depth, states = {3: (1, 10), 4: (2, 200), 5: (3, 2_000)}[DEPTH]
+
+        def database() -> str:
+            return f"sqlite:///{quote(str(tmp_path))}/{next(numbers)}.db"
+    else:
+        database = request.getfixturevalue("cluster").emptied
+        depth, states = {3: (1, 10), 4: (1, 10), 5: (2, 200)}[DEPTH]
     profile = Profile(cancel="drain", cancel_finished="refuse")
     begun = call("vector_stores.create"), call(f"{BATCHES}.create", "vs_1", file_ids=["file-b", "file-c"])
     world = World(profile, retry=Retry(attempts=2, backoff=1.0))
-    explorer = DurableExplorer(world, 2, claims=True, pages=False, start=begun, folder=tmp_path)
+    explorer = DurableExplorer(world, 2, claims=True, pages=False, start=begun, database=database)
     try:
-        explorer.explore({3: 1, 4: 2, 5: 3}[DEPTH])
+        explorer.explore(depth)
     finally:
         explorer.close()
-    assert len(explorer.states) > {3: 10, 4: 200, 5: 2_000}[DEPTH]
+    assert len(explorer.states) > states
 
 
 def test_the_exploration_finds_an_engine_that_differs_in_one_answer() -> None:

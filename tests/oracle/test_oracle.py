@@ -42,6 +42,7 @@ from vsbatch_core.testing.remote import Dispatched, Official, Remote
 from vsbatch_core.testing.subjects import Durable, Replayed, Restored, Spoken, Subject, World
 
 from ..helpers.brief import examples, searching
+from ..helpers.postgres import Cluster
 
 LIMITS = (1, 2, 3, None)
 BUDGET = settings(max_examples=examples(15), stateful_step_count=20)
@@ -65,6 +66,16 @@ def machine(factory: type[Subject]) -> type[Lockstep]:
 )
 def test_no_random_history_tells_it_from_the_oracle(factory: type[Subject]) -> None:
     run_state_machine_as_test(machine(factory), settings=BUDGET)
+
+
+def test_no_random_history_tells_an_engine_on_postgresql_from_the_oracle(cluster: Cluster) -> None:
+    class OnPostgres(Durable):
+        reads_one_in = 4  # each read asks the database
+
+        def database(self) -> str:
+            return cluster.emptied()
+
+    run_state_machine_as_test(machine(OnPostgres), settings=settings(BUDGET, max_examples=examples(10)))
 
 
 @pytest.mark.slow

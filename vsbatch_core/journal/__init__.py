@@ -27,7 +27,7 @@ _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 
 
 class Place(NamedTuple):
-    """A database that is there: its profile, what returns connections to it, and the clock that it has, if any."""
+    """A database that is there: its profile, what returns connections to it, and its clock, if it has one."""
 
     profile: Profile
     connect: Callable[[], Database]

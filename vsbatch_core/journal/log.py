@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, Protocol
+from urllib.parse import unquote
 
 from vsbatch_core.errors import DatabaseDamaged, DatabaseUnavailable, VsbatchError
 
@@ -195,7 +196,7 @@ class Database(Log, Protocol):
 
 
 def parts_of(snapshot: Snapshot) -> Iterator[tuple[int, int, int, bytes]]:
-    """Return the rows of a snapshot: its frame, the number of the part, the checksum of the whole, and the bytes."""
+    """Return the rows of a snapshot: its frame, the number of a part, the checksum of the whole, and bytes."""
     seq, whole, data = snapshot
     for part, first in enumerate(range(0, len(data) or 1, _PART_BYTES)):
         yield seq, part, whole, data[first : first + _PART_BYTES]
@@ -221,3 +222,10 @@ def difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
     if isinstance(there, dict) and isinstance(here, dict):
         return f"{name}.{difference(there, here)}"
     return f"{name} is {there!r} there and {here!r} here"
+
+
+def without_password(url: str) -> str:
+    """Return a URL as messages name it, though its password may have characters that should be encoded."""
+    base, mark, query = re.sub(r"(?s)^([^:/?#]+://[^:/?#@]*):.*@", r"\1@", url).partition("?")
+    kept = [pair for pair in query.split("&") if "password" not in unquote(pair.partition("=")[0]).lower()]
+    return base + mark * bool(kept) + "&".join(kept)

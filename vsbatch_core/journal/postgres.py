@@ -1,19 +1,22 @@
 """A log in a PostgreSQL database, which processes on many machines share.
 
-All tables are in the schema ``vsbatch``.  The one row of ``head`` names the latest frame.  Whoever appends locks it
-first, and then reads what others have appended *in a statement of its own*: a statement reads the state of the
-moment at which it began, and the one that waited for the lock began before the lock was free.  The number of a
-frame is unique, so a writer that believes it is still the latest cannot append, whatever became of its lock.
+All tables are in the schema ``vsbatch``.  The one row of ``head`` names the latest frame.  Whoever appends
+locks it first, and then reads what others have appended *in a statement of its own*: a statement reads the state
+of the moment at which it began, and the one that waited for the lock began before the lock was free.  The number
+of a frame is unique, so a writer that believes it is still the latest cannot append, whatever became of its lock.
 
-A transaction takes two round trips: one begins it, locks the head and reads the frames since; the other appends and
-commits.  A read takes one, which compares the head with the frames that have been read.
+A transaction takes two round trips: one begins it, locks the head and reads the frames since; the other appends
+and commits.  A read takes one, which compares the head with the frames that have been read.
+
+A database may lose what was committed, if it crashes and does not wait for its disk, or if a copy that was behind
+takes its place.  All connections end then.  So the first to use a new one looks whether the latest frame that was
+read before is still there: see ``Rewound``.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -78,7 +81,6 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {}
 _LOCK = 0x76736263
 """The advisory lock that is held while the tables are made or changed: "vsbc"."""
 
-_LOOK = "SELECT seq FROM vsbatch.head"
 _NOW = "extract(epoch FROM clock_timestamp())::float8"
 _CHUNK = 1000
 """At most so many frames are read by one statement."""
@@ -96,7 +98,8 @@ _RETRY_SECONDS = 0.05
 
 _CONNECTION = {
     "connect_timeout": 5,
-    "client_encoding": "utf8",
+    # Of several hosts the one that can be written to.
+    "target_session_attrs": "read-write",
     "application_name": "vsbatch-core",
     # Notice within half a minute that the other end is gone without a word.
     "keepalives_idle": 10,
@@ -129,9 +132,9 @@ class DatabaseClock:
 class PostgresLog:
     """A connection to the log in a database: see ``Log``.
 
-    ``durability`` is ``"full"`` if what is committed outlasts a crash of the database, ``"normal"`` if the last of
-    it may be lost then.  ``reads`` is ``"fresh"`` if ``changed`` asks the database each time, ``"local"`` if it
-    does so once in ``LOCAL_SECONDS``.  ``busy_seconds`` is how long a transaction waits for others.
+    ``durability`` is ``"full"`` if what is committed outlasts a crash of the database, ``"normal"`` if the last
+    of it may be lost then.  ``reads`` is ``"fresh"`` if ``changed`` asks the database each time, ``"local"`` if
+    it does so once in ``LOCAL_SECONDS``.  ``busy_seconds`` is how long a transaction waits for others.
     """
 
     def __init__(
@@ -145,16 +148,18 @@ class PostgresLog:
     ) -> None:
         self.place = without_password(url)
         try:
-            given: dict[str, Any] = {**_CONNECTION, **conninfo_to_dict(plain_url(url))}
-            self._conninfo = make_conninfo(**given)
-            if "@" in given.get("host", ""):
-                raise DatabaseRefused(self.place, "'@' in a user's name or password is written '%40' in a URL")
+            given: dict[str, Any] = {**_CONNECTION, **conninfo_to_dict(plain_url(url)), "client_encoding": "utf8"}
         except psycopg.ProgrammingError as error:
-            # It may quote a part of the URL, or all of it.
-            said = re.sub(
-                '"([^"]*)"', lambda quoted: quoted[0] if quoted[1] in self.place else '"…"', _said(error)
+            if self.place == url:
+                raise DatabaseRefused(self.place, f"its URL cannot be read: {_said(error)}") from error
+            given = {}  # the error may name a piece of the password
+        if not given:
+            raise DatabaseRefused(
+                self.place, "its URL cannot be read. In a password write what is no letter or digit as '%2F' is"
             )
-            raise DatabaseRefused(self.place, f"its URL cannot be read: {said}") from error
+        if "@" in given.get("host", ""):
+            raise DatabaseRefused(self.place, "in a user's name or a password '@' is written '%40'")
+        self._conninfo = make_conninfo(**given)
         self.durability = durability
         self.reads = reads
         self.busy_seconds = busy_seconds
@@ -191,12 +196,8 @@ class PostgresLog:
         if not columns:
             self._create(profile or usual)
             columns = self._columns()
-        if ("settings", "value") not in columns:
-            raise DatabaseRefused(
-                self.place, "its schema 'vsbatch' is that of another program. Give the URL of another database"
-            )
-        settings: dict[str, str] = dict(self._rows("SELECT name, value FROM vsbatch.settings"))
-        found = int(settings.get("format", "0"))
+        settings = self._settings(columns)
+        found = settings["format"]
         if found < FORMAT:
             raise DatabaseRefused(
                 self.place,
@@ -209,9 +210,9 @@ class PostgresLog:
                 f"its format is {found} and this version of vsbatch-core reads format {FORMAT}. "
                 "Open it with the version that wrote it",
             )
-        if not columns >= _COLUMNS:
+        if not columns >= _COLUMNS:  # there may be others: see ``Uploads.open``
             raise DatabaseDamaged(self.place, "its tables are not those that were made")
-        kept = settings.get("profile", "")
+        kept: str = settings.get("profile", "")
         if settings.get("checksum") != text_checksum(kept):
             raise DatabaseDamaged(self.place, "its profile does not have the checksum that was written with it")
         if profile is not None and json.loads(kept) != json.loads(profile):
@@ -233,10 +234,10 @@ class PostgresLog:
         """
         with self._transaction():
             self._run(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            if ("settings", "value") not in self._columns():
+            columns = self._columns()
+            if not columns:
                 raise DatabaseRefused(self.place, "there is nothing in it that could be migrated")
-            rows = self._rows("SELECT value FROM vsbatch.settings WHERE name = 'format'")
-            before = now = int(rows[0][0]) if rows else 0
+            before = now = self._settings(columns)["format"]
             while now != FORMAT:
                 if now not in MIGRATIONS:
                     raise DatabaseRefused(
@@ -249,11 +250,24 @@ class PostgresLog:
         return before, now
 
     def _columns(self) -> set[tuple[str, str]]:
+        """Return the tables of the schema and their columns."""
         rows = self._rows(
-            "SELECT table_name::text, column_name::text FROM information_schema.columns "
-            "WHERE table_schema = 'vsbatch'"
+            "SELECT relname::text, attname::text FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid "
+            "WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'vsbatch') "
+            "AND relkind = 'r' AND attnum > 0 AND NOT attisdropped"
         )
         return set(rows)
+
+    def _settings(self, columns: set[tuple[str, str]]) -> dict[str, Any]:
+        """Return the settings, ``"format"`` as a number; raise ``DatabaseRefused`` if there is none."""
+        found: dict[str, Any] = {}
+        if columns >= {("settings", "name"), ("settings", "value")}:
+            found = dict(self._rows("SELECT name::text, value::text FROM vsbatch.settings"))
+        try:
+            return {**found, "format": int(found["format"])}
+        except (LookupError, ValueError):
+            why = "its schema 'vsbatch' is that of another program. Give the URL of another database"
+            raise DatabaseRefused(self.place, why) from None
 
     def _create(self, profile: str) -> None:
         tables = "; ".join(
@@ -265,8 +279,10 @@ class PostgresLog:
             self._run(f"SELECT pg_advisory_xact_lock({_LOCK})")
             if self._columns():  # another process was first
                 return
+            if not self._rows("SELECT FROM pg_namespace WHERE nspname = 'vsbatch'"):
+                self._run("CREATE SCHEMA vsbatch")  # which not all roles may do that may use it
             self._run(
-                f"CREATE SCHEMA IF NOT EXISTS vsbatch; {tables}; INSERT INTO vsbatch.head (seq) VALUES (0); "
+                f"{tables}; INSERT INTO vsbatch.head (seq) VALUES (0); "
                 # What is deflated already would be deflated in vain.
                 "ALTER TABLE vsbatch.frames ALTER data SET STORAGE EXTERNAL; "
                 f"INSERT INTO vsbatch.settings VALUES {values}"
@@ -302,15 +318,7 @@ class PostgresLog:
             asked = time.monotonic()
             connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
             try:
-                # Full durability leaves a server alone that waits for more than its own disk.
-                commit = "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' END"
-                commit = f"coalesce({commit}, current_setting('synchronous_commit'))"
-                database = connection.execute(
-                    f"SELECT {_NOW}, set_config('synchronous_commit', "
-                    f"{commit if self.durability == 'full' else _quoted('off')}, false), "
-                    f"set_config('lock_timeout', '{int(self.busy_seconds * 1000)}', false), "
-                    f"set_config('idle_in_transaction_session_timeout', '{int(_IDLE_SECONDS * 1000)}', false)".encode()
-                ).fetchall()[0][0]
+                database = connection.execute(self._session().encode()).fetchall()[0][0]
             except BaseException:
                 connection.close()
                 raise
@@ -320,6 +328,21 @@ class PostgresLog:
             raise _error(error) from error
         self.clock.note(asked, database)
         return connection
+
+    def _session(self) -> str:
+        """Return the statement that makes the settings of a connection, and returns the time."""
+        commit = "'off'"
+        if self.durability == "full":  # which leaves a server alone that waits for more than its own disk
+            commit = "CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' END"
+            commit = f"coalesce({commit}, current_setting('synchronous_commit'))"
+        settings = {
+            "synchronous_commit": commit,
+            "standard_conforming_strings": "'on'",
+            "lock_timeout": f"'{int(self.busy_seconds * 1000)}'",
+            "idle_in_transaction_session_timeout": f"'{int(_IDLE_SECONDS * 1000)}'",
+        }
+        made = ", ".join(f"set_config('{name}', {value}, false)" for name, value in settings.items())
+        return f"SELECT {_NOW}, {made}"
 
     def close(self) -> None:
         """Close the connection, if it is open."""
@@ -380,16 +403,16 @@ class PostgresLog:
         lock = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT seq FROM vsbatch.head FOR UPDATE; SELECT {_NOW}"
         tail = f"SELECT seq, token, checksum, data FROM vsbatch.frames WHERE seq > {self._read} ORDER BY seq"
         found = self._first_results(f"{lock}; {tail}" if self._proven else lock)
-        if not found[0]:
-            raise LogError("its head is gone", damaged=True)
         self.clock.note(asked, found[1][0][0])
         if connection is self._connection and self._proven:
             self._tail = [Frame(*row) for row in found[2]]
-        self._head = found[0][0][0]
+        self._head = _first(found[0])[0]
 
     def append(self, frame: Frame, parts: Iterable[Part]) -> None:
-        """Have ``commit`` insert a frame and its parts."""
+        """Have ``commit`` insert a frame, which must follow the head, and its parts."""
         statements, seq = self._statements, frame.seq
+        if seq != self._head + 1:
+            raise LogError(f"its head is frame {self._head}, and frame {seq} cannot follow it", damaged=True)
         statements.append(
             f"INSERT INTO vsbatch.frames VALUES ({seq}, {frame.token}, {frame.checksum}, '\\x{frame.data.hex()}')"
         )
@@ -408,10 +431,12 @@ class PostgresLog:
     def commit(self) -> None:
         """Append and commit, in one round trip."""
         frame = self._appended
+        if self._head < 0:  # another connection must not do what is left of a transaction
+            raise LogError("the connection was closed before the transaction was committed")
         self._run("; ".join([*self._statements, "COMMIT"]))
         if frame is not None:
             self._read, self._token, self._proven = frame.seq, frame.token, True
-        self._head = -1
+        self._head, self._tail = -1, None
 
     def rollback(self) -> None:
         """Roll back, if a transaction has begun."""
@@ -437,24 +462,11 @@ class PostgresLog:
             return self._head != self._read or not self._proven
         if not self.remote:
             return self._read < 0
-        looked = time.monotonic()
-        head = self._look()
-        self._looked = looked
+        asked = time.monotonic()
+        head, now = _first(self._first_results(f"SELECT seq, {_NOW} FROM vsbatch.head")[0])
+        self.clock.note(asked, now)
+        self._looked = asked
         return head != self._read or not self._proven
-
-    def _look(self) -> int:
-        """Return the latest frame."""
-        connection = self._connection
-        if connection is None or self._is_gone():
-            found: int = self._first_results(_LOOK)[0][0][0]
-            return found
-        try:
-            # Prepared by the server, which halves what a read costs where the network is near.
-            return connection.execute(_LOOK.encode(), prepare=True).fetchall()[0][0]  # type: ignore[no-any-return]
-        except psycopg.Error as error:
-            if self._is_gone():
-                return self._look()
-            raise _error(error) from error
 
     def _is_gone(self) -> bool:
         """Return whether the database, or what is in between, has ended the connection."""
@@ -463,25 +475,37 @@ class PostgresLog:
     def frames(self, after: int, last: int | None = None) -> Iterator[Frame]:
         """Return the frames that follow a number, or those between two numbers.
 
-        Raise ``Rewound`` if the database has lost the frame ``after`` that was read from it before.
+        Raise ``Rewound`` if the database has lost the frame ``after``, up to which all were read before.
         """
+        if last is not None:
+            yield from self._chunks(after, last)
+            return
         begun, self._tail = self._tail, None
-        seq, token = after, self._token if after == self._read else None
-        if last is None and not self._proven and token is not None:
-            if self._one(f"SELECT token FROM vsbatch.frames WHERE seq = {after}") != token:
-                self._read, self._token = -1, None
-                raise Rewound(after)
-        if begun is None or after != self._read or last is not None:
-            found: Iterator[Frame] = self._chunks(after, last)
-        else:
-            found = iter(begun)
-        for frame in found:
+        seq, token = after, self._token
+        if after != self._read or not self._proven:
+            token = self._proof(after)
+            begun = None
+        for frame in self._chunks(after) if begun is None else begun:
             seq, token = frame.seq, frame.token
             yield frame
-        if last is None:  # and only once all of them were taken
-            self._read, self._token, self._proven = seq, token, self._connection is not None
+        # Only now that all of them were taken.
+        self._read, self._token, self._proven = seq, token, self._connection is not None
 
-    def _chunks(self, after: int, last: int | None) -> Iterator[Frame]:
+    def _proof(self, seq: int) -> int | None:
+        """Return the token of a frame, if it is there.
+
+        Raise ``Rewound`` if all frames up to it were read, and it is another one now, or was never there.
+        """
+        head, first, token = self._rows(
+            "SELECT (SELECT seq FROM vsbatch.head), (SELECT min(seq) FROM vsbatch.frames), "
+            f"(SELECT token FROM vsbatch.frames WHERE seq = {seq})"
+        )[0]
+        pruned = token is None and (first is None or first > seq)
+        if seq == self._read and (head < seq or (token != self._token and not pruned)):
+            raise Rewound(seq)
+        return token  # type: ignore[no-any-return]
+
+    def _chunks(self, after: int, last: int | None = None) -> Iterator[Frame]:
         until = "" if last is None else f"AND seq <= {last} "
         rows: list[Any] = [()] * _CHUNK
         while len(rows) == _CHUNK:
@@ -496,7 +520,10 @@ class PostgresLog:
 
     def begin_reading(self) -> None:
         """Begin a transaction in which all reads return the same state; others may write meanwhile."""
-        self._first_results("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._first_results(
+            # Nobody waits for it, however long there is nothing to read.
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0"
+        )
 
     def size(self) -> tuple[int, int]:
         """Return how many frames there are, and how many bytes of data they have."""
@@ -521,13 +548,13 @@ class PostgresLog:
 
     def last(self) -> int:
         """Return the latest frame that any table names."""
-        tables = ("head", "snapshots WHERE part = 0", "parts", "frames")
+        tables = ("snapshots WHERE part = 0", "parts", "frames")
         each = ", ".join(f"(SELECT max(seq) FROM vsbatch.{table})" for table in tables)
-        found: int = self._one(f"SELECT greatest({each})")
+        found: int = _first(self._rows(f"SELECT greatest(seq, {each}) FROM vsbatch.head"))[0]
         return found
 
     def token(self, seq: int) -> int | None:
-        """Return the token of a frame, read by a new connection once the transaction that appends it has ended."""
+        """Return the token of a frame, read by a new connection once the transaction that appends it is over."""
         self.close()  # whatever state the connection is in, a new one knows nothing of it
         with self._transaction():
             # That connection's transaction has the head until the database has ended it, one way or the other.
@@ -542,10 +569,10 @@ class PostgresLog:
 
     def parts(self, stream: int, after: int) -> list[tuple[int, int]]:
         """Return version and frame of the parts of a stream from that on which holds the next version."""
+        of_stream = f"FROM vsbatch.parts WHERE stream = {stream} AND version"
         return self._rows(
-            f"SELECT version, seq FROM vsbatch.parts WHERE stream = {stream} AND version >= "
-            f"coalesce((SELECT max(version) FROM vsbatch.parts WHERE stream = {stream} AND version <= {after + 1}), "
-            f"{after + 1}) ORDER BY version"
+            f"SELECT version, seq {of_stream} >= "
+            f"coalesce((SELECT max(version) {of_stream} <= {after + 1}), {after + 1}) ORDER BY version"
         )
 
     # Snapshots
@@ -580,8 +607,9 @@ class PostgresLog:
         """Insert a snapshot, in parts, and stores."""
         for row in parts_of(snapshot):
             self._insert_part(row)
-        for number, id in made:
-            self._run(_insert_store(number, id))
+        stores = [_insert_store(number, id) for number, id in made]
+        for start in range(0, len(stores), _CHUNK):
+            self._run("; ".join(stores[start : start + _CHUNK]))
         self._run(f"UPDATE vsbatch.head SET seq = {snapshot.seq}")
 
     def prune(self, oldest: int) -> None:
@@ -600,7 +628,7 @@ class PostgresLog:
         self._delete("stores", f"deleted <= {oldest}")
 
     def _delete(self, table: str, which: str) -> None:
-        """Delete rows while nobody appends, so that who holds the head reads a log of which nothing is missing."""
+        """Delete rows while nobody appends: whoever holds the head reads a log of which nothing is missing."""
         with self._transaction():
             self._run(
                 "SELECT seq FROM vsbatch.head FOR UPDATE; SET LOCAL synchronous_commit = off; "
@@ -621,6 +649,13 @@ def _quoted(text: str) -> str:
 def _insert_store(number: int, id: str) -> str:
     # As bytes: text cannot hold the character NUL, and an id can.
     return f"INSERT INTO vsbatch.stores (number, id) VALUES ({number}, '\\x{id.encode().hex()}')"
+
+
+def _first(rows: list[Any]) -> Any:
+    """Return the row of the head."""
+    if not rows:
+        raise LogError("its head is gone", damaged=True)
+    return rows[0]
 
 
 def _said(error: psycopg.Error) -> str:

@@ -572,13 +572,11 @@ class Replica(Registry):
                 self._apply(frame)
                 seq = frame.seq
         except Rewound as error:
-            last = self.log.last()
-            logger.error(  # noqa: TRY400 - it says all
-                "%s: frame %d was there and is lost; the latest is %d. Subscribers have heard what is lost",
-                *(self.log.place, error.seq, last),
-            )
-            self._heard = (min(seq, last), len(self._undelivered))
             self._seq = None
+            logger.error(  # noqa: TRY400 - it says all
+                "%s: frame %d was there, and the database has lost it. Subscribers have heard what is lost",
+                *(self.log.place, error.seq),
+            )
             return None
         self._heard = (seq, len(self._undelivered))
         self._seq = seq
@@ -639,10 +637,11 @@ class Replica(Registry):
         log = self.log
         began = time.monotonic()
         self._forget()
-        heard, queued = self._heard[0], len(self._undelivered)  # some may have been delivered since it was noted
+        last = log.last()
+        # Some may have been delivered since it was noted; and a database that was rewound may have less.
+        heard, queued = min(self._heard[0], last), len(self._undelivered)
         self._heard = (heard, queued)
         damaged = []
-        last = log.last()
         for seq in log.snapshots():
             try:
                 self._restore(seq)
@@ -753,6 +752,8 @@ class Replica(Registry):
 
     def _compact(self, log: Log) -> int:
         began = time.monotonic()
+        log.last()  # a database that loses what is written from now on ends this connection before
+        self.execute(ALL, lambda _registry, _now: None, lambda _registry, _event: None)  # also with local reads
         try:
             seq, copying, claims = self.view(self._begin_to_copy)
             while self.view(copying.some, _COPY_SECONDS):

@@ -243,7 +243,10 @@ class Restored(Subject):
 
 
 class Durable(Subject):
-    """An engine whose stores are kept in a SQLite file; now and then it is closed, and opened again."""
+    """An engine whose stores are kept in a database; now and then it is closed, and opened again.
+
+    The database is a SQLite file, unless a subclass has another one.
+    """
 
     renews = True
     keeps_claims = True
@@ -252,13 +255,17 @@ class Durable(Subject):
         self.world = world
         self.options = world.options()
         self.told: list[Event] = []
-        self._folder = mkdtemp()
-        finalize(self, rmtree, self._folder)
+        self.url = self.database()
         self._open()
 
+    def database(self) -> str:
+        """Return the URL of an empty database."""
+        folder = mkdtemp()
+        finalize(self, rmtree, folder)
+        return f"sqlite:///{quote(folder)}/state.db"
+
     def _open(self) -> None:
-        url = f"sqlite:///{quote(self._folder)}/state.db"
-        self.engine = Engine.open(url, **self.options, durability="normal")
+        self.engine = Engine.open(self.url, **self.options, durability="normal")
         self._close = finalize(self, Engine.close, self.engine)
         self.engine.subscribe(self.told.append)
 
