@@ -20,7 +20,7 @@ from vsbatch_core.adapters.uploads import FileObject, Uploads
 from vsbatch_core.errors import DatabaseRefused, DatabaseUnavailable, OutcomeUnknown, UnknownCursor
 from vsbatch_core.model import Limits
 
-from ..helpers.postgres import Cluster, cluster_or_skip, run
+from ..helpers.postgres import Cluster
 from ..helpers.processes import posix
 from ..helpers.strategies import START, CountingIds
 

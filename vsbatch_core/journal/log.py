@@ -202,14 +202,6 @@ def parts_of(snapshot: Snapshot) -> Iterator[tuple[int, int, int, bytes]]:
         yield seq, part, whole, data[first : first + _PART_BYTES]
 
 
-def without_password(url: str) -> str:
-    """Return a URL as messages name it, also one that cannot be read."""
-    shown = re.sub(r"(^|(?<=://))([^:@/?#]*):(?!//).*@", r"\2@", url)
-    address, mark, query = shown.partition("?")
-    pairs = [pair for pair in query.split("&") if "password" not in pair.partition("=")[0].lower()]
-    return f"{address}{mark if pairs else ''}{'&'.join(pairs)}"
-
-
 def text_checksum(text: str) -> str:
     """Return the checksum of a setting."""
     return str(zlib.crc32(text.encode()))
@@ -226,6 +218,7 @@ def difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 def without_password(url: str) -> str:
     """Return a URL as messages name it, though its password may have characters that should be encoded."""
-    base, mark, query = re.sub(r"(?s)^([^:/?#]+://[^:/?#@]*):.*@", r"\1@", url).partition("?")
+    named = r"(?s)^([^:/?#]+://[^:/?#@]*):.*@|^([^:/?#@]+):(?!/).*@"  # the scheme may have been forgotten
+    base, mark, query = re.sub(named, r"\1\2@", url).partition("?")
     kept = [pair for pair in query.split("&") if "password" not in unquote(pair.partition("=")[0]).lower()]
     return base + mark * bool(kept) + "&".join(kept)
