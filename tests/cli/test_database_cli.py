@@ -279,7 +279,7 @@ def test_what_is_not_there_is_not_made_by_looking_for_it(new: New, run: Run, act
         "me:secret@127.0.0.1/state",
     ],
 )
-@pytest.mark.parametrize("action", ["check", "compact", "dump", "load", "migrate"])
+@pytest.mark.parametrize("action", ["check", "load", "migrate"])
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(
     url: str, action: str, run: Run, tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from vsbatch_core.adapters.uploads import FileObject, Uploads
 from vsbatch_core.errors import DatabaseRefused, DatabaseUnavailable, OutcomeUnknown, UnknownCursor
 from vsbatch_core.model import Limits
 
-from ..helpers.postgres import Cluster
+from ..helpers.postgres import Cluster, cluster_or_skip
 from ..helpers.processes import posix
 from ..helpers.strategies import START, CountingIds
 
@@ -413,15 +413,18 @@ def test_a_connection_that_goes_amid_a_change_has_changed_nothing(postgres: str)
     kept.close()
 
 
-def test_a_database_that_restarts_is_waited_for(postgres: str, cluster: Cluster) -> None:
-    kept = Uploads.open(postgres)
-    first = put(kept)
-    cluster.stop("immediate")
-    with ThreadPoolExecutor(1) as pool:
-        content = pool.submit(kept.content, first.id)
-        cluster.start()
-        assert content.result() == b"hello"
-    kept.close()
+def test_a_database_that_restarts_is_waited_for() -> None:
+    with cluster_or_skip() as own:
+        url = own.database()
+        Engine.open(url).close()
+        kept = Uploads.open(url)
+        first = put(kept)
+        own.stop("immediate")
+        with ThreadPoolExecutor(1) as pool:
+            content = pool.submit(kept.content, first.id)
+            own.start()
+            assert content.result() == b"hello"
+        kept.close()
 
 
 def test_a_database_that_is_not_there_is_told_without_its_password() -> None:
