@@ -94,7 +94,7 @@ class Writers:
 
     def _write_by(self, number: int, clients: Clients) -> None:
         n = 0
-        while not self._stop.wait(0.05):  # not so many that to compare them takes long
+        while not self._stop.wait(0.1):  # not so many that to compare them takes long
             n += 1
             name = f"{number}-{n}"
             store = self._asked(clients, lambda of, key: of.vector_stores.create(name=name, extra_headers=key))  # noqa: B023
@@ -269,8 +269,13 @@ def test_the_official_client_polls_walks_cancels_and_uploads_meanwhile(attacked:
         list(pool.map(work, range(4 if BRIEF else 24)))
 
 
-def test_the_official_node_client_does_so_too(attacked: str, tmp_path: Path) -> None:
+@pytest.fixture
+def node() -> None:
     require_node()
+
+
+@pytest.mark.usefixtures("node")  # before a server is started
+def test_the_official_node_client_does_so_too(attacked: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"hello")
 
     def seen(name: str, *given: object) -> Any:

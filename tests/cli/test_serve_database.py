@@ -30,15 +30,12 @@ pytestmark = pytest.mark.slow  # servers and processes of their own
 SHORT_LEASE = "import vsbatch_core.cli.serve as s; s.LEASE = 0.5; import vsbatch_core.__main__"
 
 
-BOTH = pytest.mark.parametrize("url", ["SQLite", "PostgreSQL"], indirect=True)
-
-
 @pytest.fixture
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database that is not there; one of SQLite unless a test asks for both."""
+    """A database that is not there; one of SQLite unless a test asks for another."""
     if getattr(request, "param", "SQLite") == "SQLite":
         return f"sqlite:///{tmp_path / 'state.db'}"
-    return str(request.getfixturevalue("cluster").database())
+    return str(request.getfixturevalue("database"))
 
 
 @contextmanager
@@ -89,14 +86,16 @@ def counts(batch: Any) -> dict[str, int]:
     return {name: n for name, n in batch.file_counts.model_dump().items() if n and name != "total"}
 
 
-PROCESSES = [
-    pytest.param(("--processes", "1"), id="one process"),
-    pytest.param(("--processes", "2"), id="two processes", marks=posix),
-]
+def served(*places: tuple[str, int]) -> pytest.MarkDecorator:
+    """Run a test for servers on these kinds of database, with so many processes."""
+    several = [
+        pytest.param(kind, ("--processes", str(n)), id=f"{kind}-{n}", marks=[posix] if n > 1 else [])
+        for kind, n in places
+    ]
+    return pytest.mark.parametrize(("url", "processes"), several, indirect=["url"])
 
 
-@BOTH
-@pytest.mark.parametrize("processes", PROCESSES)
+@served(("SQLite", 1), ("SQLite", 2), ("PostgreSQL", 2))
 def test_what_was_acknowledged_is_there_after_everything_was_killed(
     url: str, processes: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -128,8 +127,7 @@ def test_what_was_acknowledged_is_there_after_everything_was_killed(
             assert server.end() == (0, "", "")
 
 
-@BOTH
-@pytest.mark.parametrize("processes", PROCESSES)
+@served(("SQLite", 1), ("SQLite", 2), ("PostgreSQL", 1))
 def test_files_that_were_in_progress_when_everything_was_killed_are_processed_after(
     url: str, processes: tuple[str, ...]
 ) -> None:
@@ -253,8 +251,9 @@ def test_the_processes_end_when_their_parent_is_killed(url: str) -> None:
 
 
 @posix
-@BOTH
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("url", "number"), [("SQLite", signal.SIGTERM), ("PostgreSQL", signal.SIGINT)], indirect=["url"]
+)
 def test_a_signal_ends_all_processes_quietly_and_gives_back_what_they_had_taken_up(url: str, number: int) -> None:
     argv = ("--database", url, "--processes", "3", "--plan", "after-seconds:1e9")
     with started(*argv) as server, client_of(server) as client:

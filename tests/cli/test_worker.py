@@ -28,7 +28,10 @@ SHORT_LEASE = "import vsbatch_core.cli.durable as d; d.LEASE = 0.5; import vsbat
 Worker = subprocess.Popen[bytes]
 
 
-@pytest.fixture(params=["SQLite", "PostgreSQL"])
+on = lambda *databases: pytest.mark.parametrize("url", databases, indirect=True)  # noqa: E731
+
+
+@pytest.fixture
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database that an engine has made."""
     if request.param == "SQLite":
@@ -75,6 +78,7 @@ def held(engine: Engine) -> int:
     )
 
 
+@on("SQLite", "PostgreSQL")
 def test_workers_share_the_files_and_what_one_that_is_killed_had_is_taken_up_again(url: str, work: Any) -> None:
     with opened(url) as engine:
         workers = [work(url, "--plan", "after-seconds:0.3", "--workers", "30") for _ in range(3)]
@@ -92,7 +96,9 @@ def test_workers_share_the_files_and_what_one_that_is_killed_had_is_taken_up_aga
         assert finished(worker) == (0, "", "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("url", "number"), [("SQLite", signal.SIGTERM), ("PostgreSQL", signal.SIGINT)], indirect=["url"]
+)
 def test_a_worker_that_is_stopped_gives_back_what_it_has(url: str, work: Any, number: int) -> None:
     with opened(url) as engine:
         store = engine.vector_stores.create(file_ids=["file-a", "file-b"])
@@ -104,6 +110,7 @@ def test_a_worker_that_is_stopped_gives_back_what_it_has(url: str, work: Any, nu
         assert len(engine.processing.claim(2, worker="other", vector_store_id=store.id)) == 2
 
 
+@on("PostgreSQL")
 def test_files_end_as_the_plan_says(url: str, work: Any) -> None:
     uploads = Uploads.open(url)
     good, bad = (uploads.create(file=(name, b"hello"), purpose="assistants") for name in ("a.txt", "a.xyz"))
@@ -127,6 +134,7 @@ def test_files_end_as_the_plan_says(url: str, work: Any) -> None:
     uploads.close()
 
 
+@on("SQLite")
 def test_beside_servers_that_leave_the_files_to_workers(url: str, work: Any) -> None:
     with started("--database", url, "--processes", "2", "--plan", "manual") as server, opened(url) as engine:
         worker = work(url, "--plan", "immediate")
