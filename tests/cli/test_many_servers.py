@@ -25,10 +25,7 @@ from ..helpers.processes import RunningServer, entry, finished, posix, started
 
 pytestmark = [pytest.mark.slow, posix]  # servers and processes of their own
 
-SHORT_LEASE = (
-    "import vsbatch_core.cli.serve as s; s.LEASE = 0.5; import vsbatch_core.cli.durable; "
-    "import vsbatch_core.__main__"
-)
+SHORT_LEASE = "import vsbatch_core.cli.plans as p; p.LEASE = 0.5; import vsbatch_core.__main__"
 
 
 @contextmanager

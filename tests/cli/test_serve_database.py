@@ -19,7 +19,7 @@ import openai
 import pytest
 
 from vsbatch_core import Engine, Profile, VirtualClock
-from vsbatch_core.cli import durable, main
+from vsbatch_core.cli import main, working
 from vsbatch_core.errors import DatabaseUnavailable
 from vsbatch_core.simulation import Failed, Never, Plan
 
@@ -27,7 +27,7 @@ from ..helpers.processes import RunningServer, posix, started
 
 pytestmark = pytest.mark.slow  # servers and processes of their own
 
-SHORT_LEASE = "import vsbatch_core.cli.serve as s; s.LEASE = 0.5; import vsbatch_core.__main__"
+SHORT_LEASE = "import vsbatch_core.cli.plans as p; p.LEASE = 0.5; import vsbatch_core.__main__"
 
 
 @pytest.fixture
@@ -428,7 +428,7 @@ def test_a_process_works_as_the_plan_says_and_ends_at_once_with_what_it_has() ->
     engine = Engine()
     outcomes = {"file-a": Failed("invalid_file", after=0.0, message="no"), "file-never": Never()}
     store = engine.vector_stores.create(file_ids=["file-a", "file-b"])
-    with durable.working(engine, Plan(script=outcomes, service=0.0), 8):
+    with working.working(engine, Plan(script=outcomes, service=0.0), 8):
         wait_until(lambda: engine.vector_stores.retrieve(store.id).status == "completed")
     ended = [(file.status, file.last_error and file.last_error.message) for file in _files(engine, store.id)]
     assert ended == [("failed", "no"), ("completed", None)]
@@ -451,9 +451,9 @@ def test_a_database_that_fails_for_a_while_is_waited_for(
         await work(*arguments, **options)
 
     monkeypatch.setattr(engine.aio.processing, "work", fails)
-    monkeypatch.setattr(durable, "PAUSE", 0.01)
+    monkeypatch.setattr(working, "PAUSE", 0.01)
     store = engine.vector_stores.create(file_ids=["file-a"])
-    with durable.working(engine, Plan.immediate(), 8):
+    with working.working(engine, Plan.immediate(), 8):
         wait_until(lambda: engine.vector_stores.retrieve(store.id).status == "completed")
     assert "vsbatch: warning: The database 'state.db' cannot be used: disk I/O error" in capsys.readouterr().err
 
@@ -477,7 +477,7 @@ def test_it_ends_though_what_it_has_taken_up_cannot_be_given_back(
 
     monkeypatch.setattr(engine.processing, "release", fails)
     monkeypatch.setattr(engine.processing, "claim", claims)
-    with durable.working(engine, Plan.after_seconds(1e9), 8):
+    with working.working(engine, Plan.after_seconds(1e9), 8):
         claimed.wait()
     assert "vsbatch: warning: The database 'state.db' cannot be used: disk I/O error" in capsys.readouterr().err
 
@@ -491,6 +491,6 @@ def test_a_thread_that_fails_says_so_and_the_server_ends_all_the_same(monkeypatc
         raise ZeroDivisionError
 
     monkeypatch.setattr(engine.aio.processing, "work", fails)
-    with durable.working(engine, Plan.immediate(), 8):
+    with working.working(engine, Plan.immediate(), 8):
         wait_until(lambda: bool(raised))
     assert [type(each) for each in raised] == [ZeroDivisionError]

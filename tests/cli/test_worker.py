@@ -14,7 +14,7 @@ import pytest
 
 from vsbatch_core import Engine, VirtualClock
 from vsbatch_core.adapters.uploads import Uploads
-from vsbatch_core.cli import durable, main
+from vsbatch_core.cli import main, working
 from vsbatch_core.cli.worker import _stopping
 from vsbatch_core.simulation import Plan
 
@@ -23,7 +23,7 @@ from ..helpers.processes import entry, finished, posix, started
 
 pytestmark = [pytest.mark.slow, posix]  # processes of their own, which signals end
 
-SHORT_LEASE = "import vsbatch_core.cli.durable as d; d.LEASE = 0.5; import vsbatch_core.__main__"
+SHORT_LEASE = "import vsbatch_core.cli.plans as p; p.LEASE = 0.5; import vsbatch_core.__main__"
 
 Worker = subprocess.Popen[bytes]
 
@@ -47,7 +47,7 @@ def work() -> Iterator[Callable[..., Worker]]:
     """Start a worker; return it when it works."""
     with ExitStack() as stack:
 
-        def start(url: str, *argv: str, start: str = SHORT_LEASE) -> Worker:
+        def start(url: str, *argv: str, start: str | None = None) -> Worker:
             process = stack.enter_context(entry("worker", "--database", url, *argv, start=start))
             stack.callback(process.kill)
             assert process.stdout is not None
@@ -81,7 +81,9 @@ def held(engine: Engine) -> int:
 @on("SQLite", "PostgreSQL")
 def test_workers_share_the_files_and_what_one_that_is_killed_had_is_taken_up_again(url: str, work: Any) -> None:
     with opened(url) as engine:
-        workers = [work(url, "--plan", "after-seconds:0.3", "--workers", "30") for _ in range(3)]
+        workers = [
+            work(url, "--plan", "after-seconds:0.3", "--workers", "30", start=SHORT_LEASE) for _ in range(3)
+        ]
         store = engine.vector_stores.create(file_ids=[f"file-{n}" for n in range(50)])
         batch = engine.vector_stores.file_batches.create(store.id, file_ids=[f"file-{n}" for n in range(50, 200)])
         wait_until(lambda: held(engine) > 60)  # so that each of them has some
@@ -102,7 +104,7 @@ def test_workers_share_the_files_and_what_one_that_is_killed_had_is_taken_up_aga
 def test_a_worker_that_is_stopped_gives_back_what_it_has(url: str, work: Any, number: int) -> None:
     with opened(url) as engine:
         store = engine.vector_stores.create(file_ids=["file-a", "file-b"])
-        worker = work(url, "--plan", "after-seconds:1e9", start="import vsbatch_core.__main__")
+        worker = work(url, "--plan", "after-seconds:1e9")
         wait_until(lambda: held(engine) == 2)
         worker.send_signal(number)
         assert finished(worker) == (0, "", "")
@@ -250,12 +252,12 @@ def test_a_database_of_postgresql_into_which_such_a_one_was_loaded_is_processed_
 
 
 def test_the_second_signal_does_what_it_did_before() -> None:
-    loop, task = durable.worker_task(Engine(), Plan.immediate(), 1)
+    loop, task = working.worker_task(Engine(), Plan.immediate(), 1)
     before = signal.getsignal(signal.SIGINT)
     with _stopping(loop, task):
         assert signal.getsignal(signal.SIGINT) is not before
         signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is before
-        durable.run_until_cancelled(loop, task)
+        working.run_until_cancelled(loop, task)
     assert task.cancelled()
     assert signal.getsignal(signal.SIGINT) is before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import math
 import os
 import random
 import signal
@@ -15,24 +14,22 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from ipaddress import ip_address
 from threading import Thread
-from typing import Any
 
 from attrs import evolve
 
-from vsbatch_core import Engine, Profile, SeededIds, VectorStoreFile, VirtualClock, profiles, random_ids
+from vsbatch_core import Engine, Profile, SeededIds, VirtualClock, profiles, random_ids
 from vsbatch_core.adapters.asgi import App, Receive, Scope, Send
 from vsbatch_core.adapters.http import Api
-from vsbatch_core.adapters.refusals import UploadNotFound
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli import values
 from vsbatch_core.cli.databases import PASSWORDS, URLS
-from vsbatch_core.cli.files import OVERHEAD, Found, outcome
+from vsbatch_core.cli.plans import LEASE, PLANS, add_plan_to, plan
 from vsbatch_core.cli.server import KEY_VARIABLE, key_of_environment
 from vsbatch_core.cli.text import Refused, legible, say
 from vsbatch_core.extras import pip_line
 from vsbatch_core.journal import is_postgres
-from vsbatch_core.model import ERROR_CODES, policies
-from vsbatch_core.simulation import Completed, Outcome, Plan, Simulation
+from vsbatch_core.model import policies
+from vsbatch_core.simulation import Simulation
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -43,9 +40,6 @@ KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than clients keep one, so that none closes as they send."""
 
 BACKLOG = 2048
-WORKERS = 8
-LEASE = 10.0
-"""Seconds for which a process claims files; it renews its claims three times in that time."""
 
 DESCRIPTION = """\
 Serve vector stores, their files and file batches, and uploads, to any client
@@ -54,15 +48,6 @@ unless --database names a database. Processing is simulated: nothing is parsed
 or embedded."""
 
 POLICIES = "\n".join(f"  {key:<16} {', '.join(words)}" for key, words in policies().items())
-
-PLANS = f"""\
-  files            as with 'vsbatch ingest': what was uploaded completes or
-                   fails by its suffix and its size, and takes longer the
-                   larger it is; ids that were never uploaded complete after
-                   {OVERHEAD:g} s (the default)
-  immediate        every file completes at once
-  after-seconds:S  every file completes S seconds after a worker took it"""
-"""Those that workers follow."""
 
 EPILOG = f"""\
 Example:
@@ -166,28 +151,6 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     )
 
 
-def add_plan_to(made: argparse.ArgumentParser) -> None:
-    """Add what becomes of files to a subcommand's arguments."""
-    made.add_argument(
-        "--plan", metavar="PLAN", type=_plan, default="files", help="what becomes of files; see below"
-    )
-    made.add_argument(
-        "--fail",
-        metavar="CODE=P",
-        type=_failure,
-        action="append",
-        default=[],
-        help=f"the probability that a file fails with {', '.join(ERROR_CODES[:-1])} or {ERROR_CODES[-1]}; may be "
-        "given for each, with any plan but 'files'",
-    )
-    made.add_argument(
-        "--workers",
-        metavar="N",
-        type=values.at_least_1,
-        help=f"how many files are processed at a time (default: {WORKERS} with 'files', else all)",
-    )
-
-
 def _port(value: str) -> int:
     n = values.whole(value)
     if not 0 <= n <= 65535:
@@ -204,42 +167,6 @@ def _policy(value: str) -> tuple[str, str]:
         known = " or ".join(f"{key}={each}" for each in words[key])
         raise argparse.ArgumentTypeError(f"'{legible(value)}' is no policy: give {known}")
     return key, word
-
-
-def _failure(value: str) -> tuple[str, float]:
-    code, _, number = value.partition("=")
-    if code not in ERROR_CODES:
-        codes = ", ".join(ERROR_CODES)
-        raise argparse.ArgumentTypeError(f"'{legible(code)}' is no error code of the API: those are {codes}")
-    probability = values.number(number)
-    if not 0 <= probability <= 1:
-        raise argparse.ArgumentTypeError(f"'{legible(value)}': give a probability from 0 to 1, as {code}=0.1")
-    return code, probability
-
-
-def _plan(value: str) -> tuple[str, float]:
-    name, colon, given = value.partition(":")
-    number = values.number(given)
-    valued = {
-        "after-seconds": 0 <= number < math.inf,
-        "after-polls": 1 <= number < math.inf and number == int(number),
-    }
-    if name not in TAKES or not valued.get(name, not colon):
-        known = ", ".join(name for name in TAKES if name not in valued)
-        raise argparse.ArgumentTypeError(
-            f"'{legible(value)}' is no plan: give {known}, after-seconds:S or after-polls:N"
-        )
-    return name, number
-
-
-TAKES: dict[str, tuple[str, ...]] = {
-    "files": ("workers",),
-    "immediate": ("fail",),
-    "after-seconds": ("workers", "fail"),
-    "after-polls": ("fail",),
-    "manual": (),
-}
-"""By plan, the options that say more of it."""
 
 
 def command(arguments: argparse.Namespace) -> None:
@@ -348,36 +275,6 @@ def simulated(arguments: argparse.Namespace, engine: Engine, uploads: Uploads) -
         App(Api(engine, uploads=uploads, api_keys=keys(arguments), driver=driver, polled=simulation.polled)),
         simulation,
     )
-
-
-def plan(arguments: argparse.Namespace, uploads: Uploads) -> Plan:
-    """What becomes of files.  Raise ``Refused`` if an option says nothing of this plan."""
-    name, number = arguments.plan
-    more: dict[str, Any] = {"workers": arguments.workers, "fail": dict(arguments.fail)}
-    for option, value in more.items():
-        if value and option not in TAKES[name]:
-            raise Refused(f"--{option} says nothing of --plan {name}: leave one of them out")
-    failures = more["fail"]
-    if sum(failures.values()) > 1:
-        raise Refused(f"--fail: the probabilities sum to {sum(failures.values()):g}: give at most 1 together")
-    if name == "files":
-        return Plan(workers=arguments.workers or WORKERS, decide=lambda file: ingested(file, uploads))
-    if name == "immediate":
-        return Plan.immediate(failures=failures)
-    if name == "after-seconds":
-        return Plan.after_seconds(number, workers=arguments.workers, failures=failures)
-    if name == "after-polls":
-        return Plan.after_polls(int(number), failures=failures)
-    return Plan.manual()
-
-
-def ingested(file: VectorStoreFile, uploads: Uploads) -> Outcome:
-    """What becomes of a file with the plan ``files``: as ``vsbatch ingest`` says, if it was uploaded."""
-    try:
-        uploaded = uploads.retrieve(file.id)
-    except UploadNotFound:
-        return Completed(after=OVERHEAD)
-    return outcome(Found(uploaded.filename, uploaded.bytes))
 
 
 def live(app: App, simulation: Simulation) -> Application:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from vsbatch_core.cli import durable
+from vsbatch_core.cli import working
 from vsbatch_core.cli.databases import PASSWORDS, URLS, require, telling
-from vsbatch_core.cli.serve import LEASE, PLANS, add_plan_to, plan
+from vsbatch_core.cli.plans import LEASE, PLANS, add_plan_to, plan
 from vsbatch_core.cli.text import Refused, say
 from vsbatch_core.journal import is_postgres
 
@@ -61,22 +61,23 @@ def command(arguments: argparse.Namespace) -> None:
         with ExitStack() as stack:
             if not is_postgres(url):
                 hint = "stop that server, or start it with --processes 2 or more, which workers may help"
-                stack.enter_context(durable.reserved(url, "DEFERRED", hint))
-            engine, uploads = stack.enter_context(durable.opened(url, None))
+                stack.enter_context(working.reserved(url, "DEFERRED", hint))
+            engine, uploads = stack.enter_context(working.opened(url, None))
             if is_postgres(url):
-                durable.warn_of_the_future(engine, place)
-            elif durable.ahead(engine) > 1:
+                working.warn_of_the_future(engine, place)
+            elif working.ahead(engine) > 1:
                 raise Refused(
-                    f"the latest event in '{place}' is {durable.ahead(engine):,.0f} s ahead of this machine's "
+                    f"the latest event in '{place}' is {working.ahead(engine):,.0f} s ahead of this machine's "
                     "clock: clients of a server had moved the time. Start one with --processes 2 or more, which "
                     "processes the files itself"
                 )
+            working.be_quiet()
             made = plan(arguments, uploads)
-            loop, task = durable.worker_task(engine, made, made.workers or durable.ALL)
+            loop, task = working.worker_task(engine, made, made.workers or working.ALL)
             with _stopping(loop, task):
                 say(sys.stdout, f"vsbatch: working on {place}")
                 sys.stdout.flush()
-                durable.run_until_cancelled(loop, task)
+                working.run_until_cancelled(loop, task)
 
 
 @contextmanager
