@@ -2,15 +2,18 @@
 
     python -m benchmarks.kills               200 kills, about three minutes
     python -m benchmarks.kills 20 --seed 7
+    python -m benchmarks.kills --database postgresql    on a PostgreSQL server of its own, which is killed too
 
-Two to four processes open one file, each with several threads that create, complete, fail and cancel, claim and
-finish.  They write down what they are about to do and what was acknowledged, in a pipe: what is in one outlasts
-its writer.  One of them, or all, are killed by SIGKILL: at a random moment, or by themselves at a named point
-between two statements.  The others must go on, and in the end be equal to each other and to an engine that is
-opened then.  After every kill the file is opened, and every acknowledgement that was ever given is looked for.
+Two to four processes open one database, each with several threads that create, complete, fail and cancel, claim
+and finish.  They write down what they are about to do and what was acknowledged, in a pipe: what is in one
+outlasts its writer.  One of them, or all, are killed by SIGKILL: at a random moment, or by themselves at a named
+point between two statements.  The others must go on, and in the end be equal to each other and to an engine that
+is opened then.  After every kill the database is opened, and every acknowledgement that was ever given is looked
+for.
 
 *lost* is what was acknowledged and is not there.  *doubled* is what is there more often than it was asked for: a
-file attached twice, an attachment claimed twice, a store with more events than commands were given.
+file attached twice, an attachment claimed twice, a store with more events than commands were given.  A command
+that is refused because the database was not there is given again: if it had happened, it would be doubled.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import argparse
 import faulthandler
 import hashlib
 import json
+import logging
 import os
 import select
 import signal
@@ -27,6 +31,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
@@ -37,7 +42,7 @@ from attrs import Factory, define, field
 
 from vsbatch_core import Completed, Engine, errors
 from vsbatch_core.claims import Claim
-from vsbatch_core.journal import log, replica, sqlite
+from vsbatch_core.journal import is_postgres, log, replica, sqlite
 
 THREADS = 4
 """In each process."""
@@ -46,6 +51,8 @@ ROUNDS = 5
 LEAST, MOST = 2, 4
 """So many processes share a file."""
 RANDOM = "at a random moment"
+SERVER = "with the server, at random moments"
+"""No process is killed: the server is, and started anew, while they go on."""
 SECONDS = 90.0
 """A process that has not answered after so long hangs."""
 
@@ -75,48 +82,51 @@ class Death:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _in(name: str, death: Death, *, before: bool) -> None:
-    """Die before or after a method of ``SqliteLog``."""
-    method = getattr(sqlite.SqliteLog, name)
+def _in(cls: Any, name: str, death: Death, *, before: bool = False, of: str = "") -> None:
+    """Die before or after a method of a log, if ``of`` is in its first argument."""
+    method = getattr(cls, name)
 
-    def dying(log: sqlite.SqliteLog, *arguments: Any) -> Any:
-        if before:
+    def dying(log: Any, *arguments: Any) -> Any:
+        passes = not of or of in arguments[0]
+        if before and passes:
             death()
         value = method(log, *arguments)
-        if not before:
+        if passes and not before:
             death()
         return value
 
-    setattr(sqlite.SqliteLog, name, dying)
+    setattr(cls, name, dying)
 
 
-def _at(start: str, death: Death) -> None:
-    """Die after a statement that starts in this way."""
-    method = sqlite.SqliteLog._run
-
-    def dying(log: sqlite.SqliteLog, statement: str, *arguments: Any) -> None:
-        method(log, statement, *arguments)
-        if statement.startswith(start):
-            death()
-
-    setattr(sqlite.SqliteLog, "_run", dying)  # noqa: B010 - mypy refuses to assign to a method
-
-
-POINTS: dict[str, Callable[[Death], None]] = {
-    "before the append": lambda death: _in("append", death, before=True),
-    "between append and commit": lambda death: _in("append", death, before=False),
-    "after the commit, before the results": lambda death: _in("commit", death, before=False),
-    "in the midst of a snapshot": lambda death: _at("REPLACE INTO snapshots", death),
-    "between a snapshot and its pruning": lambda death: _in("prune", death, before=True),
-    "in the midst of a prune": lambda death: _at("DELETE FROM", death),
+POINTS: dict[str, Callable[[Any, Death], None]] = {
+    "before the append": lambda cls, death: _in(cls, "append", death, before=True),
+    "between append and commit": lambda cls, death: _in(cls, "append", death),
+    "after the commit, before the results": lambda cls, death: _in(cls, "commit", death),
+    "in the midst of a snapshot": lambda cls, death: (
+        _in(cls, "_run", death, of="REPLACE INTO snapshots")
+        if cls is sqlite.SqliteLog
+        else _in(cls, "_insert_part", death)
+    ),
+    "between a snapshot and its pruning": lambda cls, death: _in(cls, "prune", death, before=True),
+    "in the midst of a prune": lambda cls, death: _in(cls, "_run", death, of="DELETE FROM "),
 }
 SNAPSHOTS = {name for name in POINTS if "snapshot" in name or "prune" in name}
 """Points that a process passes only while it takes a snapshot."""
 
 
-def small_steps() -> None:
-    """Have snapshots be taken often and in several parts, and frames be pruned a few at a time."""
-    replica.SNAPSHOT_BYTES, log._PART_BYTES, sqlite._PRUNED_AT_ONCE = 20_000, 4_000, 50
+def small_steps(url: str) -> Any:
+    """Have snapshots be taken often and in several parts, and frames be pruned a few at a time.
+
+    Return the class of the connections to the database.
+    """
+    replica.SNAPSHOT_BYTES, log._PART_BYTES = 20_000, 4_000
+    if not is_postgres(url):
+        sqlite._PRUNED_AT_ONCE = 50
+        return sqlite.SqliteLog
+    from vsbatch_core.journal import postgres  # noqa: PLC0415 - psycopg, which not all have
+
+    postgres._PRUNED_AT_ONCE = 50
+    return postgres.PostgresLog
 
 
 # What a process does
@@ -143,6 +153,8 @@ class Worker:
         try:
             while not stop.is_set():
                 self.step()
+        except errors.OutcomeUnknown:  # as if it was killed: what it was about to do may have happened
+            return
         except errors.VsbatchError as error:
             self.say("wrong", self.name, f"{type(error).__name__}: {error}")
         except BaseException as error:
@@ -161,7 +173,7 @@ class Worker:
         """Announce a command and give it; the caller says that it was done."""
         self.commands += 1
         self.say("will", self.name, self.commands, kind, store, files)
-        return command()
+        return served(command)
 
     def _did(self, **what: Any) -> None:
         self.say("did", self.name, self.commands, what)
@@ -265,11 +277,25 @@ class Worker:
     def look(self) -> None:
         """See what this thread has done: all of it was acknowledged."""
         (store, batch), files = self.random.choice(list(self.open.items()))
-        page = self.engine.vector_stores.file_batches.list_files(
-            batch, vector_store_id=store, filter="in_progress", limit=100
+        page = served(
+            lambda: self.engine.vector_stores.file_batches.list_files(
+                batch, vector_store_id=store, filter="in_progress", limit=100
+            )
         )
         if sorted(file.id for file in page.data) != sorted(files):
             raise Wrong(f"{batch} has {page.data} in progress, and {files} are")
+
+
+def served(act: Callable[[], Any]) -> Any:
+    """Return what ``act`` returns; where the database is not there, which has changed nothing, call it again."""
+    until = time.monotonic() + SECONDS
+    while True:
+        try:
+            return act()
+        except errors.DatabaseUnavailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 def digest(engine: Engine) -> str:
@@ -278,14 +304,15 @@ def digest(engine: Engine) -> str:
 
 
 def work(
-    path: Path, stores: Sequence[str], name: str, seed: int, say: Say, control: int, death: tuple[str, int] | None
+    url: str, stores: Sequence[str], name: str, seed: int, say: Say, control: int, death: tuple[str, int] | None
 ) -> None:
-    """Work on a file, until ``control`` says to stop; then say what the engine is like."""
+    """Work on a database, until ``control`` says to stop; then say what the engine is like."""
     faulthandler.register(signal.SIGUSR1)
-    small_steps()
+    logging.getLogger("vsbatch_core.journal").setLevel(logging.ERROR)  # that a transaction failed is a warning
+    cls = small_steps(url)
     if death is not None:
-        POINTS[death[0]](Death(death[1]))
-    with Engine.open(url_of(path)) as engine:
+        POINTS[death[0]](cls, Death(death[1]))
+    with served(lambda: Engine.open(url)) as engine:
         stop = Event()
         workers = [Worker(engine, say, stores, f"{name}-{i}", Random(f"{seed}{name}{i}")) for i in range(THREADS)]
         threads = [Thread(target=worker.run, args=(stop,)) for worker in workers]
@@ -307,7 +334,7 @@ def compact(engine: Engine, say: Say, name: str, stop: Event) -> None:
     """Take snapshots."""
     try:
         while not stop.wait(0.01):
-            engine.compact()
+            served(engine.compact)
     except errors.VsbatchError as error:
         say("wrong", name, f"{type(error).__name__}: {error}")
 
@@ -349,7 +376,8 @@ class History:
             self.stores.add(what["store"])
         elif kind == "create":
             self.batches[store, what["batch"]] = files
-            self.statuses.update({(store, file): "in_progress" for file in files})
+            for file in files:  # another may have said before that it has finished one
+                self.statuses.setdefault((store, file), "in_progress")
         else:
             self.statuses.update({(store, file): kind for file in files})
 
@@ -385,7 +413,7 @@ class History:
 
 @define
 class Child:
-    """A process that works on the file, as its parent sees it."""
+    """A process that works on the database, as its parent sees it."""
 
     pid: int
     control: int
@@ -414,18 +442,20 @@ class Outcome:
 
     @property
     def total(self) -> int:
-        """How many processes were killed."""
+        """How many processes were killed, and servers."""
         return sum(self.kills.values())
 
 
 @define
 class Round:
-    """Processes on one file, of which some are killed."""
+    """Processes on one database, of which some are killed."""
 
-    path: Path
+    url: str
     history: History
     random: Random
     name: str
+    restart: Callable[[], object] | None = None
+    """Kills the server and starts it anew, if there is one."""
     children: list[Child] = field(factory=list, init=False)
     said: dict[str, dict[str, str]] = field(factory=dict, init=False)
     """By kind, what each process has said of itself."""
@@ -434,11 +464,17 @@ class Round:
     _rest: bytes = field(default=b"", init=False)
 
     def play(self, outcome: Outcome) -> None:
-        """Start the processes, kill some, and see that the others are equal to what the file has."""
+        """Start the processes, kill some, and see that the others are equal to what the database has."""
         try:
             self._start()
             dying = [child for child in self.children if child.death]
-            if dying[0].death == RANDOM:
+            if not dying:
+                assert self.restart is not None
+                for _ in range(self.random.randint(1, 2)):
+                    self._listen(self.random.uniform(0.0, 0.3), lambda: False)
+                    self.restart()
+                    outcome.kills[SERVER] += 1
+            elif dying[0].death == RANDOM:
                 self._listen(self.random.uniform(0.0, 0.3), lambda: False)
             else:  # it dies by itself
                 self._await(f"come to the point '{dying[0].death}'", lambda: all(map(dead, dying)))
@@ -454,7 +490,7 @@ class Round:
             self._listen(SECONDS, lambda: False)  # what the killed have said: until nobody holds the pipe
             os.close(self._reader)
         found = self.said["equals"]
-        with Engine.open(url_of(self.path)) as engine:
+        with Engine.open(self.url) as engine:
             engine.check()
             found["an engine that was opened after them"] = digest(engine)
             if len(set(found.values())) > 1:
@@ -469,8 +505,8 @@ class Round:
     def _start(self) -> None:
         self._reader, writer = os.pipe()
         processes = self.random.randint(LEAST, MOST)
-        where = self.random.choice((RANDOM, *POINTS))
-        dying = processes if where == RANDOM and self.random.random() < 0.25 else 1
+        where = self.random.choice((RANDOM, *POINTS, *([] if self.restart is None else [SERVER] * 3)))
+        dying = processes if where == RANDOM and self.random.random() < 0.25 else where != SERVER
         for i in range(processes):
             passes = self.random.randint(1, 3 if where in SNAPSHOTS else 25)
             self._fork(writer, f"{self.name}-{i}", where if i < dying else "", passes)
@@ -497,7 +533,7 @@ class Round:
 
             try:
                 point = None if death in ("", RANDOM) else (death, passes)
-                work(self.path, stores, name, seed, say, reads, point)
+                work(self.url, stores, name, seed, say, reads, point)
                 status = 0
             except BaseException as error:
                 say("wrong", name, f"{type(error).__name__}: {error}")
@@ -551,31 +587,69 @@ def dead(child: Child) -> bool:
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def begun(path: Path) -> History:
-    """Make a file with a few stores; return what must be there."""
-    with Engine.open(url_of(path)) as engine:
+def begun(url: str) -> History:
+    """Make a database with a few stores; return what must be there."""
+    with Engine.open(url) as engine:
         stores = [engine.vector_stores.create().id for _ in range(4)]
     history = History(stores=set(stores), shared=stores[-1])
     history.events[""] = len(stores)
     return history
 
 
-def kills(folder: Path, wanted: int, seed: int, each: Callable[[Outcome], None]) -> Outcome:
-    """Kill so many processes, or a few more, on files in a folder; ``each`` is called after every round.
+class Files:
+    """SQLite files in a folder."""
+
+    restart = None
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def made(self, number: int) -> str:
+        """Return the URL of a new database."""
+        return url_of(self.folder / f"{number}.db")
+
+    def drop(self, number: int) -> None:
+        """Remove a database that nobody uses."""
+        for file in self.folder.glob(f"{number}.db*"):
+            file.unlink()
+
+
+class Server:
+    """Databases of a PostgreSQL server of its own."""
+
+    def __init__(self, cluster: Any) -> None:
+        self.cluster = cluster
+
+    def made(self, _number: int) -> str:
+        """Return the URL of a new database."""
+        url: str = self.cluster.database()
+        return url
+
+    def drop(self, _number: int) -> None:
+        """Leave a database that nobody uses to the end of the server."""
+
+    def restart(self) -> None:
+        """Kill the server, and start it anew."""
+        self.cluster.stop("immediate")
+        self.cluster.start()
+
+
+def kills(where: Files | Server, wanted: int, seed: int, each: Callable[[Outcome], None]) -> Outcome:
+    """Kill so many processes or servers, or a few more; ``each`` is called after every round.
 
     Raise ``Wrong`` if a process that was not killed fails, hangs, or is not equal to the others.
     """
     outcome, random, number = Outcome(), Random(seed), 0
     while outcome.total < wanted:
-        path = folder / f"{number}.db"
-        history, before = begun(path), outcome.total
+        first = number
+        url = where.made(first)
+        history, before = begun(url), outcome.total
         while outcome.total < min(wanted, before + ROUNDS):
             number += 1
-            Round(path, history, random, str(number)).play(outcome)
+            Round(url, history, random, str(number), where.restart).play(outcome)
             each(outcome)
         outcome.acknowledged += history.acknowledged
-        for file in folder.glob(f"{path.name}*"):
-            file.unlink()
+        where.drop(first)
     return outcome
 
 
@@ -591,25 +665,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--folder", type=Path, default=None, help="where the files are (default: a temporary one)"
     )
+    parser.add_argument(
+        "--database", choices=["sqlite", "postgresql"], default="sqlite", help="(default: sqlite)"
+    )
     args = parser.parse_args(argv)
     if not hasattr(os, "fork"):
         parser.error("processes are forked and killed as POSIX systems do it: run it on Linux or macOS")
     seed = args.seed if args.seed is not None else Random().getrandbits(32)
-    print(f"seed {seed}, {LEAST} to {MOST} processes on a file, {THREADS} threads in each", flush=True)
+    print(f"seed {seed}, {LEAST} to {MOST} processes on a database, {THREADS} threads in each", flush=True)
 
     def progress(outcome: Outcome) -> None:
         if sys.stderr.isatty():
             print(f"\r{outcome.total} of {args.kills} kills", end="", file=sys.stderr, flush=True)
 
-    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+    with ExitStack() as kept:
+        if args.database == "sqlite":
+            where: Files | Server = Files(Path(kept.enter_context(tempfile.TemporaryDirectory(dir=args.folder))))
+        else:
+            from tests.helpers.postgres import INSTALL, Cluster, programs  # noqa: PLC0415 - psycopg
+
+            if programs() is None:
+                parser.error(INSTALL)
+            where = Server(kept.enter_context(Cluster()))
         try:
-            outcome = kills(Path(folder), args.kills, seed, progress)
+            outcome = kills(where, args.kills, seed, progress)
         except Wrong as error:
             print(f"wrong: {error}")
             return 1
     print("\r", end="", file=sys.stderr, flush=True)
-    for where in (RANDOM, *POINTS):
-        print(f"{outcome.kills[where]:8,} killed {where}")
+    for point in (RANDOM, *POINTS, *([] if where.restart is None else [SERVER])):
+        print(f"{outcome.kills[point]:8,} killed {point}")
     for name in ("lost", "doubled"):
         for what in getattr(outcome, name)[:20]:
             print(f"{name}: {what}")

@@ -632,7 +632,7 @@ class DatabaseDamaged(HostError):
 
     def __init__(self, place: str, what: str) -> None:
         super().__init__(
-            f"The database {_whole(place)} is damaged: {what}. Nothing was changed: restore the file from a copy."
+            f"The database {_whole(place)} is damaged: {what}. Nothing was changed: restore it from a copy."
         )
 
 

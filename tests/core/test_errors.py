@@ -614,7 +614,7 @@ CASES = [
         "database_damaged",
         None,
         "The database 'state.db' is damaged: frame 2 does not have the checksum that was written with it. "
-        "Nothing was changed: restore the file from a copy.",
+        "Nothing was changed: restore it from a copy.",
         ("'state.db'", "frame 2"),
         lambda _: _with_a_database(_damaged),
     ),

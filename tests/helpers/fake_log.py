@@ -2,20 +2,23 @@
 crash.
 
 It behaves as ``SqliteLog`` does: one transaction at a time, a connection that notices what others have
-committed, a snapshot that is kept or pruned in steps.  Beyond that it knows the truth: ``Disk.archive`` has
-every event that was ever committed, though its frame be pruned.
+committed, a snapshot that is kept or pruned in steps.  As a PostgreSQL database it may be set back to an earlier
+state, which ends all connections.  Beyond that it knows the truth: ``Disk.archive`` has every event that was ever
+committed, though its frame be pruned.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
+from typing import Any
 
 from attrs import define, field, frozen
 
 from vsbatch_core.events import Event
 from vsbatch_core.journal.codec import Reader
-from vsbatch_core.journal.log import Frame, LogError, Part, Snapshot
+from vsbatch_core.journal.log import Frame, LogError, Part, Rewound, Snapshot
 
 from .schedule import Crash, Schedule
 
@@ -109,6 +112,10 @@ class Transaction:
     decided: list[int] = field(factory=list)
 
 
+STATE = ("frames", "parts", "stores", "snapshots", "archive", "pruned", "_names")
+"""What of a disk lasts."""
+
+
 class Disk:
     """What the connections share: what lasts."""
 
@@ -133,6 +140,20 @@ class Disk:
         self.landed: set[int] = set()
         """The numbers of the steps of transactions that were committed."""
         self._names: dict[int, str] = {}
+        self.lost: list[Event] = []
+        """Events that were committed, and are no more."""
+
+    def saved(self) -> dict[str, Any]:
+        """Return the state, to be set back to."""
+        return {name: copy(getattr(self, name)) for name in STATE}
+
+    def set_back(self, saved: dict[str, Any]) -> None:
+        """Lose what was committed since a state; the connections must be ended too."""
+        self.lost += [event for _, event in self.archive[len(saved["archive"]) :]]
+        for name, value in saved.items():
+            setattr(self, name, copy(value))
+        self.late = None
+        self.commits += 1
 
     def lock(self, log: FakeLog) -> None:
         """Wait until no transaction is under way, and begin one."""
@@ -199,11 +220,17 @@ class FakeLog:
         self._own = 0
         """How often this connection has committed."""
         self._seen = -1
+        self._read = -1
+        """The frame up to which all were read."""
+        self._token: int | None = None
+        """Its token, if it was there."""
+        self._proven = False
+        """Whether this connection has seen that it is still there."""
         power.logs.append(self)
 
     def _connect(self) -> None:
         if not self._connected:
-            self._connected, self._own, self._seen = True, 0, -1
+            self._connected, self._own, self._seen, self._proven = True, 0, -1, False
 
     def _version(self) -> int:
         """Return a number that changes when others commit."""
@@ -246,6 +273,8 @@ class FakeLog:
             raise LogError("the connection was lost")
         self._disk.land(transaction)
         self._own += 1
+        for frame, _ in transaction.frames:
+            self._read, self._token, self._proven = frame.seq, frame.token, True
         self._power.at("committed")
 
     def rollback(self) -> None:
@@ -262,17 +291,31 @@ class FakeLog:
         self._power.at("frames")
         self._connect()
         version = self._version()
+        seq, token = after, self._token
+        if last is None and (after != self._read or not self._proven):
+            token = self._proof(after)
         found = sorted(
             frame for seq, frame in self._disk.frames.items() if after < seq and (last is None or seq <= last)
         )
         for frame in found:
             self._power.at("frame")
             yield frame
+            seq, token = frame.seq, frame.token
         if last is None:
             self._seen = version
+            self._read, self._token, self._proven = seq, token, self._connected
+
+    def _proof(self, seq: int) -> int | None:
+        """Return the token of a frame; raise ``Rewound`` if it was read before and is not there now."""
+        frames = self._disk.frames
+        token = frames[seq].token if seq in frames else None
+        if seq == self._read and (self._disk.last() < seq or token != self._token):
+            raise Rewound(seq, pruned=token is None and min(frames, default=seq + 1) > seq)
+        return token
 
     def last(self) -> int:
         self._power.at("last")
+        self._read, self._token = -1, None
         return self._disk.last()
 
     def token(self, seq: int) -> int | None:
@@ -281,7 +324,10 @@ class FakeLog:
         self.begin()
         frame = self._disk.frames.get(seq)
         self.rollback()
-        return None if frame is None else frame.token
+        if frame is None:
+            return None
+        self._read, self._token, self._proven = seq, frame.token, True
+        return frame.token
 
     def ids(self) -> Iterator[tuple[int, str]]:
         self._power.at("ids")

@@ -9,6 +9,9 @@ what was done, one after the other, in which the oracle returns the same:
 * What raised ``DatabaseUnavailable`` did not take place, and the log did fail.
 * What raised ``OutcomeUnknown``, was interrupted or crashed took place once or not at all.
 
+Before an epoch the database may be set back to what it was at the end of an earlier one, as a server is that
+loses its last writes, or whose place a copy takes; the oracles are set back with it.
+
 What a process that is loaded then returns must be what that oracle returns.  Several oracles may be left;
 each is tried in the next epoch.  A subscriber in each process must hear each event of the log once, in
 order, after it was committed; it may miss what was pruned.  At the end all processes must hold the same,
@@ -76,12 +79,16 @@ class Epoch:
     threads: tuple[tuple[int, tuple[Step, ...]], ...]
     """The process of each thread, and what it does."""
     faults: tuple[Fault, ...]
+    set_back: int = 0
+    """By how many epochs the database is set back before it."""
 
     def lines(self) -> Iterator[str]:
         """Return the lines that describe it."""
         yield f"epoch {self.number}:"
         if self.seconds:
             yield f"    {self.seconds} seconds pass"
+        if self.set_back:
+            yield f"    the database is set back by {self.set_back} epochs"
         if self.restarted:
             yield f"    processes {self.restarted} are restarted"
         if self.damage:
@@ -145,10 +152,14 @@ class Ear:
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
         self.at = len(disk.archive)
+        self.heard = 0
+        """The frame up to which all was heard, some of which is lost."""
 
     def __call__(self, event: Event) -> None:
         archive = self.disk.archive
         at = next((i for i in range(self.at, len(archive)) if archive[i][1] == event), None)
+        if at is None and event in self.disk.lost:  # it was to be heard before it was lost
+            return
         if at is None:
             raise Deafened(f"a subscriber hears what is not committed, or a second time, or too late: {event!r}")
         self.require_pruned(at)
@@ -156,7 +167,8 @@ class Ear:
 
     def require_pruned(self, stop: int) -> None:
         """Raise ``Deafened`` unless what is passed over could not be heard any more."""
-        missed = [each for each in self.disk.archive[self.at : stop] if each[0] > self.disk.pruned]
+        known = max(self.disk.pruned, self.heard)
+        missed = [each for each in self.disk.archive[self.at : stop] if each[0] > known]
         if missed:
             raise Deafened(f"a subscriber does not hear {missed[0][1]!r} of frame {missed[0][0]}")
 
@@ -233,6 +245,8 @@ class World:
         """What became of the steps of the latest epoch."""
         self.compacted: set[int] = set()
         """The frames after which snapshots were taken and proved."""
+        self.states = [(self.disk.saved(), deepcopy(self.oracles))]
+        """The disk and the oracles at the beginning, and at the end of each epoch."""
 
     @contextmanager
     def patched(self) -> Iterator[None]:
@@ -273,6 +287,8 @@ class World:
     def run(self, epoch: Epoch) -> None:
         """Run an epoch, and judge it; raise ``Violation``."""
         self.clock.now += epoch.seconds
+        if epoch.set_back:
+            self._set_back(epoch.set_back)
         for i in range(PROCESSES):
             if i >= len(self.processes):
                 self.processes.append(Process(self))
@@ -296,12 +312,27 @@ class World:
             raise Violation(f"a call raises {error!r}") from error
         self.disk.arrive()
         self.fired = [each for process in self.processes for each in process.power.fired]
+        if epoch.set_back:
+            self.fired.append(("database", "set back"))
         self.outcomes = [each.outcome for each in done]
         for process in self.processes:
             process.power.expose_to(())
         if self.schedule.timeouts and not {kind for _, kind in self.fired} & {"interrupt", "crash"}:
             raise Violation("a thread waits though nobody was interrupted: it was not woken")
         self._judge(done, self.schedule.random)
+        self.states.append((self.disk.saved(), deepcopy(self.oracles)))
+
+    def _set_back(self, epochs: int) -> None:
+        del self.states[max(1, len(self.states) - epochs) :]
+        saved, oracles = self.states[-1]
+        self.disk.set_back(saved)
+        self.oracles = deepcopy(oracles)
+        self.compacted &= set(self.disk.snapshots)
+        for process in self.processes:
+            process.ear.heard = max(process.ear.heard, process.replica._heard[0])
+            process.ear.at = min(process.ear.at, len(self.disk.archive))
+            for log in process.power.logs:
+                log.close()
 
     def _damage(self) -> None:
         disk = self.disk
@@ -524,6 +555,7 @@ class Draw:
             random.random() < 0.1,
             tuple(threads),
             tuple(faults),
+            Random(f"set back {self.seed} {self.epochs}").choice((*[0] * 30, 1, 2, 3)),
         )
 
     def _faults(self, process: int, compacts: bool) -> list[Fault]:
@@ -665,6 +697,8 @@ def _less(epoch: Epoch) -> Iterator[Epoch]:
             yield evolve(epoch, threads=(*epoch.threads[:i], fewer, *epoch.threads[i + 1 :]))
     for i in range(len(epoch.faults)):
         yield evolve(epoch, faults=epoch.faults[:i] + epoch.faults[i + 1 :])
+    if epoch.set_back:
+        yield evolve(epoch, set_back=0)
     if epoch.seconds:
         yield evolve(epoch, seconds=0.0)
     if epoch.restarted:

@@ -124,6 +124,12 @@ CANCELLED_LAW = "journal/test_async.py::test_a_worker_that_is_cancelled_while_it
 SIMULATION = (
     "journal/test_simulation.py::test_no_schedule_and_no_faults_tell_replicas_of_one_log_from_the_oracle[0]"
 )
+ON_POSTGRES = "journal/test_postgres.py::test_"
+BEFALLEN_LAW = (
+    f"{ON_POSTGRES}whatever_befalls_a_commit_what_is_acknowledged_is_there_once_and_what_is_refused_is_not"
+)
+WAITED_FOR_HEAD_LAW = f"{ON_POSTGRES}a_writer_that_waited_for_the_head_decides_by_what_was_committed_meanwhile"
+SET_BACK_LAW = f"{ON_POSTGRES}an_engine_notices_that_its_database_was_restored_to_an_older_state"
 REPLAYED = "Replayed"
 RESTORED = "Restored"
 
@@ -1198,6 +1204,110 @@ MUTANTS: tuple[Mutant, ...] = (
         "            self.log.close()",
         "            self._resolve()\n        except BaseException as error:",
         SIMULATION,
+    ),
+    # The log in PostgreSQL
+    Mutant(
+        "the tail is read before the head is locked",
+        "journal/postgres.py",
+        "found = self._first_results(f'{lock}; {tail}' if self._proven else lock)",
+        "begun = self._proven\n"
+        "        found = self._first_results(f'BEGIN; {tail}; {lock}' if begun else lock)\n"
+        "        found = [*found[1:], found[0]] if begun else found",
+        WAITED_FOR_HEAD_LAW,
+    ),
+    Mutant(
+        "a transaction does not lock the head",
+        "journal/postgres.py",
+        "COMMITTED; SELECT seq FROM vsbatch.head FOR UPDATE;",
+        "COMMITTED; SELECT seq FROM vsbatch.head;",
+        WAITED_FOR_HEAD_LAW,
+    ),
+    Mutant(
+        "a connection that ends at the commit is taken for one that committed",
+        "journal/postgres.py",
+        "        self._run('; '.join([*self._statements, 'COMMIT']))",
+        "        try:\n"
+        "            self._run('; '.join([*self._statements, 'COMMIT']))\n"
+        "        except LogError:\n"
+        "            self.close()",
+        f"{BEFALLEN_LAW}[before-False]",
+    ),
+    Mutant(
+        "a commit that is in doubt is not waited for",
+        "journal/postgres.py",
+        "            self._run('SELECT seq FROM vsbatch.head FOR UPDATE')\n",
+        "",
+        f"{BEFALLEN_LAW}[late-False]",
+    ),
+    Mutant(
+        "full durability waits for no disk",
+        "journal/postgres.py",
+        "if self.durability == 'full':",
+        "if False:",
+        f"{ON_POSTGRES}durability_is_what_the_server_waits_for[full-on-on]",
+    ),
+    Mutant(
+        "a read takes what a transaction found for all that is new",
+        "journal/postgres.py",
+        "frame.token, True)\n        self._head, self._tail = (-1, None)",
+        "frame.token, True)\n        self._head = -1",
+        "journal/test_processes.py::test_each_engine_sees_what_the_other_did_at_once[postgresql]",
+    ),
+    Mutant(
+        "a new connection does not look whether what was read is still there",
+        "journal/postgres.py",
+        "if after != self._read or not self._proven:",
+        "if after != self._read:",
+        f"{SET_BACK_LAW}[written-False-3]",
+    ),
+    Mutant(
+        "the token of a frame that only a snapshot has is not read",
+        "journal/postgres.py",
+        "            token = self._proof(after)\n            begun = None",
+        "            token = self._proof(after) if after == self._read else None\n            begun = None",
+        f"{ON_POSTGRES}an_engine_whose_frames_were_only_pruned_does_not_take_them_for_lost",
+    ),
+    Mutant(
+        "a frame that was found by its token does not count as read",
+        "journal/postgres.py",
+        "            self._read, self._token, self._proven = (seq, token, True)\n        return token",
+        "            pass\n        return token",
+        f"{ON_POSTGRES}a_commit_that_was_in_doubt_and_is_lost_then_is_not_followed_by_what_others_have_written",
+    ),
+    Mutant(
+        "a frame that was pruned is followed",
+        "journal/postgres.py",
+        "            raise Rewound(seq, pruned=pruned)",
+        "            if not pruned:\n                raise Rewound(seq, pruned=pruned)",
+        f"{ON_POSTGRES}what_is_lost_is_not_followed_by_what_others_have_written_and_pruned_up_to_it",
+    ),
+    Mutant(
+        "a snapshot may follow what a local read has not found to be lost",
+        "journal/replica.py",
+        "        self.execute(ALL, lambda _registry, _now: None, lambda _registry, _event: None)\n        try:",
+        "        try:",
+        f"{ON_POSTGRES}a_snapshot_of_what_is_lost_is_not_kept",
+    ),
+    Mutant(
+        "a snapshot is kept by a connection that is newer than what it has",
+        "journal/replica.py",
+        "began = time.monotonic()\n        log.last()",
+        "began = time.monotonic()",
+        f"{ON_POSTGRES}a_snapshot_that_is_being_taken_while_the_database_loses_it_is_not_kept",
+    ),
+    Mutant(
+        "a command decides by what a local read knows",
+        "journal/postgres.py",
+        "            return self._head != self._read or not self._proven",
+        "            return self.remote and (self._head != self._read or not self._proven)",
+        f"{ON_POSTGRES}a_read_may_be_late_where_reads_are_local_and_nothing_else_may",
+    ),
+    Mutant(
+        "the clock goes with the database's time only forward",
+        "journal/postgres.py",
+        "min(max(self._ahead, least), most)",
+        "max(self._ahead, least)",
+        f"{ON_POSTGRES}the_clock_is_right_to_within_the_round_trip_that_brought_the_time",
     ),
 )
 

@@ -144,10 +144,15 @@ def run(url: str, statement: str, *arguments: Any) -> list[Any]:
 @contextlib.contextmanager
 def cluster_or_skip(**settings: str) -> Iterator[Cluster]:
     """Start a server; skip the test, and say how to install one, where there is none."""
+    require_server()
+    with Cluster(**settings) as cluster:
+        yield cluster
+
+
+def require_server() -> None:
+    """Skip the test, and say how to install a server, where there is none; fail it where one is required."""
     missing = INSTALL if programs() is None else PIP if find_spec("psycopg") is None else None
     if missing is not None:
         if os.environ.get(REQUIRED):
             pytest.fail(missing)
         pytest.skip(missing)
-    with Cluster(**settings) as cluster:
-        yield cluster

@@ -28,7 +28,7 @@ from vsbatch_core.errors import (
     EventsForgotten,
 )
 from vsbatch_core.events import version_in
-from vsbatch_core.journal import connect, path_of
+from vsbatch_core.journal import connect, migrate, path_of
 from vsbatch_core.journal.log import FORMAT, Frame, LogError
 from vsbatch_core.journal.sqlite import SqliteLog
 
@@ -125,6 +125,12 @@ def test_what_names_no_file_is_refused_with_what_to_give(url: Any, what_to_do: s
     assert what_to_do in message
     if isinstance(url, str):
         assert f"'{url}'" in message
+
+
+def test_there_is_one_format_of_files_to_which_nothing_has_to_be_migrated(tmp_path: Path) -> None:
+    assert migrate(url_of(tmp_path / "a.db")) == (FORMAT, FORMAT)
+    with opened(tmp_path / "a.db") as engine:
+        assert engine.snapshot()["vector_stores"] == []
 
 
 def test_a_durability_that_is_not_known_is_refused_and_no_file_is_made(tmp_path: Path) -> None:
@@ -395,7 +401,7 @@ def test_a_frame_of_which_any_byte_differs_is_named_unless_a_snapshot_makes_it_s
                 else:
                     assert found[0] == "DatabaseDamaged"
                     assert f"'{path}' is damaged: frame {frame.seq} does not have the checksum" in found[1]
-                    assert "restore the file from a copy" in found[1]
+                    assert "restore it from a copy" in found[1]
             replace(frame)
     assert outcome(path) == ("equal", expected)
 

@@ -36,7 +36,7 @@ def test_the_simulation_goes_everywhere() -> None:
     outcomes: Counter[str] = Counter()
     for seed in range(200):
         assert search(seed, fired=fired, outcomes=outcomes) is None
-    everywhere = {(point, kind) for point, kinds in POINTS.items() for kind in kinds}
+    everywhere = {(point, kind) for point, kinds in POINTS.items() for kind in kinds} | {("database", "set back")}
     assert everywhere - set(fired) == set()
     assert set(outcomes) >= {
         "done",
@@ -79,9 +79,10 @@ def test_the_judge_finds_an_order_that_the_log_does_not_have() -> None:
 
 def test_the_faults_of_a_history_are_printed() -> None:
     fault = Fault(1, "commit", 2, "late")
-    epoch = Epoch(3, 1.0, (2,), True, ((1, (Step(4, call("vector_stores.create")),)),), (fault,))
+    epoch = Epoch(3, 1.0, (2,), True, ((1, (Step(4, call("vector_stores.create")),)),), (fault,), 2)
     text = report(7, [epoch], "it is wrong")
     assert "process 1: late at passage 2 of 'commit'" in text
     assert "[4] engine.vector_stores.create()" in text
     assert "processes (2,) are restarted" in text
     assert "1.0 seconds pass" in text
+    assert "the database is set back by 2 epochs" in text

@@ -13,7 +13,18 @@ from attrs import evolve
 
 from ..conftest import CAUGHT
 from ..helpers.brief import BRIEF
-from ..helpers.mutants import COMBINED_LAW, DRAIN_LAW, MUTANTS, ONE_POLICY_LAW, PACKAGE, Mutant, canonical, tried
+from ..helpers.mutants import (
+    COMBINED_LAW,
+    DRAIN_LAW,
+    MUTANTS,
+    ON_POSTGRES,
+    ONE_POLICY_LAW,
+    PACKAGE,
+    Mutant,
+    canonical,
+    tried,
+)
+from ..helpers.postgres import require_server
 from ..helpers.trials import CRASHED, Trials
 
 at_length = pytest.mark.skipif(BRIEF, reason="planted bugs are tried once, and not under coverage")
@@ -31,6 +42,8 @@ def trials() -> Iterator[Trials]:
 def test_the_planted_bug_is_caught(
     mutant: Mutant, trials: Trials, record_property: Callable[[str, object], None]
 ) -> None:
+    if mutant.by.startswith(ON_POSTGRES) or mutant.by.endswith("[postgresql]"):
+        require_server()
     verdict = tried(mutant, trials)
     assert verdict.caught, (
         f"{mutant.by} did not catch it (exit status {verdict.outcome.status}):\n{verdict.outcome.output[-2000:]}"

@@ -49,11 +49,15 @@ class LogError(Exception):
 
 
 class Rewound(Exception):
-    """The database has lost frame ``seq``, which was read from it or committed to it before."""
+    """Frame ``seq``, which was read from the database or committed to it before, is not there any more.
 
-    def __init__(self, seq: int) -> None:
+    ``pruned`` says whether that may be because a snapshot has it, as is usual.  Then nobody can tell.
+    """
+
+    def __init__(self, seq: int, *, pruned: bool) -> None:
         super().__init__(seq)
         self.seq = seq
+        self.pruned = pruned
 
 
 class Frame(NamedTuple):
@@ -142,7 +146,10 @@ class Log(Protocol):
         """Return the frames that follow a number, up to the last, in order.  Raise ``Rewound``."""
 
     def last(self) -> int:
-        """Return the latest frame of which anything is there: itself, a snapshot, a part; 0 if there is none."""
+        """Return the latest frame of which anything is there: itself, a snapshot, a part; 0 if there is none.
+
+        Who loads the log anew begins with this: no frame was read before, that the log could have lost.
+        """
 
     def token(self, seq: int) -> int | None:
         """Return the token of a frame, or ``None`` if it has not landed, and never will by this connection."""
@@ -216,9 +223,18 @@ def difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
     return f"{name} is {there!r} there and {here!r} here"
 
 
+_USER = re.compile(r"(?s)\A((?:[^:/?#]+://)?[^:/?#@]*):(?!/)(.*)@")
+"""What a URL begins with if it has a password, or what may be one: the scheme may have been forgotten."""
+
+
 def without_password(url: str) -> str:
     """Return a URL as messages name it, though its password may have characters that should be encoded."""
-    named = r"(?s)^([^:/?#]+://[^:/?#@]*):.*@|^([^:/?#@]+):(?!/).*@"  # the scheme may have been forgotten
-    base, mark, query = re.sub(named, r"\1\2@", url).partition("?")
+    base, mark, query = _USER.sub(r"\1@", url, count=1).partition("?")
     kept = [pair for pair in query.split("&") if "password" not in unquote(pair.partition("=")[0]).lower()]
     return base + mark * bool(kept) + "&".join(kept)
+
+
+def is_ambiguous(url: str) -> bool:
+    """Return whether a URL may have a password with characters that others take for the end of the password."""
+    user = _USER.match(url)
+    return user is not None and re.search("[/?#@]", user[2]) is not None

@@ -34,6 +34,7 @@ from vsbatch_core.journal.log import (
     Rewound,
     Snapshot,
     difference,
+    is_ambiguous,
     parts_of,
     text_checksum,
     without_password,
@@ -147,19 +148,18 @@ class PostgresLog:
         clock: DatabaseClock | None = None,
     ) -> None:
         self.place = without_password(url)
+        given: dict[str, Any] = {}
         try:
-            given: dict[str, Any] = {**_CONNECTION, **conninfo_to_dict(plain_url(url)), "client_encoding": "utf8"}
+            if not is_ambiguous(url):
+                given = conninfo_to_dict(plain_url(url))
         except psycopg.ProgrammingError as error:
             if self.place == url:
                 raise DatabaseRefused(self.place, f"its URL cannot be read: {_said(error)}") from error
-            given = {}  # the error may name a piece of the password
+            given = {}  # and what was said may name a piece of the password
         if not given:
-            raise DatabaseRefused(
-                self.place, "its URL cannot be read. In a password write what is no letter or digit as '%2F' is"
-            )
-        if "@" in given.get("host", ""):
-            raise DatabaseRefused(self.place, "in a user's name or a password '@' is written '%40'")
-        self._conninfo = make_conninfo(**given)
+            why = "its URL cannot be read. Write what is neither letter nor digit in a password or value as '%40'"
+            raise DatabaseRefused(self.place, why)
+        self._conninfo = make_conninfo(**{**_CONNECTION, **given, "client_encoding": "utf8"})
         self.durability = durability
         self.reads = reads
         self.busy_seconds = busy_seconds
@@ -325,7 +325,7 @@ class PostgresLog:
         except psycopg.Error as error:
             if isinstance(error, psycopg.OperationalError) and time.monotonic() < until:
                 return None
-            raise _error(error) from error
+            raise self._error(error) from error
         self.clock.note(asked, database)
         return connection
 
@@ -365,7 +365,7 @@ class PostgresLog:
                     found.append(cursor.fetchall())
                 more = cursor.nextset()
         except psycopg.Error as error:
-            raise _error(error) from error
+            raise self._error(error) from error
         return found
 
     def _first_results(self, statements: str) -> list[list[Any]]:
@@ -382,6 +382,14 @@ class PostgresLog:
             logger.info("%s: the connection is gone, and is made anew", self.place)
             self.close()
             return self._results(statements)
+
+    def _error(self, error: psycopg.Error) -> LogError:
+        """Return the error that says why."""
+        damage = psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.errors.UndefinedTable
+        why = _said(error)
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            why += f": another connection has not ended its transaction for {self.busy_seconds:g} s"
+        return LogError(why, damaged=isinstance(error, damage))
 
     def _run(self, statements: str) -> None:
         self._results(statements)
@@ -492,17 +500,14 @@ class PostgresLog:
         self._read, self._token, self._proven = seq, token, self._connection is not None
 
     def _proof(self, seq: int) -> int | None:
-        """Return the token of a frame, if it is there.
-
-        Raise ``Rewound`` if all frames up to it were read, and it is another one now, or was never there.
-        """
+        """Return the token of a frame, if it is there; raise ``Rewound`` if it was read and is not there now."""
         head, first, token = self._rows(
             "SELECT (SELECT seq FROM vsbatch.head), (SELECT min(seq) FROM vsbatch.frames), "
             f"(SELECT token FROM vsbatch.frames WHERE seq = {seq})"
         )[0]
-        pruned = token is None and (first is None or first > seq)
-        if seq == self._read and (head < seq or (token != self._token and not pruned)):
-            raise Rewound(seq)
+        if seq == self._read and (head < seq or token != self._token):
+            pruned = head >= seq and token is None and (first is None or first > seq)
+            raise Rewound(seq, pruned=pruned)
         return token  # type: ignore[no-any-return]
 
     def _chunks(self, after: int, last: int | None = None) -> Iterator[Frame]:
@@ -547,7 +552,8 @@ class PostgresLog:
             self._run(f"VACUUM FULL vsbatch.{table}")
 
     def last(self) -> int:
-        """Return the latest frame that any table names."""
+        """Return the latest frame that any table names; what was read before does not count any more."""
+        self._read, self._token = -1, None
         tables = ("snapshots WHERE part = 0", "parts", "frames")
         each = ", ".join(f"(SELECT max(seq) FROM vsbatch.{table})" for table in tables)
         found: int = _first(self._rows(f"SELECT greatest(seq, {each}) FROM vsbatch.head"))[0]
@@ -560,6 +566,8 @@ class PostgresLog:
             # That connection's transaction has the head until the database has ended it, one way or the other.
             self._run("SELECT seq FROM vsbatch.head FOR UPDATE")
             token: int | None = self._one(f"SELECT token FROM vsbatch.frames WHERE seq = {seq}")
+        if token is not None:  # if it is that of another, all is loaded anew
+            self._read, self._token, self._proven = seq, token, True
         return token
 
     def ids(self) -> Iterator[tuple[int, str]]:
@@ -601,7 +609,7 @@ class PostgresLog:
             statement = f"INSERT INTO vsbatch.snapshots VALUES (%s, %s, %s, %s) {on_conflict}"
             self._connected().execute(statement.encode(), arguments)
         except psycopg.Error as error:
-            raise _error(error) from error
+            raise self._error(error) from error
 
     def put(self, snapshot: Snapshot, made: Iterable[tuple[int, str]]) -> None:
         """Insert a snapshot, in parts, and stores."""
@@ -661,9 +669,3 @@ def _first(rows: list[Any]) -> Any:
 def _said(error: psycopg.Error) -> str:
     """Return what the database said, on one line."""
     return " ".join(str(error).split())
-
-
-def _error(error: psycopg.Error) -> LogError:
-    """Return the error that says why."""
-    damage = psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.errors.UndefinedTable
-    return LogError(_said(error), damaged=isinstance(error, damage))

@@ -560,8 +560,8 @@ class Replica(Registry):
     def _follow(self, seq: int) -> int | None:
         """Apply the frames that others have appended after this one; return the latest.
 
-        Return ``None`` if that was so long ago that the frames in between are pruned, or if the database has lost
-        what is here.
+        Return ``None`` if that was so long ago that the frames in between are pruned, or if the database has
+        lost, or may have lost, what is here.
         """
         self._heard = (seq, len(self._undelivered))
         try:
@@ -573,10 +573,11 @@ class Replica(Registry):
                 seq = frame.seq
         except Rewound as error:
             self._seq = None
-            logger.error(  # noqa: TRY400 - it says all
-                "%s: frame %d was there, and the database has lost it. Subscribers have heard what is lost",
-                *(self.log.place, error.seq),
-            )
+            if not error.pruned:
+                logger.error(  # noqa: TRY400 - it says all
+                    "%s: frame %d was there, and the database has lost it. Subscribers have heard what is lost",
+                    *(self.log.place, error.seq),
+                )
             return None
         self._heard = (seq, len(self._undelivered))
         self._seq = seq
