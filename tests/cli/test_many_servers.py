@@ -219,9 +219,9 @@ def test_processes_workers_and_the_database_that_are_killed_lose_no_acknowledged
 
 
 @pytest.fixture
-def attacked(database: str) -> Iterator[str]:
+def attacked(request: pytest.FixtureRequest, database: str) -> Iterator[str]:
     """The URL of a server with four processes, some of which are killed now and then, as are its workers."""
-    plan = ("--plan", "after-seconds:0.5")
+    plan = ("--plan", getattr(request, "param", "after-seconds:0.5"))
     with started("--database", database, "--processes", "4", *plan, start=SHORT_LEASE) as server:
         with Killer(server, database, *plan) as killer:
             yield server.url
@@ -271,19 +271,25 @@ def node() -> None:
     require_node()
 
 
+def seen_by_node(url: str, name: str, *given: object) -> Any:
+    return node_scenario(url, name, *given, MAX_RETRIES=20, POLL_INTERVAL_MS=50)
+
+
 @pytest.mark.usefixtures("node")  # before a server is started
-def test_the_official_node_client_does_so_too(attacked: str, tmp_path: Path) -> None:
+def test_the_official_node_client_polls_walks_and_uploads_too(attacked: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"hello")
-
-    def seen(name: str, *given: object) -> Any:
-        return node_scenario(attacked, name, *given, MAX_RETRIES=20, POLL_INTERVAL_MS=50)
-
-    assert seen("createAndPoll", 200)["batch"]["file_counts"]["completed"] == 200
+    created = seen_by_node(attacked, "createAndPoll", 200)
+    assert created["batch"]["file_counts"]["completed"] == 200
     ids = [f"file-{n:04}" for n in range(50)]
-    walked = seen("listing", 50)
+    walked = seen_by_node(attacked, "listing", 50)
     assert (walked["asc"]["all"], walked["desc"]["all"]) == (ids, ids[::-1])
-    cancelled = seen("cancelWhilePolling")
-    assert cancelled["polled"]["status"] == "cancelled"
-    uploaded = seen("uploadAndPoll", tmp_path / "a.txt")
+    uploaded = seen_by_node(attacked, "uploadAndPoll", tmp_path / "a.txt")
     assert uploaded["batch"]["file_counts"]["completed"] == 1
     assert uploaded["files"]["a.txt"]["bytes"] == 5
+
+
+@pytest.mark.usefixtures("node")
+@pytest.mark.parametrize("attacked", ["after-seconds:1e9"], indirect=True)
+def test_the_official_node_client_cancels_while_it_polls(attacked: str) -> None:
+    for _ in range(3):
+        assert seen_by_node(attacked, "cancelWhilePolling")["polled"]["status"] == "cancelled"
