@@ -22,13 +22,20 @@ const collected = async (pages) => {
   return items;
 };
 
-// A client that calls `hear` with the text of each answer before it hands it on.
+// A client that calls `hear` with the text of each answer before it hands it on.  What `hear` throws ends the process:
+// the client would take it for a connection that failed, and ask again.
 const listening = (hear) =>
   new OpenAI({
     maxRetries,
     fetch: async (url, init) => {
       const response = await fetch(url, init);
-      await hear(await response.clone().text(), url);
+      if (response.ok) {
+        const text = await response.clone().text();
+        await hear(text, url).catch((error) => {
+          console.error(error);
+          process.exit(1);
+        });
+      }
       return response;
     },
   });
