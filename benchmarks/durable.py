@@ -471,6 +471,7 @@ class Paged(Work):
         here = grown(fixtures, n)
         ours, naive = Durable(here.log), Naive(here.naive)
         fixtures.call_at_end(ours.close)
+        fixtures.call_at_end(naive.close)
         memory = Engine.restore(ours.engine.snapshot())
         list_files = memory.vector_stores.files.list
         connection: sqlite3.Connection = ours.log._connection

@@ -351,6 +351,19 @@ def test_check_names_a_batch_that_finished_at_no_time_or_in_another_order() -> N
     spoil(lambda store, *_: setattr(store, "purge_timer", START + 51.0))
 
 
+def test_a_batch_finds_that_it_finished_at_no_time_or_before_its_last_file() -> None:
+    engine, _ = made()
+    finished, running = batch(engine, "file-a"), batch(engine, "file-b", ends=False)
+    batches = engine._registry.stores["vs_1"].batches
+    for each in batches.values():
+        each.check("vs_1", engine.profile)
+    batches[finished].finished_at = None
+    batches[running].finished_at = START
+    for id in (finished, running):
+        with pytest.raises(Inconsistent, match=f"when file batch '{id}' finished"):
+            batches[id].check("vs_1", engine.profile)
+
+
 def test_replay_takes_the_batches_that_finished_first_in_order_and_no_others() -> None:
     engine, _ = made()
     for file_id in ("file-a", "file-b", "file-c"):  # the first two finish at once

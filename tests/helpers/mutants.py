@@ -110,6 +110,7 @@ FINISHED_LAW = "core/test_retention.py::test_a_batch_is_purged_once_it_has_been_
 KEPT_LAW = (
     "core/test_retention.py::test_batches_are_purged_once_they_have_been_kept_long_enough_whoever_looks_when"
 )
+REQUEST_LAW = "core/test_idempotency.py::test_another_request_under_the_same_key_is_refused"
 KEYS_LAW = "core/test_idempotency.py::test_of_more_keys_than_the_limit_the_oldest_is_forgotten"
 PROVED_LAW = "journal/test_replica.py::test_a_snapshot_that_is_not_whole_is_not_counted_among_those_that_are_kept"
 ONE_POLICY_LAW = "oracle/test_combinations.py::test_with_one_policy_changed_the_story_is_that_of_the_oracle"
@@ -215,13 +216,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "if fingerprint is None:",
     ),
     Mutant("a key is forgotten too early", "idempotency.py", "len(keys) < limit", "len(keys) < limit - 1"),
-    Mutant("a key is forgotten too late", "idempotency.py", "len(keys) < limit", "len(keys) <= limit"),
+    Mutant("a key is forgotten too late", "idempotency.py", "len(keys) < limit", "len(keys) <= limit", KEYS_LAW),
     Mutant("the latest key is forgotten", "idempotency.py", "next(iter(keys))", "next(reversed(keys))", KEYS_LAW),
     Mutant(
         "attributes are no part of a request",
         "idempotency.py",
         "_alike(sizes), _alike(attributes_each), others",
         "_alike(sizes), others",
+        REQUEST_LAW,
     ),
     Mutant(
         "a key of stores outlasts no restart",

@@ -107,6 +107,28 @@ def test_a_leader_that_is_interrupted_at_the_commit_leaves_the_others_done_once(
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_leader_that_is_interrupted_before_it_has_the_lock_leaves_nothing_locked(engine: Engine) -> None:
+    class Interrupting:
+        """A lock whose first acquisition is interrupted."""
+
+        def __init__(self, lock: Any) -> None:
+            self._lock = lock
+            self.release, self._is_owned = lock.release, lock._is_owned
+
+        def acquire(self) -> None:
+            registry.lock = self._lock
+            raise KeyboardInterrupt
+
+    registry: Any = engine._registry
+    registry.lock = Interrupting(registry.lock)
+    with pytest.raises(KeyboardInterrupt):
+        engine.vector_stores.create(name="interrupted")
+    worker = Thread(target=engine.vector_stores.create, kwargs={"name": "other"})
+    worker.start()
+    worker.join()
+    assert [store.name for store in engine.vector_stores.list().data] == ["other", ""]
+
+
 def test_no_call_returns_before_the_subscribers_were_called_with_its_events(engine: Engine) -> None:
     heard = []
 

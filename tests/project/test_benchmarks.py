@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import pairwise
 from math import log
@@ -584,8 +584,7 @@ def test_completions_that_do_not_add_up_on_a_disk_are_a_wrong_result(
 
 
 def test_what_a_command_raises_on_a_disk_is_raised(tmp_path: Path) -> None:
-    side = Naive(tmp_path / "naive.db")
-    with pytest.raises(ValueError, match="unpack"):
+    with closing(Naive(tmp_path / "naive.db")) as side, pytest.raises(ValueError, match="unpack"):
         durable.together(side, 2, [partial(side.complete, "file-unknown", 1)])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vsbatch_core import (
@@ -45,7 +45,7 @@ from vsbatch_core.simulation import (
 )
 from vsbatch_core.view import View
 
-from ..helpers.brief import EFFORT
+from ..helpers.brief import EFFORT, examples
 from ..helpers.cut_short import cut_short
 
 DURATIONS = (
@@ -256,6 +256,7 @@ def attempted(act: Act, simulation: Simulation) -> Any:
     st.integers(8, 40),
     st.sampled_from((IMMEDIATE, DRAIN)),
 )
+@settings(max_examples=examples(40))
 def test_in_bulk_and_by_steps_all_is_the_same_after_each_command_but_for_the_numbers_of_events(
     plan: Plan,
     seed: int,
