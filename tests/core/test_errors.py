@@ -603,7 +603,7 @@ CASES = [
         "database_refused",
         None,
         "Cannot open the database 'mysql:///state.db': its URL is not known. Give sqlite:///relative.db or "
-        "sqlite:////absolute.db, percent-encoded.",
+        "sqlite:////absolute.db, percent-encoded, or postgresql://user@host/database.",
         ("mysql", "sqlite:///relative.db"),
         lambda _: Engine.open("mysql:///state.db"),
     ),

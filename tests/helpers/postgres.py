@@ -46,6 +46,7 @@ class Cluster:
     def __init__(self, **settings: str) -> None:
         self._settings = SETTINGS | settings
         self._numbers = count(1)
+        self._idle: list[str] = []
         self._kept: str | None = None
 
     def __enter__(self) -> Self:
@@ -118,10 +119,19 @@ class Cluster:
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[str]:
-        """Make a new database, and drop it at the end; return its URL."""
-        url = self.database()
+        """Return the URL of an empty database, for as long as the context lasts.
+
+        One that was lent before is emptied, which takes a tenth of the time of a new one.
+        """
+        url = self._idle.pop() if self._idle else self.database()
         yield url
-        self.drop(url)
+        run(
+            url,
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        run(url, "DROP SCHEMA IF EXISTS vsbatch CASCADE")
+        self._idle.append(url)
 
     def run(self, statement: str, database: str = "postgres") -> list[Any]:
         """Run a statement, as somebody who knows nothing of what it means; return its rows, if it has any."""

@@ -638,11 +638,10 @@ class Replica(Registry):
         log = self.log
         began = time.monotonic()
         self._forget()
-        last = log.last()
-        # Some may have been delivered since it was noted; and a database that was rewound may have less.
-        heard, queued = min(self._heard[0], last), len(self._undelivered)
+        heard, queued = self._heard[0], len(self._undelivered)  # some may have been delivered since it was noted
         self._heard = (heard, queued)
         damaged = []
+        last = log.last()
         for seq in log.snapshots():
             try:
                 self._restore(seq)
