@@ -38,6 +38,10 @@ _FIRST_POLL = 1 / 32
 class Queue(Protocol):
     """What a worker asks for; ``Processing`` says what the methods do."""
 
+    def pending(self, vector_store_id: str | None, *, limit: int) -> Sequence[object]:
+        """Return the oldest files in progress."""
+        ...
+
     def claim(self, limit: int, *, worker: str, lease_seconds: float, vector_store_id: str | None) -> list[Claim]:
         """Claim the oldest files."""
         ...
@@ -77,6 +81,8 @@ class Session:
         self.held: dict[int, Claim] = {}
         """The claims that are being worked on, by number."""
         self._pause = self._poll_seconds * _FIRST_POLL
+        self._idle = False
+        """Whether there was nothing to claim when it was last asked for."""
         self._next_heartbeat = inf
 
     def claim(self) -> list[Claim]:
@@ -84,13 +90,17 @@ class Session:
         free = self.limit - len(self.held)
         if free == 0:
             return []
-        claims: list[Claim] = self._given(
-            self._queue.claim,
-            free,
-            worker=self.worker,
-            lease_seconds=self._lease_seconds,
-            vector_store_id=self._vector_store_id,
-        )
+        claims: list[Claim] = []
+        # A look keeps nobody waiting; a command of which nothing comes does, where the engine is on a database.
+        if not self._idle or self._given(self._queue.pending, self._vector_store_id, limit=1):
+            claims = self._given(
+                self._queue.claim,
+                free,
+                worker=self.worker,
+                lease_seconds=self._lease_seconds,
+                vector_store_id=self._vector_store_id,
+            )
+        self._idle = not claims
         if not self.held:
             self._next_heartbeat = time.monotonic() + self._lease_seconds / _HEARTBEATS
         self.held.update((claim.number, claim) for claim in claims)

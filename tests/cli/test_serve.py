@@ -30,12 +30,11 @@ from vsbatch_core.cli.files import OVERHEAD
 from vsbatch_core.cli.server import KEY_VARIABLE
 from vsbatch_core.extras import pip_line
 
+from ..helpers.node import node_scenario, require_node
 from ..helpers.processes import Outputs, RunningServer, entry, finished, posix, started
 
 pytestmark = pytest.mark.slow  # servers and processes of their own
 
-NODE_SCENARIOS = Path(__file__).parent / "node" / "scenarios.cjs"
-NODE_MODULES = "VSBATCH_NODE_MODULES"
 SLOW = ("--plan", "after-seconds:1e9")
 """A plan with which no file ends while a test lasts, however often its polling moves the time."""
 
@@ -363,26 +362,11 @@ def test_curl_creates_polls_uploads_and_is_refused(servers: Any, documents: dict
 
 @pytest.fixture
 def node(servers: Any) -> Callable[..., Any]:
-    """Run a scenario with the official Node client against a server; answer what the client saw."""
-    program, modules = shutil.which("node"), os.environ.get(NODE_MODULES)
-    if program is None:
-        pytest.skip("node is not installed")
-    if not modules:
-        pytest.skip(f"{NODE_MODULES} does not say where 'npm install openai' was done")
+    """Run a scenario with the official Node client against a server; return what the client saw."""
+    require_node()
 
     def run(name: str, *given: object, serve_with: tuple[str, ...] = (), key: str = "none-needed") -> Any:
-        environment = {
-            **os.environ,
-            "NODE_PATH": modules,
-            "OPENAI_BASE_URL": servers(*serve_with).url,
-            "OPENAI_API_KEY": key,
-        }
-        command = [program, str(NODE_SCENARIOS), name, *map(str, given)]
-        answer = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, timeout=120
-        )
-        assert (answer.returncode, answer.stderr) == (0, "")
-        return json.loads(answer.stdout)
+        return node_scenario(servers(*serve_with).url, name, *given, key=key)
 
     return run
 

@@ -19,7 +19,7 @@ import openai
 import pytest
 
 from vsbatch_core import Engine, Profile, VirtualClock
-from vsbatch_core.cli import durable, main
+from vsbatch_core.cli import main, working
 from vsbatch_core.errors import DatabaseUnavailable
 from vsbatch_core.simulation import Failed, Never, Plan
 
@@ -27,12 +27,15 @@ from ..helpers.processes import RunningServer, posix, started
 
 pytestmark = pytest.mark.slow  # servers and processes of their own
 
-SHORT_LEASE = "import vsbatch_core.cli.serve as s; s.LEASE = 0.5; import vsbatch_core.__main__"
+SHORT_LEASE = "import vsbatch_core.cli.plans as p; p.LEASE = 0.5; import vsbatch_core.__main__"
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'state.db'}"
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database that is not there; one of SQLite unless a test asks for another."""
+    if getattr(request, "param", "SQLite") == "SQLite":
+        return f"sqlite:///{tmp_path / 'state.db'}"
+    return str(request.getfixturevalue("database"))
 
 
 @contextmanager
@@ -83,13 +86,16 @@ def counts(batch: Any) -> dict[str, int]:
     return {name: n for name, n in batch.file_counts.model_dump().items() if n and name != "total"}
 
 
-PROCESSES = [
-    pytest.param(("--processes", "1"), id="one process"),
-    pytest.param(("--processes", "2"), id="two processes", marks=posix),
-]
+def served(*places: tuple[str, int]) -> pytest.MarkDecorator:
+    """Run a test for servers on these kinds of database, with so many processes."""
+    several = [
+        pytest.param(kind, ("--processes", str(n)), id=f"{kind}-{n}", marks=[posix] if n > 1 else [])
+        for kind, n in places
+    ]
+    return pytest.mark.parametrize(("url", "processes"), several, indirect=["url"])
 
 
-@pytest.mark.parametrize("processes", PROCESSES)
+@served(("SQLite", 1), ("SQLite", 2), ("PostgreSQL", 2))
 def test_what_was_acknowledged_is_there_after_everything_was_killed(
     url: str, processes: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -121,15 +127,16 @@ def test_what_was_acknowledged_is_there_after_everything_was_killed(
             assert server.end() == (0, "", "")
 
 
-@pytest.mark.parametrize("processes", PROCESSES)
+@served(("SQLite", 1), ("SQLite", 2), ("PostgreSQL", 1))
 def test_files_that_were_in_progress_when_everything_was_killed_are_processed_after(
     url: str, processes: tuple[str, ...]
 ) -> None:
     argv = ("--database", url, *processes)
-    with started(*argv, "--plan", "after-seconds:1e9") as server, client_of(server) as client:
+    slow = ("--plan", "after-seconds:1e9")
+    with started(*argv, *slow, start=SHORT_LEASE) as server, client_of(server) as client:
         store = client.vector_stores.create()
         batch = client.vector_stores.file_batches.create(store.id, file_ids=[f"file-{n}" for n in range(300)])
-        if "2" in processes:
+        if "2" in processes or url.startswith("postgresql"):
             wait_until(lambda: some_are_held(url))
         kill_all(server)
     with (
@@ -154,10 +161,13 @@ def some_are_held(url: str) -> bool:
 # Several processes
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+@pytest.fixture(scope="module", params=["SQLite", "PostgreSQL"])
+def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server with two processes, which process files at once."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('two') / 'state.db'}"
+    if request.param == "SQLite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('two') / 'state.db'}"
+    else:
+        url = request.getfixturevalue("cluster").database()
     with started("--database", url, "--processes", "2", "--plan", "immediate") as server:
         yield server
         assert server.end() == (0, "", "")
@@ -241,7 +251,9 @@ def test_the_processes_end_when_their_parent_is_killed(url: str) -> None:
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("url", "number"), [("SQLite", signal.SIGTERM), ("PostgreSQL", signal.SIGINT)], indirect=["url"]
+)
 def test_a_signal_ends_all_processes_quietly_and_gives_back_what_they_had_taken_up(url: str, number: int) -> None:
     argv = ("--database", url, "--processes", "3", "--plan", "after-seconds:1e9")
     with started(*argv) as server, client_of(server) as client:
@@ -340,6 +352,11 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
+        (
+            ["--database", "postgresql:///state", "--plan", "after-polls:2"],
+            "--plan after-polls counts in one process, and PostgreSQL is for several: give another plan",
+        ),
+        (["--database", "postgresql://127.0.0.1:1/state"], "postgresql://127.0.0.1:1/state"),
         (["--processes", "2"], "--processes needs --database: that is what several processes share"),
         (["--processes", "0"], "'0' is not a whole number from 1"),
         (
@@ -411,7 +428,7 @@ def test_a_process_works_as_the_plan_says_and_ends_at_once_with_what_it_has() ->
     engine = Engine()
     outcomes = {"file-a": Failed("invalid_file", after=0.0, message="no"), "file-never": Never()}
     store = engine.vector_stores.create(file_ids=["file-a", "file-b"])
-    with durable.working(engine, Plan(script=outcomes, service=0.0), 8):
+    with working.working(engine, Plan(script=outcomes, service=0.0), 8):
         wait_until(lambda: engine.vector_stores.retrieve(store.id).status == "completed")
     ended = [(file.status, file.last_error and file.last_error.message) for file in _files(engine, store.id)]
     assert ended == [("failed", "no"), ("completed", None)]
@@ -434,10 +451,34 @@ def test_a_database_that_fails_for_a_while_is_waited_for(
         await work(*arguments, **options)
 
     monkeypatch.setattr(engine.aio.processing, "work", fails)
-    monkeypatch.setattr(durable, "PAUSE", 0.01)
+    monkeypatch.setattr(working, "PAUSE", 0.01)
     store = engine.vector_stores.create(file_ids=["file-a"])
-    with durable.working(engine, Plan.immediate(), 8):
+    with working.working(engine, Plan.immediate(), 8):
         wait_until(lambda: engine.vector_stores.retrieve(store.id).status == "completed")
+    assert "vsbatch: warning: The database 'state.db' cannot be used: disk I/O error" in capsys.readouterr().err
+
+
+def test_it_ends_though_what_it_has_taken_up_cannot_be_given_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = Engine()
+    engine.vector_stores.create(file_ids=["file-a"])
+    claimed = threading.Event()
+    engine.subscribe(lambda _: None)
+
+    def fails(*_arguments: Any, **_options: Any) -> None:
+        raise DatabaseUnavailable("state.db", "disk I/O error")
+
+    claim = engine.processing.claim
+
+    def claims(*arguments: Any, **options: Any) -> Any:
+        claimed.set()
+        return claim(*arguments, **options)
+
+    monkeypatch.setattr(engine.processing, "release", fails)
+    monkeypatch.setattr(engine.processing, "claim", claims)
+    with working.working(engine, Plan.after_seconds(1e9), 8):
+        claimed.wait()
     assert "vsbatch: warning: The database 'state.db' cannot be used: disk I/O error" in capsys.readouterr().err
 
 
@@ -450,6 +491,6 @@ def test_a_thread_that_fails_says_so_and_the_server_ends_all_the_same(monkeypatc
         raise ZeroDivisionError
 
     monkeypatch.setattr(engine.aio.processing, "work", fails)
-    with durable.working(engine, Plan.immediate(), 8):
+    with working.working(engine, Plan.immediate(), 8):
         wait_until(lambda: bool(raised))
     assert [type(each) for each in raised] == [ZeroDivisionError]

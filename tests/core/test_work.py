@@ -400,6 +400,29 @@ def test_a_worker_whose_queue_breaks_raises_that_and_holds_nothing_afterwards(wo
 
 
 @both
+def test_a_worker_that_found_nothing_only_looks_until_there_is_something(work: Work) -> None:
+    engine, asked = engine_of(0), list[str]()
+
+    class Noted:
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            return getattr(engine.processing, name)
+
+    claims = list[int]()
+
+    def stop_when() -> bool:
+        if len(asked) < 6:
+            return False
+        if not claims:
+            claims.append(asked.count("claim"))
+            engine.vector_stores.files.create("vs_1", file_id="file-a")
+        return bool(status_of(engine, "file-a").status == "completed")
+
+    work_through(Noted(), work, lambda _: 1, stop_when)
+    assert claims == [1]
+
+
+@both
 def test_a_worker_waits_as_long_as_it_is_told_to_however_long(work: Work) -> None:
     engine = engine_of(1)
     work(engine, lambda _: time.sleep(SOON), ended(engine), limit=1, lease_seconds=1e12, poll_seconds=1e12)

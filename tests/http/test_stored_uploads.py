@@ -4,29 +4,56 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from vsbatch_core import Engine, VirtualClock
-from vsbatch_core.adapters import stored_uploads
+from vsbatch_core.adapters import sqlite_uploads, stored_uploads
 from vsbatch_core.adapters.http import Api
 from vsbatch_core.adapters.refusals import UploadNotFound
 from vsbatch_core.adapters.uploads import FileObject, Uploads
 from vsbatch_core.errors import DatabaseRefused, DatabaseUnavailable, OutcomeUnknown, UnknownCursor
 from vsbatch_core.model import Limits
 
+from ..helpers.postgres import Cluster, cluster_or_skip
 from ..helpers.processes import posix
 from ..helpers.strategies import START, CountingIds
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    made = f"sqlite:///{tmp_path / 'state.db'}"
-    Engine.open(made).close()
+class Database(NamedTuple):
+    """A database of an engine, and what its uploads have of it."""
+
+    url: str
+    module: Any
+    """That whose ``BUSY_SECONDS`` are waited for others."""
+    connects: tuple[Any, str]
+    """The function that makes a connection: what has it, and its name."""
+    error: type[Exception]
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    if request.param == "SQLite":
+        url = f"sqlite:///{tmp_path / 'state.db'}"
+        made = Database(url, sqlite_uploads, (sqlite_uploads, "connected"), sqlite3.OperationalError)
+    else:
+        url = request.getfixturevalue("cluster").database()
+        psycopg = pytest.importorskip("psycopg")
+        from vsbatch_core.adapters import postgres_uploads
+
+        made = Database(url, postgres_uploads, (psycopg, "connect"), psycopg.OperationalError)
+    Engine.open(made.url).close()
     return made
+
+
+@pytest.fixture
+def url(database: Database) -> str:
+    return database.url
 
 
 @pytest.fixture
@@ -129,9 +156,19 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: Pa
     connection.close()
 
 
-def test_a_url_of_another_database_is_refused_at_once() -> None:
-    with pytest.raises(DatabaseRefused, match="its URL is not known"):
-        Uploads.open("postgresql:///state")
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql:///state", "its URL is not known"),
+        ("postgresql://me:secret@host/%zz", "its URL cannot be read"),
+    ],
+)
+def test_a_url_that_names_no_database_is_refused_at_once(url: str, said: str) -> None:
+    if url.startswith("postgresql"):
+        pytest.importorskip("psycopg")
+    with pytest.raises(DatabaseRefused, match=said) as refused:
+        Uploads.open(url)
+    assert "secret" not in str(refused.value)
 
 
 # What fails
@@ -140,36 +177,39 @@ def test_a_url_of_another_database_is_refused_at_once() -> None:
 class Failing:
     """A connection: ``fails`` says of a statement what is raised before it, or after it if ``late``."""
 
-    def __init__(self, connection: sqlite3.Connection, fails: Callable[[str], bool], *, late: bool) -> None:
-        self._connection, self._fails, self._late = connection, fails, late
+    def __init__(
+        self, connection: Any, fails: Callable[[str], bool], error: type[Exception], *, late: bool
+    ) -> None:
+        self._connection, self._fails, self._error, self._late = connection, fails, error, late
 
-    def execute(self, statement: str, *arguments: Any) -> Any:
+    def execute(self, statement: str | bytes, *arguments: Any, **options: Any) -> Any:
         if self._late:
-            found = self._connection.execute(statement, *arguments)
-        if self._fails(statement):
-            raise sqlite3.OperationalError("disk I/O error")
-        return found if self._late else self._connection.execute(statement, *arguments)
+            found = self._connection.execute(statement, *arguments, **options)
+        if self._fails(statement.decode() if isinstance(statement, bytes) else statement):
+            raise self._error("disk I/O error")
+        return found if self._late else self._connection.execute(statement, *arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def failing(monkeypatch: pytest.MonkeyPatch, database: Database) -> Callable[..., None]:
     """Have the connections that are opened from now on fail at these statements, one for each connection."""
 
     def plant(*statements: str, late: bool = False) -> None:
         left = list(statements)
-        connected = stored_uploads.connected
+        connected = getattr(*database.connects)
 
-        def connect(*arguments: Any) -> Any:
-            connection = connected(*arguments)
+        def connect(*arguments: Any, **options: Any) -> Any:
+            connection = connected(*arguments, **options)
             if not left:
                 return connection
             bad = left.pop(0)
-            return Failing(connection, lambda statement: statement.strip().startswith(bad), late=late)
+            fails = lambda statement: statement.strip().startswith(bad)  # noqa: E731
+            return Failing(connection, fails, database.error, late=late)
 
-        monkeypatch.setattr(stored_uploads, "connected", connect)
+        monkeypatch.setattr(*database.connects, connect)
 
     return plant
 
@@ -198,8 +238,8 @@ def test_a_commit_that_fails_is_looked_for_and_told_as_it_is(opened: Any, failin
 
 def test_a_commit_of_which_nobody_can_tell_is_called_unknown(opened: Any, failing: Any) -> None:
     put(opened())
-    failing("COMMIT", "SELECT")
-    with pytest.raises(OutcomeUnknown, match=r"state\.db.*disk I/O error"):
+    failing("COMMIT", "SELECT number")
+    with pytest.raises(OutcomeUnknown, match="disk I/O error"):
         put(opened())
 
 
@@ -216,7 +256,8 @@ def test_what_fails_before_the_commit_has_not_happened(opened: Any, failing: Any
 
 
 def test_a_look_that_fails_is_told(opened: Any, failing: Any) -> None:
-    failing("SELECT")
+    put(opened())
+    failing("SELECT id")
     with pytest.raises(DatabaseUnavailable, match="mend what the message names"):
         opened().list()
 
@@ -234,18 +275,18 @@ def test_an_interruption_ends_the_transaction(url: str, opened: Any) -> None:
 
 
 def test_who_waits_too_long_for_another_transaction_is_told(
-    url: str, opened: Any, monkeypatch: pytest.MonkeyPatch
+    database: Database, opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(opened())
-    monkeypatch.setattr(stored_uploads, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(database.module, "BUSY_SECONDS", 0.01)
     kept = opened()
-    with sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(DatabaseUnavailable, match="locked"):
-            put(kept)
-        assert len(kept.list().data) == 1
-        other.execute("ROLLBACK")
-    other.close()
+    other = opened()
+    put(other)
+    other._tables.begin(make=False)
+    with pytest.raises(DatabaseUnavailable, match="lock"):
+        put(kept)
+    assert len(kept.list().data) == 2
+    other._tables.rollback()
     put(kept)
 
 
@@ -271,17 +312,17 @@ def test_after_a_fork_each_process_has_a_connection_of_its_own(url: str) -> None
 
 
 def test_a_process_leaves_alone_the_connection_that_it_has_inherited(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[sqlite3.Connection] = []
-    connected = stored_uploads.connected
+    made: list[Any] = []
+    connected = getattr(*database.connects)
 
-    def connect(*arguments: Any) -> sqlite3.Connection:
-        made.append(connected(*arguments))
+    def connect(*arguments: Any, **options: Any) -> Any:
+        made.append(connected(*arguments, **options))
         return made[-1]
 
-    monkeypatch.setattr(stored_uploads, "connected", connect)
-    kept = Uploads.open(url)
+    monkeypatch.setattr(*database.connects, connect)
+    kept = Uploads.open(database.url)
     first = put(kept)
     monkeypatch.setattr(os, "getpid", lambda: -1)  # as in a child process
     assert kept.list().data == (first,)
@@ -289,3 +330,106 @@ def test_a_process_leaves_alone_the_connection_that_it_has_inherited(
     inherited, _ = made
     assert inherited.execute("SELECT 1").fetchone() == (1,)
     inherited.close()
+
+
+# PostgreSQL alone
+
+
+@pytest.fixture
+def postgres(cluster: Cluster) -> str:
+    url = cluster.database()
+    Engine.open(url).close()
+    return url
+
+
+def end_others(url: str) -> None:
+    """End all connections to a database, as an administrator or a network does it."""
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+def test_a_schema_that_is_not_an_engines_is_refused_until_one_is(cluster: Cluster) -> None:
+    url = cluster.database()
+    kept = Uploads.open(url)
+    for act in (kept.list, lambda: put(kept)):
+        with pytest.raises(DatabaseRefused, match=r"no engine has made it\. Open an engine on it"):
+            act()
+    Engine.open(url).close()
+    assert put(kept) == kept.list().data[0]
+    kept.close()
+
+
+def test_any_id_may_be_asked_for(postgres: str) -> None:
+    kept = Uploads.open(postgres)
+    put(kept)
+    for id in ("", "\0", "file-\ud800", "%s?", "\N{SNOWMAN}" * 10_000):
+        assert kept.file_size(id) == 0
+    kept.close()
+
+
+def test_the_time_is_the_databases(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Uploads.open(postgres)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert abs(put(kept).created_at - now) < 1000
+    kept.close()
+
+
+def test_tables_that_many_make_at_once_are_made_once(postgres: str) -> None:
+    kept = [Uploads.open(postgres) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        files = list(pool.map(put, kept))
+    assert {file.id for file in kept[0].list()} == {file.id for file in files}
+    assert kept[1].kept_bytes == 8 * 5
+    for each in kept:
+        each.close()
+
+
+def test_a_connection_that_is_gone_is_made_anew_where_nothing_had_begun(postgres: str) -> None:
+    kept = Uploads.open(postgres)
+    first = put(kept)
+    end_others(postgres)
+    assert kept.content(first.id) == b"hello"
+    end_others(postgres)
+    second = put(kept)
+    assert seen(kept) == ([(second, b"hello"), (first, b"hello")], 10)
+    kept.close()
+
+
+def test_a_connection_that_goes_amid_a_change_has_changed_nothing(postgres: str) -> None:
+    def end(_prefix: str) -> str:
+        end_others(postgres)
+        return "file-1"
+
+    kept = Uploads.open(postgres, ids=end)
+    with pytest.raises(DatabaseUnavailable, match="terminating connection"):
+        put(kept)
+    assert seen(kept) == ([], 0)
+    kept.close()
+
+
+def test_a_database_that_restarts_is_waited_for() -> None:
+    with cluster_or_skip() as own:
+        url = own.database()
+        Engine.open(url).close()
+        kept = Uploads.open(url)
+        first = put(kept)
+        own.stop("immediate")
+        with ThreadPoolExecutor(1) as pool:
+            content = pool.submit(kept.content, first.id)
+            own.start()
+            assert content.result() == b"hello"
+        kept.close()
+
+
+def test_a_database_that_is_not_there_is_told_without_its_password() -> None:
+    pytest.importorskip("psycopg")
+    kept = Uploads.open("postgresql://me:secret@127.0.0.1:1/state?sslpassword=secret")
+    with pytest.raises(DatabaseUnavailable, match=r"me@127\.0\.0\.1:1/state") as raised:
+        kept.list()
+    assert "secret" not in str(raised.value)

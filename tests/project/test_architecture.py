@@ -147,7 +147,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     },
     "listing": {"sortedcontainers"},
     "simulation": {"attrs", "matplotlib", "openai"},
-    "adapters": {"attrs", "openai", "python_multipart"},
+    "adapters": {"attrs", "openai", "psycopg", "python_multipart"},
     "testing": {"attrs", "hypothesis", "openai", "pytest"},
     "load": {"aiohttp", "attrs", "matplotlib"},
     "cli": {"attrs", "matplotlib", "openai", "rich", "uvicorn"},

@@ -106,17 +106,18 @@ class Uploads:
     ) -> Uploads:
         """Return uploads that are kept in the database of an engine; see ``Engine.open`` for its URL.
 
-        They have a table of their own there, which is made when it is first needed; by then ``Engine.open`` must
-        have made the database.  What was uploaded outlasts what a command of such an engine does, and is seen at
-        once by all processes that have the database open.  Every method may raise ``DatabaseUnavailable`` and
+        They have tables of their own there, which are made when they are first needed; by then ``Engine.open``
+        must have made the database.  What was uploaded outlasts what a command of such an engine does, and is
+        seen at once by all processes that have the database open.  The time is that of ``clock``, by default the
+        machine's, or with PostgreSQL that of the database.  Every method may raise ``DatabaseUnavailable`` and
         ``DatabaseRefused``, and one that changes something ``OutcomeUnknown``.
         """
-        from vsbatch_core.adapters.stored_uploads import StoredUploads  # noqa: PLC0415 - sqlite3
+        from vsbatch_core.adapters import stored_uploads  # noqa: PLC0415 - not all programs need it
 
-        return StoredUploads(
-            url,
-            durability,
-            clock=clock,
+        tables, time = stored_uploads.tables_of(url, durability)
+        return stored_uploads.StoredUploads(
+            tables,
+            clock=clock or time,
             ids=ids,
             limit_bytes=limit_bytes,
             require_uploaded_files=require_uploaded_files,

@@ -24,7 +24,8 @@ READER_GONE = 141
 COMMANDS = {
     "ingest": "attach and process the files of a directory",
     "serve": "serve the API over HTTP, as a local stand-in",
-    "database": "check, compact, dump or load a durable server's database",
+    "worker": "process the files of a durable server's database",
+    "database": "check, compact, dump, load or migrate such a database",
     "simulate": "run a scenario on a virtual clock",
     "check": "try the laws of the API on a live server",
     "bench": "send load to a server and check its counts",

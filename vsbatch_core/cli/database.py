@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from vsbatch_core import Engine, VirtualClock, VsbatchError
+from vsbatch_core import Engine, VirtualClock
 from vsbatch_core.adapters.uploads import FileObject, Uploads
+from vsbatch_core.cli.databases import PASSWORDS, URLS, named, require, telling
 from vsbatch_core.cli.outputs import opened, require_writable
 from vsbatch_core.cli.progress import progress
 from vsbatch_core.cli.text import Refused, legible, plural, say
+from vsbatch_core.journal import migrate, proved
 from vsbatch_core.journal import opened as opened_log
-from vsbatch_core.journal import path_of, proved
 from vsbatch_core.journal.proof import Found
 
 DESCRIPTION = """\
-Check, compact, dump or load the database of 'vsbatch serve --database', or of
-any durable engine.
+Check, compact, dump, load or migrate the database of 'vsbatch serve
+--database', or of any durable engine.
 
   check    read all that is there, compare checksums, build the stores anew
            from the log, and compare them with the snapshots
@@ -30,16 +30,22 @@ any durable engine.
   dump     write the stores, their batches and files as one JSON document, to
            FILE or to the standard output
   load     begin a new database with such a document, from FILE or from the
-           standard input"""
+           standard input; a dump of SQLite loads into PostgreSQL, and the
+           other way round
+  migrate  bring a database that an older version has made to the format of
+           this one"""
 
-EPILOG = """\
+EPILOG = f"""\
 Example:
 
   vsbatch database check sqlite:///state.db
 
 A dump is what Engine.snapshot() returns. It has neither uploaded files nor
 claims: who works on a file when it is dumped does not hold it where it is
-loaded. A database may be checked, compacted and dumped while it is served.
+loaded. A database may be checked, compacted and dumped while it is served;
+who serves it waits while compact gives back the space.
+
+{PASSWORDS}
 
 Exit status: 0 if it was done; 1 if the database is damaged, or the output
 could not be written; 2 if the arguments are wrong or the database cannot be
@@ -52,7 +58,7 @@ _CHUNK = 1 << 20
 def add_arguments(made: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand to its parser."""
     made.add_argument("action", choices=ACTIONS, help="what to do; see above")
-    made.add_argument("url", metavar="URL", help="sqlite:///relative.db or sqlite:////absolute.db")
+    made.add_argument("url", metavar="URL", help=URLS)
     made.add_argument("file", metavar="FILE", nargs="?", help="where to dump to, or load from")
 
 
@@ -60,19 +66,18 @@ def command(arguments: argparse.Namespace) -> None:
     """Do the action.  Raise ``Refused`` if it cannot be done, or ``SystemExit(1)`` if the database is damaged."""
     if arguments.file is not None and arguments.action not in ("dump", "load"):
         raise Refused(f"{arguments.action} takes no FILE, and '{legible(arguments.file)}' is given: leave it out")
-    try:
-        path = path_of(arguments.url)
-        if arguments.action != "load" and not path.exists():
-            raise Refused(f"there is no database '{legible(str(path))}': give the URL of one that is there")
-        ACTIONS[arguments.action](arguments.url, legible(str(path)), arguments.file)
-    except VsbatchError as error:
-        raise Refused(legible(str(error))) from error
+    with telling():
+        if arguments.action == "load":
+            place = named(arguments.url)
+        else:
+            place = require(arguments.url, "give the URL of one that is there")
+        ACTIONS[arguments.action](arguments.url, place, arguments.file)
 
 
-def _check(url: str, path: str, _file: str | None) -> None:
+def _check(url: str, place: str, _file: str | None) -> None:
     with progress(sys.stderr) as show:
         found = proved(url, lambda done, total: show("reading frames", done, total))
-    say(sys.stdout, path, *_lines(found, _uploads(url)))
+    say(sys.stdout, place, *_lines(found, _uploads(url)))
     if found.damage:
         raise SystemExit(1)
 
@@ -110,20 +115,25 @@ def _uploads(url: str) -> Sequence[FileObject]:
         uploads.close()
 
 
-def _compact(url: str, path: str, _file: str | None) -> None:
-    before = os.path.getsize(path_of(url))
+def _compact(url: str, place: str, _file: str | None) -> None:
     with progress(sys.stderr) as show:
+        show("compacting", 0, 2)
+        before = _bytes(url)
         with _engine(url) as engine:
-            show("compacting", 0, 2)
             engine.compact()
         show("compacting", 1, 2)
         with opened_log(url) as (log, _):
             log.vacuum()
         show("compacting", 2, 2)
-    say(sys.stdout, f"{path}: {before:,} bytes before, {os.path.getsize(path_of(url)):,} now")
+    say(sys.stdout, f"{place}: {before:,} bytes before, {_bytes(url):,} now")
 
 
-def _dump(url: str, path: str, file: str | None) -> None:
+def _bytes(url: str) -> int:
+    with opened_log(url) as (log, _):
+        return log.bytes_on_disk()
+
+
+def _dump(url: str, place: str, file: str | None) -> None:
     if file is not None:
         require_writable(file)
     with _engine(url) as engine:
@@ -135,12 +145,12 @@ def _dump(url: str, path: str, file: str | None) -> None:
             show("writing bytes", min(first + _CHUNK, len(text)), len(text))
     uploads = _uploads(url)
     if uploads:
-        say(sys.stderr, f"vsbatch: the dump leaves out {plural(len(uploads), 'uploaded file')} of {path}")
+        say(sys.stderr, f"vsbatch: the dump leaves out {plural(len(uploads), 'uploaded file')} of {place}")
     if file is not None:
-        say(sys.stdout, f"{legible(file)}: {_counted(snapshot)} of {path}")
+        say(sys.stdout, f"{legible(file)}: {_counted(snapshot)} of {place}")
 
 
-def _load(url: str, path: str, file: str | None) -> None:
+def _load(url: str, place: str, file: str | None) -> None:
     name = "the standard input" if file is None else f"'{legible(file)}'"
     try:
         with (
@@ -156,7 +166,13 @@ def _load(url: str, path: str, file: str | None) -> None:
         what = error.strerror if isinstance(error, OSError) else f"it is not JSON: {error}"
         raise Refused(f"cannot load {name}: {what}. Give what 'vsbatch database dump' wrote") from None
     with Engine.open(url, clock=VirtualClock(0.0), snapshot=snapshot):
-        say(sys.stdout, f"{path}: {_counted(snapshot)}")
+        say(sys.stdout, f"{place}: {_counted(snapshot)}")
+
+
+def _migrate(url: str, place: str, _file: str | None) -> None:
+    before, now = migrate(url)
+    done = "nothing is to be done" if before == now else f"it was brought there from format {before}"
+    say(sys.stdout, f"{place}: its format is {now}, that of this version: {done}")
 
 
 @contextmanager
@@ -184,5 +200,6 @@ ACTIONS: dict[str, Callable[[str, str, str | None], None]] = {
     "compact": _compact,
     "dump": _dump,
     "load": _load,
+    "migrate": _migrate,
 }
-"""By name, what is called with the URL, the path as it is printed, and FILE."""
+"""By name, what is called with the URL, the database as messages name it, and FILE."""

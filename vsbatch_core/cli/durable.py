@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import logging
 import os
 import socket
-import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from math import inf
-from random import Random
-from threading import Thread
-from uuid import uuid4
 
-from vsbatch_core import Claim, Clock, Completed, Engine, Failed, Retry, VirtualClock, VsbatchError
+from vsbatch_core import Clock, Engine, VirtualClock
 from vsbatch_core.adapters.asgi import App
 from vsbatch_core.adapters.http import Api
 from vsbatch_core.adapters.uploads import Uploads
+from vsbatch_core.cli.databases import named, telling
+from vsbatch_core.cli.plans import plan
 from vsbatch_core.cli.processes import Processes
-from vsbatch_core.cli.serve import LEASE, keys, plan, profile, run, simulated
-from vsbatch_core.cli.text import Refused, legible, say
-from vsbatch_core.journal import path_of
-from vsbatch_core.simulation import Constant, Plan, outcomes
-
-POLL = 0.1
-"""Seconds after which a process that has nothing to do looks for files at the latest."""
-
-PAUSE = 1.0
-"""Seconds that a process waits after the database has failed."""
-
-ALL = 10_000
-"""So many files a process works on at a time if the plan sets no bound."""
-
-ALWAYS = Retry(attempts=1_000_000)
-"""What a process that was killed had taken up does not fail for that."""
+from vsbatch_core.cli.serve import keys, profile, run, simulated
+from vsbatch_core.cli.text import Refused
+from vsbatch_core.cli.working import ALL, be_quiet, opened, reserved, warn_of_the_future, working
+from vsbatch_core.journal import is_postgres
 
 
 class Ahead:
@@ -56,71 +39,67 @@ class Ahead:
 
 def serve(arguments: argparse.Namespace, listening: socket.socket, ready: Callable[[], None]) -> None:
     """Serve from a database until a signal says to stop.  Raise ``Refused`` if that cannot be."""
-    with _telling():
+    url, n = arguments.database, arguments.processes
+    if n > 1 and not hasattr(os, "fork"):
+        raise Refused("--processes needs a system that can fork a process: leave it out")
+    with telling():
+        place = named(url)
+        if is_postgres(url):
+            _serve_with_others(arguments, place, listening, ready)
+            return
         with _opened(arguments, VirtualClock(0.0)) as (engine, _):  # at time 0 nothing is due
             latest = engine.view.latest()
-        with _reserved(arguments.database):
-            if arguments.processes == 1:
+        with reserved(
+            url,
+            "EXCLUSIVE" if n == 1 else "IMMEDIATE",
+            "stop that server, or give another --database. One server may have several --processes, and workers",
+        ):
+            if n == 1:
                 clock = VirtualClock(max(time.time(), latest))
                 with _opened(arguments, clock) as (engine, uploads):
                     run(simulated(arguments, engine, uploads), listening, ready)
                 return
-            if not hasattr(os, "fork"):
-                raise Refused("--processes needs a system that can fork a process: leave it out")
             _release(arguments)
-            ahead = Ahead(max(0.0, latest - time.time()))
-
-            def work(number: int, ready: Callable[[], None], lifeline: int) -> None:
-                with _telling(), _opened(arguments, ahead) as (engine, uploads):
-                    _serve_one(arguments, number, engine, uploads, listening, ready, lifeline)
-
-            Processes(arguments.processes, work).run(ready)
+            _serve_all(arguments, Ahead(max(0.0, latest - time.time())), listening, ready)
 
 
-@contextmanager
-def _telling() -> Iterator[None]:
-    """Raise ``Refused`` in place of what the database is refused for."""
-    try:
-        yield
-    except VsbatchError as error:
-        raise Refused(legible(str(error))) from error
+def _serve_with_others(
+    arguments: argparse.Namespace, place: str, listening: socket.socket, ready: Callable[[], None]
+) -> None:
+    """Serve from a database that other servers may serve too: the time is its own, and all share the files."""
+    with _opened(arguments, None) as (engine, _):  # it is made or refused before there are several processes
+        warn_of_the_future(engine, place)
+    _serve_all(arguments, None, listening, ready)
 
 
-@contextmanager
-def _opened(arguments: argparse.Namespace, clock: Clock) -> Iterator[tuple[Engine, Uploads]]:
-    """Open the engine and the uploads of the database."""
-    uploads = Uploads.open(
-        arguments.database, clock=clock, require_uploaded_files=arguments.require_uploaded_files
-    )
-    with (
-        closing(uploads),
-        Engine.open(
-            arguments.database,
-            clock=clock,
-            profile=profile(arguments),
-            file_size=uploads.file_size,
-            retry=ALWAYS,
-        ) as engine,
-    ):
-        yield engine, uploads
+def _serve_all(
+    arguments: argparse.Namespace,
+    clock: Clock | None,
+    listening: socket.socket,
+    ready: Callable[[], None],
+) -> None:
+    """Serve in real time, with as many processes as the arguments say."""
+
+    def work(number: int, ready: Callable[[], None], lifeline: int | None = None) -> None:
+        with telling(), _opened(arguments, clock) as (engine, uploads):
+            _serve_one(arguments, number, engine, uploads, listening, ready, lifeline)
+
+    if arguments.processes == 1:
+        work(0, ready)
+    else:
+        Processes(arguments.processes, work).run(ready)
 
 
 @contextmanager
-def _reserved(url: str) -> Iterator[None]:
-    """Keep other servers from the database: two would both move its time and end its files.
-
-    The lock is one of SQLite's on a file of its own, which the system lifts when this process ends.
-    """
-    path = path_of(url)
-    with closing(sqlite3.connect(f"{path}-server", timeout=0, isolation_level=None)) as connection:
-        try:
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            raise Refused(
-                f"the database '{legible(str(path))}' is served already ({error}): stop that server, or give "
-                "another --database. One server may have several --processes"
-            ) from None
-        yield
+def _opened(arguments: argparse.Namespace, clock: Clock | None) -> Iterator[tuple[Engine, Uploads]]:
+    """Open the engine and the uploads of the database that is served."""
+    with opened(
+        arguments.database,
+        clock,
+        profile=profile(arguments),
+        require_uploaded_files=arguments.require_uploaded_files,
+    ) as both:
+        yield both
 
 
 def _release(arguments: argparse.Namespace) -> None:
@@ -143,11 +122,10 @@ def _serve_one(
     uploads: Uploads,
     listening: socket.socket,
     ready: Callable[[], None],
-    lifeline: int,
+    lifeline: int | None,
 ) -> None:
-    """Serve and process files, as one process of several."""
-    # That a file was cancelled while it was being processed is no news here.
-    logging.getLogger("vsbatch_core.work").setLevel(logging.ERROR)
+    """Serve and process files in real time, as one process of several or alone."""
+    be_quiet()
     made = plan(arguments, uploads)
     n = arguments.processes
     workers = ALL if made.workers is None else made.workers // n + (number < made.workers % n)
@@ -157,46 +135,3 @@ def _serve_one(
     else:
         with working(engine, made, workers):
             run(app, listening, ready, lifeline)
-
-
-@contextmanager
-def working(engine: Engine, plan: Plan, workers: int) -> Iterator[None]:
-    """Process files in a thread while the context lasts; what is claimed at its end is given back."""
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(_process(engine, plan, workers))
-
-    def work() -> None:
-        with closing(loop), suppress(asyncio.CancelledError):
-            loop.run_until_complete(task)
-
-    thread = Thread(target=work, name="vsbatch worker")
-    thread.start()
-    try:
-        yield
-    finally:
-        with suppress(RuntimeError):  # the loop is closed: the thread has failed, and said so
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join()
-
-
-async def _process(engine: Engine, plan: Plan, workers: int) -> None:
-    """Process files as the plan says, in real time, until it is cancelled."""
-    decide = plan.decider(Random())
-    service = plan.service.seconds if isinstance(plan.service, Constant) else 0.0
-
-    async def handle(claim: Claim) -> Completed | Failed:
-        outcome = decide(claim.file, claim.attempt - 1)
-        await asyncio.sleep(service if outcome.after is None else outcome.after)
-        if isinstance(outcome, outcomes.Failed):
-            return Failed(claim, outcome.code, outcome.message)
-        return Completed(claim, outcome.usage_bytes if isinstance(outcome, outcomes.Completed) else None)
-
-    worker = f"{os.getpid()}-{uuid4().hex[:8]}"  # ids of processes are used again
-    while True:
-        try:
-            await engine.aio.processing.work(
-                handle, worker=worker, limit=workers, lease_seconds=LEASE, poll_seconds=POLL
-            )
-        except VsbatchError as error:
-            say(sys.stderr, f"vsbatch: warning: {legible(str(error))}")
-            await asyncio.sleep(PAUSE)

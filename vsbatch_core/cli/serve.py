@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import math
 import os
 import random
 import signal
@@ -15,22 +14,22 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from ipaddress import ip_address
 from threading import Thread
-from typing import Any
 
 from attrs import evolve
 
-from vsbatch_core import Engine, Profile, SeededIds, VectorStoreFile, VirtualClock, profiles, random_ids
+from vsbatch_core import Engine, Profile, SeededIds, VirtualClock, profiles, random_ids
 from vsbatch_core.adapters.asgi import App, Receive, Scope, Send
 from vsbatch_core.adapters.http import Api
-from vsbatch_core.adapters.refusals import UploadNotFound
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli import values
-from vsbatch_core.cli.files import OVERHEAD, Found, outcome
+from vsbatch_core.cli.databases import PASSWORDS, URLS
+from vsbatch_core.cli.plans import LEASE, PLANS, add_plan_to, plan
 from vsbatch_core.cli.server import KEY_VARIABLE, key_of_environment
 from vsbatch_core.cli.text import Refused, legible, say
 from vsbatch_core.extras import pip_line
-from vsbatch_core.model import ERROR_CODES, policies
-from vsbatch_core.simulation import Completed, Outcome, Plan, Simulation
+from vsbatch_core.journal import is_postgres
+from vsbatch_core.model import policies
+from vsbatch_core.simulation import Simulation
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -41,15 +40,12 @@ KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than clients keep one, so that none closes as they send."""
 
 BACKLOG = 2048
-WORKERS = 8
-LEASE = 10.0
-"""Seconds for which a process claims files; it renews its claims three times in that time."""
 
 DESCRIPTION = """\
 Serve vector stores, their files and file batches, and uploads, to any client
 of OpenAI's API. All of it is kept in memory and lost when the server stops,
-unless --database names a file. Processing is simulated: nothing is parsed or
-embedded."""
+unless --database names a database. Processing is simulated: nothing is parsed
+or embedded."""
 
 POLICIES = "\n".join(f"  {key:<16} {', '.join(words)}" for key, words in policies().items())
 
@@ -60,12 +56,7 @@ Example:
 
 plans, which decide how attached files end:
 
-  files            as with 'vsbatch ingest': what was uploaded completes or
-                   fails by its suffix and its size, and takes longer the
-                   larger it is; ids that were never uploaded complete after
-                   {OVERHEAD:g} s (the default)
-  immediate        every file completes at once
-  after-seconds:S  every file completes S seconds after a worker took it
+{PLANS}
   after-polls:N    the files of a batch complete when it is retrieved for the
                    Nth time, a single file when it is
   manual           every file stays in progress until it is cancelled or
@@ -86,7 +77,15 @@ are processed. --processes N serves with N processes, which share the files to
 process. Time then passes for clients that poll as well, as with --real-time,
 and the plan after-polls is not there. A process that is killed is replaced;
 what it had taken up is taken up again {LEASE:g} s later. 'vsbatch database'
-checks, compacts, dumps and loads the file.
+checks, compacts, dumps and loads the database, and 'vsbatch worker' processes
+files of it beside the server.
+
+A database of PostgreSQL may be served by as many servers as you like, on any
+hosts: they share the files to process, the time is the database's, and all
+is as with several processes. They may be stopped and started one by one. The
+server needs the extra postgres.
+
+{PASSWORDS}
 
 Point a client at the server with the line that it prints. SIGTERM and Ctrl-C
 let requests in flight end, for up to {GRACE} s.
@@ -115,24 +114,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         action="store_true",
         help="refuse file ids that were not uploaded here (default: any id can be attached)",
     )
-    made.add_argument(
-        "--plan", metavar="PLAN", type=_plan, default="files", help="what becomes of files; see below"
-    )
-    made.add_argument(
-        "--fail",
-        metavar="CODE=P",
-        type=_failure,
-        action="append",
-        default=[],
-        help=f"the probability that a file fails with {', '.join(ERROR_CODES[:-1])} or {ERROR_CODES[-1]}; may be "
-        "given for each, with any plan but 'files'",
-    )
-    made.add_argument(
-        "--workers",
-        metavar="N",
-        type=values.at_least_1,
-        help=f"how many files are processed at a time (default: {WORKERS} with 'files', else all)",
-    )
+    add_plan_to(made)
     made.add_argument(
         "--profile",
         metavar="NAME",
@@ -158,7 +140,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--database",
         metavar="URL",
-        help="keep all of it there: sqlite:///relative.db or sqlite:////absolute.db; made if it is not there",
+        help=f"keep all of it there: {URLS}; made if it is not there",
     )
     made.add_argument(
         "--processes",
@@ -185,42 +167,6 @@ def _policy(value: str) -> tuple[str, str]:
         known = " or ".join(f"{key}={each}" for each in words[key])
         raise argparse.ArgumentTypeError(f"'{legible(value)}' is no policy: give {known}")
     return key, word
-
-
-def _failure(value: str) -> tuple[str, float]:
-    code, _, number = value.partition("=")
-    if code not in ERROR_CODES:
-        codes = ", ".join(ERROR_CODES)
-        raise argparse.ArgumentTypeError(f"'{legible(code)}' is no error code of the API: those are {codes}")
-    probability = values.number(number)
-    if not 0 <= probability <= 1:
-        raise argparse.ArgumentTypeError(f"'{legible(value)}': give a probability from 0 to 1, as {code}=0.1")
-    return code, probability
-
-
-def _plan(value: str) -> tuple[str, float]:
-    name, colon, given = value.partition(":")
-    number = values.number(given)
-    valued = {
-        "after-seconds": 0 <= number < math.inf,
-        "after-polls": 1 <= number < math.inf and number == int(number),
-    }
-    if name not in TAKES or not valued.get(name, not colon):
-        known = ", ".join(name for name in TAKES if name not in valued)
-        raise argparse.ArgumentTypeError(
-            f"'{legible(value)}' is no plan: give {known}, after-seconds:S or after-polls:N"
-        )
-    return name, number
-
-
-TAKES: dict[str, tuple[str, ...]] = {
-    "files": ("workers",),
-    "immediate": ("fail",),
-    "after-seconds": ("workers", "fail"),
-    "after-polls": ("fail",),
-    "manual": (),
-}
-"""By plan, the options that say more of it."""
 
 
 def command(arguments: argparse.Namespace) -> None:
@@ -266,6 +212,11 @@ def _require_sense(arguments: argparse.Namespace) -> None:
         raise Refused("--processes needs --database: that is what several processes share")
     if several and arguments.plan[0] == "after-polls":
         raise Refused("--plan after-polls counts in one process: leave out --processes, or give another plan")
+    if is_postgres(arguments.database) and arguments.plan[0] == "after-polls":
+        raise Refused(
+            "--plan after-polls counts in one process, and PostgreSQL is for several: give another plan, or a "
+            "--database of SQLite"
+        )
     if arguments.database is not None and arguments.seed is not None:
         raise Refused(
             "--seed draws the same ids in every run, and --database has those of the last: leave out one"
@@ -324,36 +275,6 @@ def simulated(arguments: argparse.Namespace, engine: Engine, uploads: Uploads) -
         App(Api(engine, uploads=uploads, api_keys=keys(arguments), driver=driver, polled=simulation.polled)),
         simulation,
     )
-
-
-def plan(arguments: argparse.Namespace, uploads: Uploads) -> Plan:
-    """What becomes of files.  Raise ``Refused`` if an option says nothing of this plan."""
-    name, number = arguments.plan
-    more: dict[str, Any] = {"workers": arguments.workers, "fail": dict(arguments.fail)}
-    for option, value in more.items():
-        if value and option not in TAKES[name]:
-            raise Refused(f"--{option} says nothing of --plan {name}: leave one of them out")
-    failures = more["fail"]
-    if sum(failures.values()) > 1:
-        raise Refused(f"--fail: the probabilities sum to {sum(failures.values()):g}: give at most 1 together")
-    if name == "files":
-        return Plan(workers=arguments.workers or WORKERS, decide=lambda file: ingested(file, uploads))
-    if name == "immediate":
-        return Plan.immediate(failures=failures)
-    if name == "after-seconds":
-        return Plan.after_seconds(number, workers=arguments.workers, failures=failures)
-    if name == "after-polls":
-        return Plan.after_polls(int(number), failures=failures)
-    return Plan.manual()
-
-
-def ingested(file: VectorStoreFile, uploads: Uploads) -> Outcome:
-    """What becomes of a file with the plan ``files``: as ``vsbatch ingest`` says, if it was uploaded."""
-    try:
-        uploaded = uploads.retrieve(file.id)
-    except UploadNotFound:
-        return Completed(after=OVERHEAD)
-    return outcome(Found(uploaded.filename, uploaded.bytes))
 
 
 def live(app: App, simulation: Simulation) -> Application:

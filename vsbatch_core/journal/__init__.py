@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vsbatch_core.journal.log import Database
     from vsbatch_core.journal.proof import Found, Show
 
-__all__ = ["Place", "connect", "is_postgres", "migrate", "opened", "path_of", "proved"]
+__all__ = ["Place", "connect", "exists", "is_postgres", "migrate", "opened", "path_of", "place_of", "proved"]
 
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 """The schemes of URLs of PostgreSQL."""
@@ -123,6 +123,36 @@ def opened(url: str) -> Iterator[tuple[Database, Profile]]:
 def is_postgres(url: Any) -> bool:
     """Return whether a URL names a PostgreSQL database."""
     return isinstance(url, str) and url.partition("://")[0] in _POSTGRES
+
+
+def place_of(url: str) -> str:
+    """Return the database that a URL names as messages name it, without a password.
+
+    Raise ``DatabaseRefused``; ``ImportError`` for PostgreSQL without its extra.
+    """
+    if is_postgres(url):
+        from vsbatch_core.journal.postgres import PostgresLog  # noqa: PLC0415 - psycopg, which not all programs need
+
+        return PostgresLog(url).place
+    return str(path_of(url))
+
+
+def exists(url: str) -> bool:
+    """Return whether anything is there that an engine could have made; nothing is made.
+
+    Raise ``DatabaseRefused`` or ``DatabaseUnavailable``.
+    """
+    if not is_postgres(url):
+        return path_of(url).exists()
+    from vsbatch_core.journal.postgres import PostgresLog  # noqa: PLC0415 - psycopg, which not all programs need
+
+    log = PostgresLog(url)
+    try:
+        return log.exists()
+    except LogError as error:
+        raise error.refusal(log.place) from error
+    finally:
+        log.close()
 
 
 def path_of(url: Any) -> Path:

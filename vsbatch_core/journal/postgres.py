@@ -223,6 +223,10 @@ class PostgresLog:
             )
         return kept
 
+    def exists(self) -> bool:
+        """Return whether the schema is there and has tables, whoever made them."""
+        return bool(self._columns())
+
     def migrate(self) -> tuple[int, int]:
         """Bring tables of an older version to the format of this one; return the format before, and now.
 
@@ -292,6 +296,10 @@ class PostgresLog:
             self._run("COMMIT")
         finally:
             self.rollback()
+
+    def connection(self) -> psycopg.Connection[Any]:
+        """Return the connection, for tables beside the log.  Raise ``LogError``."""
+        return self._connected()
 
     def _connected(self) -> psycopg.Connection[Any]:
         """Return the connection; wait for a database that was there and is gone, once."""
@@ -537,7 +545,10 @@ class PostgresLog:
 
     def vacuum(self) -> None:
         """Give the space that nothing takes up any more back to the file system; others wait.  O(bytes)."""
-        for table in ("frames", "parts", "stores", "snapshots"):
+        # Those of uploaded files are among them.
+        for (table,) in self._rows(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'vsbatch'::regnamespace AND relkind = 'r'"
+        ):
             self._run(f"VACUUM FULL vsbatch.{table}")
 
     def last(self) -> int:

@@ -1,14 +1,17 @@
 // Drives a server with the official Node client: `node scenarios.cjs NAME [ARGUMENT…]`.
 //
 // The server is found through OPENAI_BASE_URL and OPENAI_API_KEY, the package through NODE_PATH.  Each scenario
-// prints one JSON document of what the client saw; tests/cli/test_serve.py says what that has to be.
+// prints one JSON document of what the client saw; the tests in tests/cli say what that has to be.  MAX_RETRIES and
+// POLL_INTERVAL_MS are options of the client.
 
 "use strict";
 
 const fs = require("node:fs");
 const OpenAI = require("openai");
 
-const client = new OpenAI({ maxRetries: 0 });
+const maxRetries = Number(process.env.MAX_RETRIES || 0);
+const interval = process.env.POLL_INTERVAL_MS ? { pollIntervalMs: Number(process.env.POLL_INTERVAL_MS) } : {};
+const client = new OpenAI({ maxRetries });
 const { fileBatches, files } = client.vectorStores;
 
 const ids = (n) => Array.from({ length: n }, (_, i) => `file-${String(i).padStart(4, "0")}`);
@@ -19,13 +22,20 @@ const collected = async (pages) => {
   return items;
 };
 
-// A client that calls `hear` with the text of each answer before it hands it on.
+// A client that calls `hear` with the text of each answer before it hands it on.  What `hear` throws ends the process:
+// the client would take it for a connection that failed, and ask again.
 const listening = (hear) =>
   new OpenAI({
-    maxRetries: 0,
+    maxRetries,
     fetch: async (url, init) => {
       const response = await fetch(url, init);
-      await hear(await response.clone().text(), url);
+      if (response.ok) {
+        const text = await response.clone().text();
+        await hear(text, url).catch((error) => {
+          console.error(error);
+          process.exit(1);
+        });
+      }
       return response;
     },
   });
@@ -50,7 +60,7 @@ const scenarios = {
 
   async createAndPoll(n) {
     const store = await client.vectorStores.create({});
-    const batch = await fileBatches.createAndPoll(store.id, { file_ids: ids(Number(n)) });
+    const batch = await fileBatches.createAndPoll(store.id, { file_ids: ids(Number(n)) }, interval);
     const file = await files.retrieve("file-0000", { vector_store_id: store.id });
     return { batch, file, store: await client.vectorStores.retrieve(store.id) };
   },
@@ -68,14 +78,14 @@ const scenarios = {
         cancelled = await fileBatches.cancel(created.id, { vector_store_id: store.id });
       }
     });
-    const polled = await polling.vectorStores.fileBatches.poll(store.id, created.id);
+    const polled = await polling.vectorStores.fileBatches.poll(store.id, created.id, interval);
     return { cancelled, polled, polls };
   },
 
   // Pages of 7 in both orders, then what precedes a file in the middle.
   async listing(n) {
     const store = await client.vectorStores.create({});
-    const batch = await fileBatches.createAndPoll(store.id, { file_ids: ids(Number(n)) });
+    const batch = await fileBatches.createAndPoll(store.id, { file_ids: ids(Number(n)) }, interval);
     const walk = async (query) => {
       const page = await fileBatches.listFiles(batch.id, { vector_store_id: store.id, limit: 7, ...query });
       return {
@@ -97,7 +107,11 @@ const scenarios = {
 
   async uploadAndPoll(...paths) {
     const store = await client.vectorStores.create({});
-    const batch = await fileBatches.uploadAndPoll(store.id, { files: paths.map((path) => fs.createReadStream(path)) });
+    const batch = await fileBatches.uploadAndPoll(
+      store.id,
+      { files: paths.map((path) => fs.createReadStream(path)) },
+      interval,
+    );
     const attached = await collected(files.list(store.id));
     const seen = {};
     for (const file of attached) {
