@@ -18,9 +18,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from vsbatch_core.errors import DatabaseDamaged, DatabaseRefused
 from vsbatch_core.extras import pip_line
@@ -47,6 +47,8 @@ try:
     from psycopg.pq import TransactionStatus
 except ImportError as error:
     raise ImportError(f"A PostgreSQL database needs psycopg: {pip_line('postgres')}") from error
+
+T = TypeVar("T")
 
 logger = logging.getLogger("vsbatch_core.journal")
 
@@ -179,6 +181,8 @@ class PostgresLog:
         """The frames after ``_read`` that the transaction found."""
         self._looked = -LOCAL_SECONDS
         """When the database was last asked for its head."""
+        self._timed = -LOCAL_SECONDS
+        """When it was last asked for its time with that."""
         self._statements: list[str] = []
         """What the transaction is to append."""
         self._appended: Frame | None = None
@@ -353,35 +357,38 @@ class PostgresLog:
 
     # Running statements
 
-    def _results(self, statements: str) -> list[list[Any]]:
-        """Run statements in one round trip; return the rows of each that returns any."""
+    def _executed(self, statements: str) -> psycopg.Cursor[Any]:
+        """Run statements in one round trip; return the first result."""
         connection = self._connected()
         try:
-            cursor = connection.execute(statements.encode())
-            found = []
-            more: bool | None = True
-            while more:
-                if cursor.description is not None:
-                    found.append(cursor.fetchall())
-                more = cursor.nextset()
+            return connection.execute(statements.encode())
         except psycopg.Error as error:
             raise self._error(error) from error
+
+    def _results(self, statements: str) -> list[list[Any]]:
+        """Run statements in one round trip; return the rows of each that returns any."""
+        cursor, found = self._executed(statements), []
+        more: bool | None = True
+        while more:
+            if cursor.description is not None:
+                found.append(cursor.fetchall())
+            more = cursor.nextset()
         return found
 
-    def _first_results(self, statements: str) -> list[list[Any]]:
+    def _retried(self, run: Callable[[str], T], statements: str) -> T:
         """Run the first statements of a transaction, or a read; if the connection is gone, by a new one.
 
         Nothing has happened where it fails, so that it may be run again.
         """
         fresh = self._connection is None
         try:
-            return self._results(statements)
+            return run(statements)
         except LogError:
             if fresh or not self._is_gone():
                 raise
             logger.info("%s: the connection is gone, and is made anew", self.place)
             self.close()
-            return self._results(statements)
+            return run(statements)
 
     def _error(self, error: psycopg.Error) -> LogError:
         """Return the error that says why."""
@@ -392,10 +399,10 @@ class PostgresLog:
         return LogError(why, damaged=isinstance(error, damage))
 
     def _run(self, statements: str) -> None:
-        self._results(statements)
+        self._executed(statements)
 
     def _rows(self, statement: str) -> list[Any]:
-        return self._results(statement)[0]
+        return self._executed(statement).fetchall()
 
     def _one(self, statement: str) -> Any:
         """Return the first column of the first row, or ``None``."""
@@ -410,7 +417,7 @@ class PostgresLog:
         connection, asked = self._connection, time.monotonic()
         lock = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT seq FROM vsbatch.head FOR UPDATE; SELECT {_NOW}"
         tail = f"SELECT seq, token, checksum, data FROM vsbatch.frames WHERE seq > {self._read} ORDER BY seq"
-        found = self._first_results(f"{lock}; {tail}" if self._proven else lock)
+        found = self._retried(self._results, f"{lock}; {tail}" if self._proven else lock)
         self.clock.note(asked, found[1][0][0])
         if connection is self._connection and self._proven:
             self._tail = [Frame(*row) for row in found[2]]
@@ -471,8 +478,12 @@ class PostgresLog:
         if not self.remote:
             return self._read < 0
         asked = time.monotonic()
-        head, now = _first(self._first_results(f"SELECT seq, {_NOW} FROM vsbatch.head")[0])
-        self.clock.note(asked, now)
+        # The time is asked for now and then: the server takes as long to work out its expression as for all else.
+        columns = f"seq, {_NOW}" if asked - self._timed >= LOCAL_SECONDS else "seq"
+        head, *now = _first(self._retried(self._rows, f"SELECT {columns} FROM vsbatch.head"))
+        if now:
+            self.clock.note(asked, *now)
+            self._timed = asked
         self._looked = asked
         return head != self._read or not self._proven
 
@@ -525,9 +536,10 @@ class PostgresLog:
 
     def begin_reading(self) -> None:
         """Begin a transaction in which all reads return the same state; others may write meanwhile."""
-        self._first_results(
+        self._retried(
+            self._results,
             # Nobody waits for it, however long there is nothing to read.
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0"
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0",
         )
 
     def size(self) -> tuple[int, int]:
