@@ -11,7 +11,8 @@ const OpenAI = require("openai");
 
 const maxRetries = Number(process.env.MAX_RETRIES || 0);
 const interval = process.env.POLL_INTERVAL_MS ? { pollIntervalMs: Number(process.env.POLL_INTERVAL_MS) } : {};
-const client = new OpenAI({ maxRetries });
+const timeout = 20_000; // of a request; the client's own is longer than a test may take
+const client = new OpenAI({ maxRetries, timeout });
 const { fileBatches, files } = client.vectorStores;
 
 const ids = (n) => Array.from({ length: n }, (_, i) => `file-${String(i).padStart(4, "0")}`);
@@ -27,16 +28,16 @@ const collected = async (pages) => {
 const listening = (hear) =>
   new OpenAI({
     maxRetries,
+    timeout,
     fetch: async (url, init) => {
       const response = await fetch(url, init);
-      if (response.ok) {
-        const text = await response.clone().text();
-        await hear(text, url).catch((error) => {
-          console.error(error);
-          process.exit(1);
-        });
-      }
-      return response;
+      if (!response.ok) return response;
+      const text = await response.text(); // not of a clone, which may wait for ever if the connection ends amid it
+      await hear(text, url).catch((error) => {
+        console.error(error);
+        process.exit(1);
+      });
+      return new Response(text, response);
     },
   });
 
