@@ -161,10 +161,16 @@ def test_a_rolling_restart_of_four_servers_loses_no_acknowledged_change(database
 
 
 class Killer:
-    """Kills processes of a server, and workers, one after the other, while the context lasts."""
+    """Kills processes of a server, and workers, one after the other, while the context lasts.
 
-    def __init__(self, server: RunningServer, database: str, *plan: str, workers: int = 2) -> None:
+    ``pause`` is how many seconds there are between two of them.
+    """
+
+    def __init__(
+        self, server: RunningServer, database: str, *plan: str, workers: int = 2, pause: float = 0.4
+    ) -> None:
         self._server = server
+        self._pause = pause
         self._argv = ("worker", "--database", database, *plan)
         self._workers = [self._worker() for _ in range(workers)]
         self._stop = threading.Event()
@@ -175,7 +181,7 @@ class Killer:
         return entry(*self._argv, start=SHORT_LEASE)
 
     def _kill(self) -> None:
-        while not self._stop.wait(0.4):
+        while not self._stop.wait(self._pause):
             victim = random.choice([*children(self._server), None])
             if victim is None:
                 number = random.randrange(len(self._workers))
@@ -223,7 +229,7 @@ def attacked(request: pytest.FixtureRequest, database: str) -> Iterator[str]:
     """The URL of a server with four processes, some of which are killed now and then, as are its workers."""
     plan = ("--plan", getattr(request, "param", "after-seconds:0.5"))
     with started("--database", database, "--processes", "4", *plan, start=SHORT_LEASE) as server:
-        with Killer(server, database, *plan) as killer:
+        with Killer(server, database, *plan, pause=1.0) as killer:  # clients wait for longer and longer
             yield server.url
         assert killer.kills
         status, out, err = server.end()
