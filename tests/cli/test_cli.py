@@ -25,6 +25,7 @@ from vsbatch_core.cli import COMMANDS, files, main, progress, text
 from vsbatch_core.cli.files import Found, Skipped, outcome, walk
 from vsbatch_core.simulation import Completed, Failed
 
+from ..helpers.brief import searching
 from ..helpers.processes import Outputs, entry, finished, posix
 
 pytestmark = pytest.mark.slow  # processes of their own, and large trees of files
@@ -392,6 +393,7 @@ def test_the_same_directory_gives_the_same_output_in_every_process(tree: Path) -
     assert failures_of(json.loads(out)) == ERRORS
 
 
+@searching
 def test_thousands_of_real_files_are_ingested_in_batches_of_2000() -> None:
     status, out, err = finished(entry("ingest", SITE_PACKAGES, "--json"))
     assert (status, err) == (0, "")

@@ -18,12 +18,12 @@ from uuid import uuid4
 import openai
 import pytest
 
-from ..helpers.brief import BRIEF
+from ..helpers.brief import BRIEF, searching
 from ..helpers.node import node_scenario, require_node
 from ..helpers.postgres import cluster_or_skip
 from ..helpers.processes import RunningServer, entry, finished, posix, started
 
-pytestmark = [pytest.mark.slow, posix]  # servers and processes of their own
+pytestmark = [pytest.mark.slow, posix, searching]  # servers and processes of their own
 
 SHORT_LEASE = "import vsbatch_core.cli.plans as p; p.LEASE = 0.5; import vsbatch_core.__main__"
 

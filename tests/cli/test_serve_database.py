@@ -23,6 +23,7 @@ from vsbatch_core.cli import main, working
 from vsbatch_core.errors import DatabaseUnavailable
 from vsbatch_core.simulation import Failed, Never, Plan
 
+from ..helpers.brief import searching
 from ..helpers.processes import RunningServer, posix, started
 
 pytestmark = pytest.mark.slow  # servers and processes of their own
@@ -304,6 +305,7 @@ def test_a_process_that_cannot_begin_says_why_and_ends_the_server(
 # One process, whose time is its own
 
 
+@searching
 def test_time_goes_on_from_where_it_was_when_clients_had_moved_it(url: str) -> None:
     with started("--database", url, "--plan", "after-seconds:5000") as server, client_of(server) as client:
         store = client.vector_stores.create()

@@ -4,8 +4,7 @@
 
 ``brief``
     A third of the examples, the shortest exhaustive search, and no planted bugs.  It is the default of
-    ``pytest -m "not slow"``, and under coverage.  There it is a tenth: lines are covered by fewer examples than
-    laws are tried with, and each takes longer.
+    ``pytest -m "not slow"``, and under coverage: lines are covered by fewer examples than laws are tried with.
 ``usual``
     What the README's test command does.
 ``long``
@@ -39,4 +38,4 @@ BRIEF = EFFORT == "brief"
 
 def examples(usual: int) -> int:
     """Return how many examples to try where the usual effort tries this many."""
-    return max(1, usual // (10 if TRACED else 3)) if BRIEF else usual
+    return max(1, usual // 3) if BRIEF else usual

@@ -1211,9 +1211,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the tail is read before the head is locked",
         "journal/postgres.py",
-        "found = self._first_results(f'{lock}; {tail}' if self._proven else lock)",
+        "found = self._retried(self._results, f'{lock}; {tail}' if self._proven else lock)",
         "begun = self._proven\n"
-        "        found = self._first_results(f'BEGIN; {tail}; {lock}' if begun else lock)\n"
+        "        found = self._retried(self._results, f'BEGIN; {tail}; {lock}' if begun else lock)\n"
         "        found = [*found[1:], found[0]] if begun else found",
         WAITED_FOR_HEAD_LAW,
     ),

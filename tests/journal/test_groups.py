@@ -129,6 +129,25 @@ def test_a_leader_that_is_interrupted_before_it_has_the_lock_leaves_nothing_lock
     assert [store.name for store in engine.vector_stores.list().data] == ["other", ""]
 
 
+def test_a_leader_whose_lock_is_free_already_returns_all_the_same(engine: Engine) -> None:
+    class Free:
+        """A lock that somebody else has released whenever it is looked at."""
+
+        def acquire(self, *, blocking: bool = True) -> bool:
+            return blocking
+
+        def _is_owned(self) -> bool:
+            return False
+
+    registry: Any = engine._registry
+    lock, registry.lock = registry.lock, Free()
+    try:
+        engine.vector_stores.create(name="free")
+    finally:
+        registry.lock = lock
+    assert engine.vector_stores.list().data[0].name == "free"
+
+
 def test_no_call_returns_before_the_subscribers_were_called_with_its_events(engine: Engine) -> None:
     heard = []
 

@@ -31,7 +31,6 @@ def test_no_schedule_and_no_faults_tell_replicas_of_one_log_from_the_oracle(part
             pytest.fail(report(seed, *shortened(seed, *found)))
 
 
-@searching
 def test_the_simulation_goes_everywhere() -> None:
     fired: Counter[tuple[str, str]] = Counter()
     outcomes: Counter[str] = Counter()

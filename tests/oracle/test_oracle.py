@@ -45,7 +45,7 @@ from ..helpers.brief import examples, searching
 from ..helpers.postgres import Cluster
 
 LIMITS = (1, 2, 3, None)
-BUDGET = settings(max_examples=examples(10), stateful_step_count=20)
+BUDGET = settings(max_examples=examples(15), stateful_step_count=20)
 
 
 def machine(factory: type[Subject]) -> type[Lockstep]:

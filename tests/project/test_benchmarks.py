@@ -61,6 +61,7 @@ from benchmarks.results import Load, Machine, Result, Run
 from benchmarks.work import CHANGES, COLD, PAGES, Pace, Work, foreseen
 from vsbatch_core import journal
 
+from ..helpers.brief import searching
 from ..helpers.postgres import INSTALL, REQUIRED
 
 pytestmark = pytest.mark.slow  # draws pictures, measures, and starts servers
@@ -574,6 +575,7 @@ def durable_works() -> list[Any]:
     return run.chosen(["durable"])
 
 
+@searching
 @pytest.mark.parametrize("work", durable_works(), ids=lambda work: work.name)
 def test_every_work_on_a_disk_is_right_and_leaves_nothing_there(
     work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -621,6 +623,7 @@ def server() -> None:
         pytest.skip(why)
 
 
+@searching
 @pytest.mark.usefixtures("server")
 def test_every_work_on_postgres_is_right_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "CALLERS", (4, 8))
