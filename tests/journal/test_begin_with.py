@@ -38,6 +38,19 @@ def snapshot() -> dict[str, Any]:
     return made
 
 
+def test_what_drains_and_nobody_holds_there_ends_when_somebody_looks(url: str) -> None:
+    first = Engine(clock=VirtualClock(), profile=Profile(cancel="drain"))
+    store = first.vector_stores.create()
+    batch = first.vector_stores.file_batches.create(store.id, file_ids=["file-a", "file-b"])
+    first.processing.claim(worker="worker-1")
+    first.vector_stores.file_batches.cancel(batch.id, vector_store_id=store.id)
+    made: dict[str, Any] = json.loads(json.dumps(first.snapshot()))
+    with Engine.open(url, snapshot=made, clock=VirtualClock()) as engine:
+        ended = engine.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store.id)
+        assert (ended.status, ended.file_counts.cancelled) == ("cancelled", 2)
+        engine.check()
+
+
 def test_it_holds_what_that_engine_held_and_goes_on_from_there(url: str, snapshot: dict[str, Any]) -> None:
     with Engine.open(url, snapshot=snapshot, clock=VirtualClock()) as engine:
         assert engine.snapshot() == snapshot
