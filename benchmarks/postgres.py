@@ -335,7 +335,7 @@ class OnServer(Work):
 
     def measured(self, fixtures: Fixtures, n: int, pace: Pace) -> Iterator[Ready]:
         """Yield each contender, as ``ready`` does."""
-        raise NotImplementedError
+        raise NotImplementedError  # each work has its own
 
 
 @frozen

@@ -32,14 +32,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.option.markexpr == "not slow":
         os.environ.setdefault("VSBATCH_EFFORT", "brief")  # workers and child processes read it too
-    from .helpers.brief import TRACED, examples
+    from .helpers.brief import DEFAULT_TRACED, TRACED, examples
 
     for name in ("default", "ci"):
         profile = settings.get_profile(name)
         settings.register_profile(
             name,
             profile,
-            max_examples=15 if TRACED else examples(profile.max_examples),
+            max_examples=DEFAULT_TRACED if TRACED else examples(profile.max_examples),
             deadline=None,  # on a loaded machine any example may take any time, of which no law speaks
             suppress_health_check=(*profile.suppress_health_check, HealthCheck.too_slow),  # as the deadline
         )

@@ -94,7 +94,7 @@ def _methods(path: str, face: object) -> Iterator[str]:
 
 _ENGINE = populated()
 NOT_VALIDATED = ("processing.work", "processing.unchecked")
-"""A loop that ends when it is told to, and what takes arguments as they are."""
+"""A loop that ends when ``stop`` is set, and what takes arguments as they are."""
 METHODS = [
     *_methods("vector_stores", _ENGINE.vector_stores),
     *(path for path in _methods("processing", _ENGINE.processing) if not path.startswith(NOT_VALIDATED)),

@@ -36,6 +36,10 @@ BRIEF = EFFORT == "brief"
 """Whether planted bugs are left out, and long searches cut short."""
 
 
+DEFAULT_TRACED = 15
+"""How many examples a law tries under coverage that names no number of its own: each takes longer there."""
+
+
 def examples(usual: int) -> int:
     """Return how many examples to try where the usual effort tries this many."""
     return max(1, usual // 3) if BRIEF else usual

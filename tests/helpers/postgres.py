@@ -60,13 +60,13 @@ class Cluster:
         if os.geteuid() == 0:  # which PostgreSQL refuses to run as
             shutil.chown(self.folder, "postgres")
             shutil.chown(self.data, "postgres")
-        self._run("initdb", "-D", str(self.data), "-U", "vsbatch", "-A", "trust", "-N", "-E", "UTF8")
-        with (self.data / "postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in self._settings.items())
-            file.write(f"unix_socket_directories = '{self.folder}'\n")
         try:
+            self._run("initdb", "-D", str(self.data), "-U", "vsbatch", "-A", "trust", "-N", "-E", "UTF8")
+            with (self.data / "postgresql.conf").open("a") as file:
+                file.writelines(f"{name} = '{value}'\n" for name, value in self._settings.items())
+                file.write(f"unix_socket_directories = '{self.folder}'\n")
             self.start()
-        except BaseException:
+        except BaseException:  # also Ctrl-C: no ``__exit__`` follows that would remove the folders
             self._remove()
             raise
         return self

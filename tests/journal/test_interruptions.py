@@ -74,11 +74,11 @@ class DurableWorld(World):
 
     def copy(self, saved: Any) -> None:
         """Make a database that holds what was saved, or nothing, and note its URL."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of database has its own
 
     def saved(self) -> Any:
         """Return what the database holds."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of database has its own
 
     def problem(self) -> str | None:
         """Compare what the engine holds with what the file holds."""

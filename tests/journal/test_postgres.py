@@ -307,7 +307,7 @@ def test_durability_is_what_the_server_waits_for(database: str, durability: Any,
 def test_a_connection_whose_settings_cannot_be_made_is_closed(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "_NOW", "1/0")
+    monkeypatch.setattr(postgres, "NOW", "1/0")
     assert "division by zero" in refused(DatabaseUnavailable, database)
     others = "datname = current_database() AND pid <> pg_backend_pid()"
     while run(database, f"SELECT FROM pg_stat_activity WHERE {others}"):

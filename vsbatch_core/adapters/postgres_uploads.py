@@ -10,16 +10,13 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from vsbatch_core.errors import DatabaseRefused
-from vsbatch_core.journal.log import Durability, LogError
-from vsbatch_core.journal.postgres import BUSY_SECONDS, DatabaseClock, PostgresLog
+from vsbatch_core.journal.log import BUSY_SECONDS, Durability, LogError
+from vsbatch_core.journal.postgres import NOW, DatabaseClock, PostgresLog, said
 
 _LOCK = 0x76736275
 """The advisory lock of who changes anything: "vsbu"."""
 
-_BEGIN = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED; "  # noqa: S608 - of constants
-    f"SELECT pg_advisory_xact_lock({_LOCK}), extract(epoch FROM clock_timestamp())::float8"
-)
+_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({_LOCK}), {NOW}"
 # The id is bytes: text cannot hold the character NUL, and an id can.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS uploads (
@@ -70,7 +67,7 @@ class PostgresTables:
         except psycopg.Error as error:
             gone = self._known is None or self._known.closed
             if begun or not (gone and again):
-                raise LogError(" ".join(str(error).split())) from error
+                raise LogError(said(error)) from error
         self.close()
         return self._ask(statement, arguments, again=False)
 

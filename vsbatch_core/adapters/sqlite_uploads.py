@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vsbatch_core.errors import DatabaseRefused
-from vsbatch_core.journal.log import Durability
-from vsbatch_core.journal.sqlite import APPLICATION_ID, BUSY_SECONDS, connected
+from vsbatch_core.journal.log import BUSY_SECONDS, Durability
+from vsbatch_core.journal.sqlite import APPLICATION_ID, connected
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS uploads (

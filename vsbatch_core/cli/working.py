@@ -97,7 +97,7 @@ def working(engine: Engine, plan: Plan, workers: int) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(RuntimeError):  # the loop is closed: the thread has failed, and said so
+        with suppress(RuntimeError):  # the loop is closed: the thread has failed, and its traceback is printed
             loop.call_soon_threadsafe(task.cancel)
         thread.join()
 

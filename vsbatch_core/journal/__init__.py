@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from vsbatch_core import snapshots
@@ -18,7 +18,10 @@ from vsbatch_core.model import Profile
 if TYPE_CHECKING:
     from vsbatch_core.clock import Clock
     from vsbatch_core.journal.log import Database
+    from vsbatch_core.journal.postgres import PostgresLog
     from vsbatch_core.journal.proof import Found, Show
+
+    Connected = TypeVar("Connected", Database, PostgresLog)
 
 __all__ = ["Place", "connect", "exists", "is_postgres", "migrate", "opened", "path_of", "place_of", "proved"]
 
@@ -47,13 +50,8 @@ def connect(url: str, profile: Profile | None, durability: Durability, reads: st
         raise ValueError(f"reads must be 'fresh' or 'local', not {reads!r}")
     connection, clock = _connection(url, durability, reads)
     wanted = None if profile is None else json.dumps(snapshots.profile_data(profile))
-    log = connection()
-    try:
+    with _closed_at_the_end(connection()) as log:
         found = log.open(wanted, json.dumps(snapshots.profile_data(Profile())))
-    except LogError as error:
-        raise error.refusal(log.place) from error
-    finally:
-        log.close()
     return Place(snapshots.profile_from(json.loads(found)), connection, clock)
 
 
@@ -95,13 +93,8 @@ def migrate(url: str) -> tuple[int, int]:
         return FORMAT, FORMAT
     from vsbatch_core.journal.postgres import PostgresLog  # noqa: PLC0415 - psycopg, which not all programs need
 
-    log = PostgresLog(url)
-    try:
+    with _closed_at_the_end(PostgresLog(url)) as log:
         return log.migrate()
-    except LogError as error:
-        raise error.refusal(log.place) from error
-    finally:
-        log.close()
 
 
 @contextmanager
@@ -111,9 +104,15 @@ def opened(url: str) -> Iterator[tuple[Database, Profile]]:
     Raise ``DatabaseRefused``, ``DatabaseDamaged`` or ``DatabaseUnavailable``, also for what fails within.
     """
     profile, connection, _ = connect(url, None, "full")
-    log = connection()
-    try:
+    with _closed_at_the_end(connection()) as log:
         yield log, profile
+
+
+@contextmanager
+def _closed_at_the_end(log: Connected) -> Iterator[Connected]:
+    """Return a connection, and close it at the end; raise what a caller is to be raised where it fails."""
+    try:
+        yield log
     except LogError as error:
         raise error.refusal(log.place) from error
     finally:
@@ -130,11 +129,8 @@ def place_of(url: str) -> str:
 
     Raise ``DatabaseRefused``; ``ImportError`` for PostgreSQL without its extra.
     """
-    if is_postgres(url):
-        from vsbatch_core.journal.postgres import PostgresLog  # noqa: PLC0415 - psycopg, which not all programs need
-
-        return PostgresLog(url).place
-    return str(path_of(url))
+    connection, _ = _connection(url)
+    return connection().place
 
 
 def exists(url: str) -> bool:
@@ -142,17 +138,9 @@ def exists(url: str) -> bool:
 
     Raise ``DatabaseRefused`` or ``DatabaseUnavailable``.
     """
-    if not is_postgres(url):
-        return path_of(url).exists()
-    from vsbatch_core.journal.postgres import PostgresLog  # noqa: PLC0415 - psycopg, which not all programs need
-
-    log = PostgresLog(url)
-    try:
+    connection, _ = _connection(url)
+    with _closed_at_the_end(connection()) as log:
         return log.exists()
-    except LogError as error:
-        raise error.refusal(log.place) from error
-    finally:
-        log.close()
 
 
 def path_of(url: Any) -> Path:

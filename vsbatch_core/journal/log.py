@@ -8,19 +8,23 @@ are appended after the same frame only one can land.  The random token of a fram
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import unquote
 
-from vsbatch_core.errors import DatabaseDamaged, DatabaseUnavailable, VsbatchError
+from vsbatch_core.errors import DatabaseDamaged, DatabaseRefused, DatabaseUnavailable, VsbatchError
 
 FORMAT = 1
 """The format of the frames that are written.  It changes whenever a reader of the old one would misread them."""
 
 Durability = Literal["full", "normal"]
 """Whether what is committed outlasts a power failure, or the last of it may be lost then."""
+
+BUSY_SECONDS = 60.0
+"""How long a transaction waits for others, if not given otherwise."""
 
 Reads = Literal["fresh", "local"]
 """Whether each read asks a database that is elsewhere what others have done, or only now and then."""
@@ -189,6 +193,9 @@ class Database(Log, Protocol):
         Raise ``DatabaseRefused`` or ``DatabaseDamaged``.
         """
 
+    def exists(self) -> bool:
+        """Return whether anything is there that an engine could have made; nothing is made."""
+
     def begin_reading(self) -> None:
         """Begin a transaction in which all reads return the same state; others may write meanwhile."""
 
@@ -214,12 +221,29 @@ def text_checksum(text: str) -> str:
     return str(zlib.crc32(text.encode()))
 
 
-def difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
+def require_profile(place: str, kept: str, kept_checksum: object, wanted: str | None) -> None:
+    """Compare the profile that a database was made under with its checksum, and with the one that is wanted.
+
+    Both are JSON; ``wanted`` is ``None`` if any will do.  Raise ``DatabaseDamaged`` or ``DatabaseRefused``.
+    """
+    if kept_checksum != text_checksum(kept):
+        raise DatabaseDamaged(place, "its profile does not have the checksum that was written with it")
+    there = json.loads(kept)
+    here = there if wanted is None else json.loads(wanted)
+    if there != here:
+        raise DatabaseRefused(
+            place,
+            f"it was made under another profile: {_difference(there, here)}. "
+            "Open it without a profile, or with the one that it was made under",
+        )
+
+
+def _difference(kept: dict[str, Any], wanted: dict[str, Any]) -> str:
     """Return the first key of which two profiles have different values, and both values."""
     name = next(name for name in [*wanted, *kept] if kept.get(name) != wanted.get(name))
     there, here = kept.get(name), wanted.get(name)
     if isinstance(there, dict) and isinstance(here, dict):
-        return f"{name}.{difference(there, here)}"
+        return f"{name}.{_difference(there, here)}"
     return f"{name} is {there!r} there and {here!r} here"
 
 

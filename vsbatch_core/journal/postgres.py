@@ -15,7 +15,6 @@ read before is still there: see ``Rewound``.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +24,7 @@ from typing import Any, TypeVar
 from vsbatch_core.errors import DatabaseDamaged, DatabaseRefused
 from vsbatch_core.extras import pip_line
 from vsbatch_core.journal.log import (
+    BUSY_SECONDS,
     FORMAT,
     Durability,
     Frame,
@@ -33,9 +33,9 @@ from vsbatch_core.journal.log import (
     Reads,
     Rewound,
     Snapshot,
-    difference,
     is_ambiguous,
     parts_of,
+    require_profile,
     text_checksum,
     without_password,
 )
@@ -84,15 +84,13 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {}
 _LOCK = 0x76736263
 """The advisory lock that is held while the tables are made or changed: "vsbc"."""
 
-_NOW = "extract(epoch FROM clock_timestamp())::float8"
+NOW = "extract(epoch FROM clock_timestamp())::float8"
 _CHUNK = 1000
 """At most so many frames are read by one statement."""
 _PRUNED_AT_ONCE = 500
 
 LOCAL_SECONDS = 1.0
 """With local reads the database is asked at least so often what others have done, if anything is read."""
-BUSY_SECONDS = 60.0
-"""How long a transaction waits for others, if not given otherwise."""
 _IDLE_SECONDS = 10.0
 """A transaction whose process stops for so long is ended by the database: others wait for it."""
 _PATIENCE_SECONDS = 10.0
@@ -155,9 +153,8 @@ class PostgresLog:
             if not is_ambiguous(url):
                 given = conninfo_to_dict(plain_url(url))
         except psycopg.ProgrammingError as error:
-            if self.place == url:
-                raise DatabaseRefused(self.place, f"its URL cannot be read: {_said(error)}") from error
-            given = {}  # and what was said may name a piece of the password
+            if self.place == url:  # else what was said may name a piece of the password
+                raise DatabaseRefused(self.place, f"its URL cannot be read: {said(error)}") from error
         if not given:
             why = "its URL cannot be read. Write what is neither letter nor digit in a password or value as '%40'"
             raise DatabaseRefused(self.place, why)
@@ -217,14 +214,7 @@ class PostgresLog:
         if not columns >= _COLUMNS:  # there may be others: see ``Uploads.open``
             raise DatabaseDamaged(self.place, "its tables are not those that were made")
         kept: str = settings.get("profile", "")
-        if settings.get("checksum") != text_checksum(kept):
-            raise DatabaseDamaged(self.place, "its profile does not have the checksum that was written with it")
-        if profile is not None and json.loads(kept) != json.loads(profile):
-            raise DatabaseRefused(
-                self.place,
-                f"it was made under another profile: {difference(json.loads(kept), json.loads(profile))}. "
-                "Open it without a profile, or with the one that it was made under",
-            )
+        require_profile(self.place, kept, settings.get("checksum"), profile)
         return kept
 
     def exists(self) -> bool:
@@ -302,11 +292,10 @@ class PostgresLog:
             self.rollback()
 
     def connection(self) -> psycopg.Connection[Any]:
-        """Return the connection, for tables beside the log.  Raise ``LogError``."""
-        return self._connected()
+        """Return the connection, also for tables beside the log; wait for a database that is gone, once.
 
-    def _connected(self) -> psycopg.Connection[Any]:
-        """Return the connection; wait for a database that was there and is gone, once."""
+        Raise ``LogError``.
+        """
         if self._connection is None:
             until = time.monotonic() + (_PATIENCE_SECONDS if self._been_connected else 0.0)
             self._been_connected = False  # so that not every caller waits for a database that stays away
@@ -346,7 +335,7 @@ class PostgresLog:
             "idle_in_transaction_session_timeout": f"'{int(_IDLE_SECONDS * 1000)}'",
         }
         made = ", ".join(f"set_config('{name}', {value}, false)" for name, value in settings.items())
-        return f"SELECT {_NOW}, {made}"
+        return f"SELECT {NOW}, {made}"
 
     def close(self) -> None:
         """Close the connection, if it is open."""
@@ -359,7 +348,7 @@ class PostgresLog:
 
     def _executed(self, statements: str) -> psycopg.Cursor[Any]:
         """Run statements in one round trip; return the first result."""
-        connection = self._connected()
+        connection = self.connection()
         try:
             return connection.execute(statements.encode())
         except psycopg.Error as error:
@@ -393,7 +382,7 @@ class PostgresLog:
     def _error(self, error: psycopg.Error) -> LogError:
         """Return the error that says why."""
         damage = psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.errors.UndefinedTable
-        why = _said(error)
+        why = said(error)
         if isinstance(error, psycopg.errors.LockNotAvailable):
             why += f": another connection has not ended its transaction for {self.busy_seconds:g} s"
         return LogError(why, damaged=isinstance(error, damage))
@@ -415,7 +404,7 @@ class PostgresLog:
         """Begin a transaction, lock the head, and read the frames since those that were read: one round trip."""
         self._statements, self._appended, self._tail = [], None, None
         connection, asked = self._connection, time.monotonic()
-        lock = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT seq FROM vsbatch.head FOR UPDATE; SELECT {_NOW}"
+        lock = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT seq FROM vsbatch.head FOR UPDATE; SELECT {NOW}"
         tail = f"SELECT seq, token, checksum, data FROM vsbatch.frames WHERE seq > {self._read} ORDER BY seq"
         found = self._retried(self._results, f"{lock}; {tail}" if self._proven else lock)
         self.clock.note(asked, found[1][0][0])
@@ -479,7 +468,7 @@ class PostgresLog:
             return self._read < 0
         asked = time.monotonic()
         # The time is asked for now and then: the server takes as long to work out its expression as for all else.
-        columns = f"seq, {_NOW}" if asked - self._timed >= LOCAL_SECONDS else "seq"
+        columns = f"seq, {NOW}" if asked - self._timed >= LOCAL_SECONDS else "seq"
         head, *now = _first(self._retried(self._rows, f"SELECT {columns} FROM vsbatch.head"))
         if now:
             self.clock.note(asked, *now)
@@ -619,7 +608,7 @@ class PostgresLog:
         try:
             arguments = [*row, *(row[2:] if on_conflict else ())]
             statement = f"INSERT INTO vsbatch.snapshots VALUES (%s, %s, %s, %s) {on_conflict}"
-            self._connected().execute(statement.encode(), arguments)
+            self.connection().execute(statement.encode(), arguments)
         except psycopg.Error as error:
             raise self._error(error) from error
 
@@ -678,6 +667,6 @@ def _first(rows: list[Any]) -> Any:
     return rows[0]
 
 
-def _said(error: psycopg.Error) -> str:
+def said(error: psycopg.Error) -> str:
     """Return what the database said, on one line."""
     return " ".join(str(error).split())

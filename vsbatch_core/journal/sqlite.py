@@ -6,7 +6,6 @@ keeps other writers out, in this process and in others.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sqlite3
@@ -19,14 +18,15 @@ from typing import Any
 
 from vsbatch_core.errors import DatabaseDamaged, DatabaseRefused
 from vsbatch_core.journal.log import (
+    BUSY_SECONDS,
     FORMAT,
     Durability,
     Frame,
     LogError,
     Part,
     Snapshot,
-    difference,
     parts_of,
+    require_profile,
     text_checksum,
 )
 
@@ -55,8 +55,6 @@ _PRUNED_AT_ONCE = 500
 
 _LOOK_SECONDS = 0.0005
 """A transaction that waits for others looks so often whether it may begin."""
-BUSY_SECONDS = 60.0
-"""How long a transaction waits for others, if not told otherwise."""
 
 
 def connected(path: Path, durability: Durability, busy_seconds: float) -> sqlite3.Connection:
@@ -125,17 +123,13 @@ class SqliteLog:
             if not {sql for (sql,) in rows}.issuperset(_STATEMENTS):  # there may be others: see ``Uploads.open``
                 raise DatabaseDamaged(self.place, "its tables are not those that were made")
             kept = str(self._one("SELECT value FROM settings WHERE name = 'profile'"))
-            if self._one("SELECT value FROM settings WHERE name = 'checksum'") != text_checksum(kept):
-                raise DatabaseDamaged(
-                    self.place, "its profile does not have the checksum that was written with it"
-                )
-        if profile is not None and json.loads(kept) != json.loads(profile):
-            raise DatabaseRefused(
-                self.place,
-                f"it was made under another profile: {difference(json.loads(kept), json.loads(profile))}. "
-                "Open it without a profile, or with the one that it was made under",
-            )
+            kept_checksum = self._one("SELECT value FROM settings WHERE name = 'checksum'")
+        require_profile(self.place, kept, kept_checksum, profile)
         return kept
+
+    def exists(self) -> bool:
+        """Return whether the file is there, whoever made it."""
+        return self.path.exists()
 
     def _create(self, profile: str) -> None:
         connection = self._connected()
