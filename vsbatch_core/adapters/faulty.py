@@ -8,13 +8,11 @@ from collections.abc import Callable
 from math import ceil
 from random import Random
 from typing import Any, cast
-from urllib.parse import unquote
 
 from attrs import Factory, evolve, field, frozen
 
 from vsbatch_core.adapters.faults import NO_FAULTS, Faults, NoAnswer, RateLimited, TimedOut
-from vsbatch_core.adapters.http import Api, Request, Response
-from vsbatch_core.adapters.refusals import Headers
+from vsbatch_core.adapters.http import Api, Request, Response, segments
 from vsbatch_core.errors import FileNotFound, VsbatchError
 
 Told = Callable[[str, Request], object]
@@ -89,13 +87,12 @@ class _Call:
     __slots__ = ("faults", "ids", "kind", "now", "number", "request")
 
     def __init__(self, request: Request, number: int, now: float) -> None:
-        parts = request.path.split("/")[1:]
-        segments = [unquote(part) for part in (parts[1:] if parts[:1] == ["v1"] else parts)]
+        found = segments(request.path, errors="replace")
         self.request = request
         self.number = number
         self.now = now
-        self.kind = (request.method, *segments[::2], len(segments))
-        self.ids = segments[1::2]
+        self.kind = (request.method, *found[::2], len(found))
+        self.ids = found[1::2]
         self.faults: dict[str, None] = {}
 
 
@@ -206,7 +203,7 @@ class FaultyApi(Api):
             if wait and self._acts("rate_limit", call):
                 call.faults["rate_limit"] = None
                 limited = RateLimited(call.ids[0], faults.writes_per_minute, ceil(wait))
-                return _with_headers(self.refuse(limited), limited.headers)
+                return self.refuse(limited)
         elif call.kind in _LISTS:
             what = (call.ids[0], call.ids[1] if len(call.ids) > 1 else "")
             recent = state.changed.holds(what, call.now)
@@ -281,7 +278,7 @@ class FaultyApi(Api):
             data["object"] = "vector_store.file_batch"
         if call.kind == _GET_BATCH and self._acts("answers_store", call):
             call.faults["answers_store"] = None
-            path = call.request.path.rsplit("/", 2)[0]
+            path = call.request.path.rstrip("/").rsplit("/", 2)[0]
             return evolve(super().dispatch(evolve(call.request, path=path)), headers=headers)
         return evolve(response, headers=headers, body=_written(data)) if call.faults else response
 
@@ -317,10 +314,6 @@ def _patience(request: Request) -> float:
     except ValueError:
         return float("inf")
     return patience if patience >= 0 else float("inf")
-
-
-def _with_headers(response: Response, headers: Headers) -> Response:
-    return evolve(response, headers=(*response.headers, *headers))
 
 
 def _written(data: Any) -> bytes:
