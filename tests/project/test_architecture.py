@@ -114,6 +114,8 @@ ROOMS: dict[str, set[str]] = {
         API,
         "extras",
         "adapters",
+        "encoding",
+        "errors",
         "events",
         "journal",
         "load",
@@ -147,10 +149,10 @@ THIRD_PARTY: dict[str, set[str]] = {
     },
     "listing": {"sortedcontainers"},
     "simulation": {"attrs", "matplotlib", "openai"},
-    "adapters": {"attrs", "openai", "psycopg", "python_multipart"},
+    "adapters": {"attrs", "openai", "psycopg", "python_multipart", "sortedcontainers"},
     "testing": {"attrs", "hypothesis", "openai", "pytest"},
     "load": {"aiohttp", "attrs", "matplotlib"},
-    "cli": {"attrs", "matplotlib", "openai", "rich", "uvicorn"},
+    "cli": {"attrs", "h11", "matplotlib", "openai", "rich", "uvicorn"},
 }
 """By room, what it may import from outside the standard library."""
 

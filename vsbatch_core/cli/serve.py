@@ -302,6 +302,8 @@ def run(
     """
     import uvicorn  # noqa: PLC0415 - an optional extra
 
+    from vsbatch_core.cli.protocol import HEAD_BYTES, READ, protocol  # noqa: PLC0415 - imports asyncio
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
@@ -311,6 +313,8 @@ def run(
         uvicorn.Config(
             app,
             access_log=False,
+            http=protocol(),
+            h11_max_incomplete_event_size=2 * HEAD_BYTES + READ,  # the protocol has a bound of its own
             backlog=BACKLOG,
             log_level="warning",
             proxy_headers=False,  # nothing asks for the client's address
