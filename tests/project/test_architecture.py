@@ -149,7 +149,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     },
     "listing": {"sortedcontainers"},
     "simulation": {"attrs", "matplotlib", "openai"},
-    "adapters": {"attrs", "openai", "psycopg", "python_multipart", "sortedcontainers"},
+    "adapters": {"attrs", "openai", "psycopg", "python_multipart"},
     "testing": {"attrs", "hypothesis", "openai", "pytest"},
     "load": {"aiohttp", "attrs", "matplotlib"},
     "cli": {"attrs", "h11", "matplotlib", "openai", "rich", "uvicorn"},
