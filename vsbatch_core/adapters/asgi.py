@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 
 from attrs import evolve
 
+from vsbatch_core.adapters.faults import NoAnswer
 from vsbatch_core.adapters.http import HOST_FAULT, Api, Request, Response
 from vsbatch_core.adapters.refusals import BodyTooLarge, Headers, Overloaded
 from vsbatch_core.engine import Engine
@@ -59,7 +60,7 @@ class App:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = Request(
             scope["method"],
-            _path(scope),
+            path_of(scope),
             _ascii(scope.get("query_string", b"")),
             tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
         )
@@ -70,6 +71,9 @@ class App:
                 response = response or await self._respond(head, receive, flight)
             except Overloaded as error:
                 response = self.api.refuse(error)
+            except NoAnswer:
+                _lose(scope)
+                return
             except Exception:  # the host's: told to the client, then raised again for the server to log
                 await self._send(self.api.refuse(HOST_FAULT), head, send)
                 raise
@@ -148,6 +152,14 @@ class _Flight:
         self._app._flying -= self._taken
 
 
+def _lose(scope: Scope) -> None:
+    """End a connection without a response, where the server can; else raise what is handled, for it to see."""
+    abort = scope.get("extensions", {}).get("vsbatch.abort")
+    if abort is None:
+        raise  # noqa: PLE0704 - called where an error is handled
+    abort()
+
+
 def _preflight(request: Request) -> Response | None:
     """The response to a browser that asks whether a page may send a request, if it is one."""
     if request.method != "OPTIONS" or request.header("access-control-request-method") is None:
@@ -171,7 +183,7 @@ def _for_browsers(request: Request, origins: tuple[str, ...]) -> Headers:
     return (("access-control-allow-origin", origin), exposed, varies) if origin in origins else (varies,)
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     """The path below the prefix that the application is mounted at, percent-encoded."""
     raw = scope.get("raw_path")  # optional; the path itself is decoded, so it cannot tell %2F from a slash
     path = quote(scope["path"]) if raw is None else _ascii(raw)

@@ -187,16 +187,38 @@ class Uploads:
                 taken=self._listing.numbers.__contains__,
             )
             self._at = new.created_at
-            self._contents[new.id] = content
-            self._files[new.id] = new
-            self._listing.join(new.id, self._listing.next)
-            self._kept_bytes += new.cost
-            if new.expires_at is not None:
-                heappush(self._expiring, (new.expires_at, new.id))
-                if len(self._expiring) > 2 * len(self._files):
-                    self._expiring = [(at, id) for at, id in self._expiring if id in self._files]
-                    heapify(self._expiring)
+            self._add(new, content)
         return new
+
+    def put(self, file: FileObject, content: builtins.bytes) -> None:
+        """Keep a file that was made elsewhere, as the newest.  O(log n).
+
+        Raise ``UploadTooLarge``, ``TooManyUploads``, or ``IdTaken`` if one with its id was there; it is not kept
+        then.
+        """
+        with self._lock:
+            self._require_room(file.cost, len(self._files), self._kept_bytes)
+            if file.id in self._listing.numbers:
+                raise IdTaken(file.id, "file-")
+            self._at = max(self._at, file.created_at)
+            self._add(file, content)
+
+    def _add(self, new: FileObject, content: builtins.bytes) -> None:
+        self._contents[new.id] = content
+        self._files[new.id] = new
+        self._listing.join(new.id, self._listing.next)
+        self._kept_bytes += new.cost
+        if new.expires_at is not None:
+            heappush(self._expiring, (new.expires_at, new.id))
+            if len(self._expiring) > 2 * len(self._files):
+                self._expiring = [(at, id) for at, id in self._expiring if id in self._files]
+                heapify(self._expiring)
+
+    def _require_room(self, cost: int, files: int, kept_bytes: int) -> None:
+        if kept_bytes + cost > self.limit_bytes:
+            raise UploadTooLarge(cost, kept_bytes, self.limit_bytes)
+        if files >= self.limit_files:
+            raise TooManyUploads(self.limit_files)
 
     def _new(
         self,
@@ -210,12 +232,7 @@ class Uploads:
         taken: Callable[[str], bool],
     ) -> FileObject:
         """Return a new file, made at ``latest`` at the earliest, if there is room beside those ``kept``."""
-        files, kept_bytes = kept
-        cost = FileObject("", len(content), 0, filename, purpose).cost
-        if kept_bytes + cost > self.limit_bytes:
-            raise UploadTooLarge(cost, kept_bytes, self.limit_bytes)
-        if files >= self.limit_files:
-            raise TooManyUploads(self.limit_files)
+        self._require_room(FileObject("", len(content), 0, filename, purpose).cost, *kept)
         id: Any = self._ids("file-")
         if not isinstance(id, str) or not id.startswith("file-") or taken(id):
             raise IdTaken(id, "file-")
