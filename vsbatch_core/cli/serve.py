@@ -24,10 +24,10 @@ from vsbatch_core.cli import values
 from vsbatch_core.cli.databases import PASSWORDS, URLS
 from vsbatch_core.cli.plans import LEASE, PLANS, add_plan_to, plan
 from vsbatch_core.cli.server import KEY_VARIABLE, key_of_environment
-from vsbatch_core.cli.text import Refused, legible, say
 from vsbatch_core.extras import pip_line
 from vsbatch_core.journal import is_postgres
 from vsbatch_core.model import policies
+from vsbatch_core.scenarios.text import Refused, legible, say
 from vsbatch_core.standin import Settings, StandIn
 from vsbatch_core.standin.app import StandInApp
 
