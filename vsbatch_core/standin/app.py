@@ -72,7 +72,7 @@ class StandInApp:
             scope.get("query_string", b"").decode("latin-1"),
             tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
         )
-        if self.control and request.path.startswith(control.PREFIX):
+        if self.control and control.below(request.path) is not None:
             await self._control(request, receive, send)
         else:
             await self._serve(request, scope, receive, send)
@@ -119,7 +119,7 @@ class StandInApp:
     async def _control(self, request: Request, receive: Receive, send: Send) -> None:
         try:
             self._require_entitled(request)
-            if request.path == control.PREFIX + "events":
+            if control.below(request.path) == "events":
                 await self._stream(request, receive, send)
                 return
             found = control.route(self.standin, request)

@@ -12,6 +12,7 @@ import binascii
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from functools import partial
 from hashlib import sha256
 from threading import RLock
 from time import perf_counter
@@ -32,6 +33,7 @@ from vsbatch_core.errors import AlreadyFinished, Contradiction, NotAttached, Req
 from vsbatch_core.model import Profile, VectorStoreFile
 from vsbatch_core.simulation import Plan, Simulation
 from vsbatch_core.simulation.run import as_plan
+from vsbatch_core.standin.data import faults_data, plan_data
 from vsbatch_core.standin.feed import Feed
 from vsbatch_core.standin.requests import Exchange, RequestLog, kept, message_of
 from vsbatch_core.wire import to_wire
@@ -218,7 +220,10 @@ class StandIn:
     # Time
 
     def freeze(self) -> None:
-        """Have time stand still: neither polls nor the wall clock move it, until ``run``."""
+        """Have time stand still until ``run``: neither polls nor the wall clock move it.
+
+        Nothing is processed meanwhile but by ``step`` and ``advance``; who polls waits in real time.
+        """
         self.require("time")
         self._world.frozen = True
         self._tell_time()
@@ -232,7 +237,8 @@ class StandIn:
     def advance(self, seconds: float) -> float:
         """Let so much time pass, frozen or not, and do all that is due; return the time."""
         self.require("time")
-        self.simulation.advance(seconds)
+        with self.engine.view.hold():
+            self.simulation.advance(seconds)
         self._tell_time()
         return self.now
 
@@ -268,7 +274,7 @@ class StandIn:
         if usage_bytes is None and engine.view.asks_for_sizes:
             sizes = [engine.view.size(id) or 0 for id in file_ids]
         engine.processing.complete_many(vector_store_id, file_ids, usage_bytes=sizes)
-        return self._files(vector_store_id, file_ids)
+        return _files(engine, vector_store_id, file_ids)
 
     def fail(
         self,
@@ -279,8 +285,9 @@ class StandIn:
         message: str | None = None,
     ) -> list[VectorStoreFile]:
         """Fail files in progress, all or none; return them."""
-        self.engine.processing.fail_many(vector_store_id, file_ids, code=code, message=message)
-        return self._files(vector_store_id, file_ids)
+        engine = self.engine
+        engine.processing.fail_many(vector_store_id, file_ids, code=code, message=message)
+        return _files(engine, vector_store_id, file_ids)
 
     def release(self, vector_store_id: str, file_ids: Sequence[str]) -> list[VectorStoreFile]:
         """Have workers give files back, all or none, for the plan to decide anew; return the files.
@@ -307,11 +314,7 @@ class StandIn:
             else:
                 for id in file_ids:
                     world.simulation.release(id, vector_store_id=vector_store_id)
-            return self._files(vector_store_id, file_ids)
-
-    def _files(self, vector_store_id: str, file_ids: Sequence[str]) -> list[VectorStoreFile]:
-        files = self.engine.vector_stores.files
-        return [files.retrieve(id, vector_store_id=vector_store_id) for id in file_ids]
+            return _files(world.engine, vector_store_id, file_ids)
 
     def set_plan(self, plan: Any) -> None:
         """Take another plan: it decides anew what becomes of every file that is in progress.
@@ -321,14 +324,14 @@ class StandIn:
         self.require("plan")
         with self._lock:
             self._world.use_plan(plan)
-        self.feed.add("plan", dict)
+        self.feed.add("plan", partial(plan_data, self.plan))
 
     def set_faults(self, faults: Faults) -> None:
         """Have clients meet other faults from now on."""
         self.require("faults")
         with self._lock:
             self._world.use_faults(faults)
-        self.feed.add("faults", dict)
+        self.feed.add("faults", partial(faults_data, faults))
 
     # Beginning again
 
@@ -447,6 +450,8 @@ class _World:
     def polled(self, looked_at: Any) -> Any:
         """See ``Simulation``."""
         with self.engine.view.hold():
+            if self.frozen and self.plan.automatic:
+                return looked_at  # what is due at this instant is left to be done
             return cast("Simulation", self.simulation).polled(looked_at)
 
     def waits(self, vector_store_id: str, file_id: str) -> bool:
@@ -472,6 +477,11 @@ class _World:
     def poll_waits(self) -> bool:
         """Whether clients that poll wait themselves."""
         return self.frozen or (self.simulation is not None and bool(self.simulation._sleeping))
+
+
+def _files(engine: Engine, vector_store_id: str, file_ids: Sequence[str]) -> list[VectorStoreFile]:
+    files = engine.vector_stores.files
+    return [files.retrieve(id, vector_store_id=vector_store_id) for id in file_ids]
 
 
 _sleep: ContextVar[list[float] | None] = ContextVar("sleep", default=None)
