@@ -17,7 +17,7 @@ import vsbatch_core
 from vsbatch_core import Engine
 from vsbatch_core.adapters.http import LONG_BODY, MOST_VALUES, Api
 from vsbatch_core.adapters.uploads import Uploads
-from vsbatch_core.cli.protocol import HEAD_BYTES, Patience
+from vsbatch_core.cli.protocol import CONNECTIONS, HEAD_BYTES, RESERVE, Patience
 from vsbatch_core.cli.serve import GRACE, KEEP_ALIVE
 from vsbatch_core.testing.conformance import LAWS
 
@@ -44,6 +44,7 @@ def test_the_bounds_in_the_deployment_note_are_those_of_the_code() -> None:
     note = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     api, patience = Api(Engine()), Patience()
     for bound in (
+        f"| connections | {CONNECTIONS:,} in each process, or {RESERVE} fewer than",
         f"{HEAD_BYTES >> 10} KiB; complete {patience.head:g} s after",
         f"| {api.json_limit >> 20} MiB (",
         f" and {MOST_VALUES:,} values |",
