@@ -74,7 +74,7 @@ plans = st.builds(
         seconds,
         st.builds(Uniform, st.just(1.0), st.floats(1, 9)),
         st.builds(Exponential, positive),
-        st.builds(Lognormal, positive, seconds),
+        st.builds(Lognormal, positive, st.floats(0, 50)),
         st.builds(PerMegabyte, seconds, base=seconds),
         st.builds(Empirical, st.lists(seconds, min_size=1, max_size=3)),
     ),
@@ -999,7 +999,7 @@ def test_a_slow_reader_holds_nothing_but_its_place() -> None:
         while len(said) < 1004:
             await asyncio.sleep(0)
         kinds = [message["body"].split(b"event: ")[1].split(b"\n")[0] for message in said[2:1004]]
-        assert kinds.count(b"gap") == 1
+        assert kinds.count(b"gap") == 2  # once for each burst
         feed.close()
         await task
 
