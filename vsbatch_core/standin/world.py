@@ -201,7 +201,7 @@ class StandIn:
     @property
     def faults(self) -> Faults:
         """What clients meet."""
-        return self._world.api.faults
+        return self._world.faults
 
     def clock_data(self) -> dict[str, Any]:
         """Return the time, and how it passes."""
@@ -270,6 +270,8 @@ class StandIn:
     ) -> list[VectorStoreFile]:
         """Complete files in progress, all or none; return them.  Without ``usage_bytes`` it is their size."""
         engine = self.engine
+        if len(file_ids) == 1:
+            return [engine.processing.complete(vector_store_id, file_ids[0], usage_bytes=usage_bytes)]
         sizes: int | list[int] = 0 if usage_bytes is None else usage_bytes
         if usage_bytes is None and engine.view.asks_for_sizes:
             sizes = [engine.view.size(id) or 0 for id in file_ids]
@@ -286,6 +288,8 @@ class StandIn:
     ) -> list[VectorStoreFile]:
         """Fail files in progress, all or none; return them."""
         engine = self.engine
+        if len(file_ids) == 1:
+            return [engine.processing.fail(vector_store_id, file_ids[0], code=code, message=message)]
         engine.processing.fail_many(vector_store_id, file_ids, code=code, message=message)
         return _files(engine, vector_store_id, file_ids)
 
@@ -416,13 +420,29 @@ class _World:
         self.simulation = None
         if isinstance(engine.clock, VirtualClock):
             self.simulation = Simulation(engine, plan=self.plan, seed=self.seed)
-        simulated = self.simulation is not None
-        self.api = StandInApi(
-            engine,
-            uploads=uploads,
+        self.faults = settings.faults
+        self._start = engine.clock.time()
+        self._api: StandInApi | None = None
+        """Made when it is first needed: it wants an extra."""
+
+    @property
+    def api(self) -> StandInApi:
+        """The API as it is now."""
+        made = self._api
+        if made is None:
+            with self.engine.view.hold():
+                made = self._api = self._api or self._made_api()
+        return made
+
+    def _made_api(self) -> StandInApi:
+        settings, simulated = self.settings, self.simulation is not None
+        return StandInApi(
+            self.engine,
+            uploads=self.uploads,
             driver=self if simulated and not settings.real_time else None,
             polled=self.polled if simulated else None,
-            faults=settings.faults,
+            faults=self.faults,
+            start=self._start,
             seed=self.seed,
             waits=self.waits if simulated else None,
             world=self,
@@ -471,7 +491,8 @@ class _World:
 
     def use_faults(self, faults: Faults) -> None:
         """Have the API go on with other faults."""
-        self.api = evolve(self.api, faults=faults)
+        self.faults = faults
+        self._api = evolve(self.api, faults=faults)
 
     @property
     def poll_waits(self) -> bool:
