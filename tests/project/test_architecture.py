@@ -94,19 +94,19 @@ ROOMS: dict[str, set[str]] = {
         "model",
         "wire",
     },
+    "scenarios": {"adapters", "model", "simulation"},
     "standin": {
-        *(
-            API,
-            "adapters",
-            "clock",
-            "encoding",
-            "engine",
-            "errors",
-            "events",
-            "model",
-            "simulation",
-            "validation",
-        ),
+        API,
+        "adapters",
+        "clock",
+        "encoding",
+        "engine",
+        "errors",
+        "events",
+        "model",
+        "scenarios",
+        "simulation",
+        "validation",
         "wire",
     },
     "testing": {
@@ -120,6 +120,7 @@ ROOMS: dict[str, set[str]] = {
             "errors",
             "events",
             "model",
+            "scenarios",
             "simulation",
             "standin",
             "wire",
@@ -137,6 +138,7 @@ ROOMS: dict[str, set[str]] = {
         "load",
         "model",
         "profiles",
+        "scenarios",
         "simulation",
         "standin",
         "testing",
@@ -167,6 +169,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "listing": {"sortedcontainers"},
     "simulation": {"attrs", "matplotlib", "openai"},
     "adapters": {"attrs", "openai", "psycopg", "python_multipart"},
+    "scenarios": {"attrs"},
     "standin": {"attrs"},
     "testing": {"attrs", "hypothesis", "openai", "pytest"},
     "load": {"aiohttp", "attrs", "matplotlib"},
@@ -177,7 +180,7 @@ THIRD_PARTY: dict[str, set[str]] = {
 OPTIONAL = {"journal/postgres.py": {"psycopg"}}
 """By file of the core, what it alone may import too: it is imported only where it is used."""
 
-AROUND = {"adapters", "cli", "load", "simulation", "standin", "testing"}
+AROUND = {"adapters", "cli", "load", "scenarios", "simulation", "standin", "testing"}
 """The rooms around the core, whose dependencies are optional extras."""
 
 

@@ -65,17 +65,21 @@ class StandInApp:
                 receive = self._closing(receive)
             await self._app(scope, receive, send)
             return
-        await self.standin.engine.aio.call(self.standin.tick)
+        await self._tick()
         request = Request(
             scope["method"],
             path_of(scope),
             scope.get("query_string", b"").decode("latin-1"),
             tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
         )
-        if self.control and request.path.startswith(control.PREFIX):
+        if self.control and control.below(request.path) is not None:
             await self._control(request, receive, send)
         else:
             await self._serve(request, scope, receive, send)
+
+    async def _tick(self) -> None:
+        if self.standin.ticks:
+            await self.standin.engine.aio.call(self.standin.tick)
 
     def close(self) -> None:
         """Have the streams of events end.  Any thread may call it."""
@@ -115,7 +119,7 @@ class StandInApp:
     async def _control(self, request: Request, receive: Receive, send: Send) -> None:
         try:
             self._require_entitled(request)
-            if request.path == control.PREFIX + "events":
+            if control.below(request.path) == "events":
                 await self._stream(request, receive, send)
                 return
             found = control.route(self.standin, request)
@@ -182,7 +186,7 @@ class StandInApp:
                     await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
                 await reader.wait(TICK)
                 quiet += TICK
-                await self.standin.engine.aio.call(self.standin.tick)
+                await self._tick()
             await send({"type": "http.response.body", "body": b""})
         finally:
             gone.cancel()

@@ -12,6 +12,7 @@ import binascii
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from functools import partial
 from hashlib import sha256
 from threading import RLock
 from time import perf_counter
@@ -23,7 +24,7 @@ from vsbatch_core import events as ev
 from vsbatch_core import validation
 from vsbatch_core.adapters.faults import NO_FAULTS, Faults, NoAnswer
 from vsbatch_core.adapters.faulty import FaultyApi
-from vsbatch_core.adapters.http import Request, Response
+from vsbatch_core.adapters.http import Api, Request, Response
 from vsbatch_core.adapters.uploads import PURPOSES, FileObject, Uploads
 from vsbatch_core.clock import IdSource, SeededIds, VirtualClock, random_ids
 from vsbatch_core.encoding import compact
@@ -31,6 +32,8 @@ from vsbatch_core.engine import Engine
 from vsbatch_core.errors import AlreadyFinished, Contradiction, NotAttached, RequestError
 from vsbatch_core.model import Profile, VectorStoreFile
 from vsbatch_core.simulation import Plan, Simulation
+from vsbatch_core.simulation.run import as_plan
+from vsbatch_core.standin.data import faults_data, plan_data
 from vsbatch_core.standin.feed import Feed
 from vsbatch_core.standin.requests import Exchange, RequestLog, kept, message_of
 from vsbatch_core.wire import to_wire
@@ -75,6 +78,10 @@ class Settings:
     live: bool = False
     real_time: bool = False
     api: dict[str, Any] = field(factory=dict)
+
+    def made_plan(self, uploads: Uploads) -> Plan:
+        """Return what becomes of files at the beginning."""
+        return as_plan(self.plan) if self.plan_of is None else self.plan_of(uploads)
 
 
 class StandIn:
@@ -213,7 +220,10 @@ class StandIn:
     # Time
 
     def freeze(self) -> None:
-        """Have time stand still: neither polls nor the wall clock move it, until ``run``."""
+        """Have time stand still until ``run``: neither polls nor the wall clock move it.
+
+        Nothing is processed meanwhile but by ``step`` and ``advance``; who polls waits in real time.
+        """
         self.require("time")
         self._world.frozen = True
         self._tell_time()
@@ -227,7 +237,8 @@ class StandIn:
     def advance(self, seconds: float) -> float:
         """Let so much time pass, frozen or not, and do all that is due; return the time."""
         self.require("time")
-        self.simulation.advance(seconds)
+        with self.engine.view.hold():
+            self.simulation.advance(seconds)
         self._tell_time()
         return self.now
 
@@ -239,8 +250,13 @@ class StandIn:
         self._tell_time()
         return done
 
+    @property
+    def ticks(self) -> bool:
+        """Whether time follows the wall clock by calls of ``tick``."""
+        return self.settings.live and self._world.simulation is not None
+
     def tick(self) -> None:
-        """Let as much time pass as has passed on the wall clock, where time follows that."""
+        """Let as much time pass as has passed on the wall clock since the last call."""
         self._world.tick()
 
     def _tell_time(self) -> None:
@@ -258,7 +274,7 @@ class StandIn:
         if usage_bytes is None and engine.view.asks_for_sizes:
             sizes = [engine.view.size(id) or 0 for id in file_ids]
         engine.processing.complete_many(vector_store_id, file_ids, usage_bytes=sizes)
-        return self._files(vector_store_id, file_ids)
+        return _files(engine, vector_store_id, file_ids)
 
     def fail(
         self,
@@ -269,8 +285,9 @@ class StandIn:
         message: str | None = None,
     ) -> list[VectorStoreFile]:
         """Fail files in progress, all or none; return them."""
-        self.engine.processing.fail_many(vector_store_id, file_ids, code=code, message=message)
-        return self._files(vector_store_id, file_ids)
+        engine = self.engine
+        engine.processing.fail_many(vector_store_id, file_ids, code=code, message=message)
+        return _files(engine, vector_store_id, file_ids)
 
     def release(self, vector_store_id: str, file_ids: Sequence[str]) -> list[VectorStoreFile]:
         """Have workers give files back, all or none, for the plan to decide anew; return the files.
@@ -297,11 +314,7 @@ class StandIn:
             else:
                 for id in file_ids:
                     world.simulation.release(id, vector_store_id=vector_store_id)
-            return self._files(vector_store_id, file_ids)
-
-    def _files(self, vector_store_id: str, file_ids: Sequence[str]) -> list[VectorStoreFile]:
-        files = self.engine.vector_stores.files
-        return [files.retrieve(id, vector_store_id=vector_store_id) for id in file_ids]
+            return _files(world.engine, vector_store_id, file_ids)
 
     def set_plan(self, plan: Any) -> None:
         """Take another plan: it decides anew what becomes of every file that is in progress.
@@ -311,14 +324,14 @@ class StandIn:
         self.require("plan")
         with self._lock:
             self._world.use_plan(plan)
-        self.feed.add("plan", dict)
+        self.feed.add("plan", partial(plan_data, self.plan))
 
     def set_faults(self, faults: Faults) -> None:
         """Have clients meet other faults from now on."""
         self.require("faults")
         with self._lock:
             self._world.use_faults(faults)
-        self.feed.add("faults", dict)
+        self.feed.add("faults", partial(faults_data, faults))
 
     # Beginning again
 
@@ -382,7 +395,8 @@ class StandIn:
     def record(self, exchange: Exchange) -> None:
         """Have all who look on know of an exchange."""
         self.requests.add(exchange)
-        self.feed.add("request", lambda: exchange.data(bodies=False))
+        if self._fed is not None:
+            self.feed.add("request", lambda: exchange.data(bodies=False))
         for observe in self.observers:
             observe(exchange)
 
@@ -398,7 +412,7 @@ class _World:
         self.frozen = False
         self.seen = time.monotonic()
         self.seed = settings.chance if settings.seed is None else settings.seed
-        self.plan = settings.plan_of(uploads) if settings.plan_of is not None else _plan(settings.plan)
+        self.plan = settings.made_plan(uploads)
         self.simulation = None
         if isinstance(engine.clock, VirtualClock):
             self.simulation = Simulation(engine, plan=self.plan, seed=self.seed)
@@ -428,8 +442,6 @@ class _World:
 
     def tick(self) -> None:
         """Let as much time pass as on the wall clock."""
-        if not self.settings.live:
-            return
         with self.engine.view.hold():
             now = time.monotonic()
             passed, self.seen = now - self.seen, now
@@ -438,6 +450,8 @@ class _World:
     def polled(self, looked_at: Any) -> Any:
         """See ``Simulation``."""
         with self.engine.view.hold():
+            if self.frozen and self.plan.automatic:
+                return looked_at  # what is due at this instant is left to be done
             return cast("Simulation", self.simulation).polled(looked_at)
 
     def waits(self, vector_store_id: str, file_id: str) -> bool:
@@ -447,7 +461,7 @@ class _World:
 
     def use_plan(self, given: Any) -> None:
         """Have a new simulation take on all files that are in progress."""
-        plan = _plan(given)
+        plan = as_plan(given)
         with self.engine.view.hold():
             old = cast("Simulation", self.simulation)
             # Made before the old one ends: what it refuses changes nothing.
@@ -465,10 +479,9 @@ class _World:
         return self.frozen or (self.simulation is not None and bool(self.simulation._sleeping))
 
 
-def _plan(given: Any) -> Plan:
-    if given is None:
-        return Plan()
-    return given if isinstance(given, Plan) else Plan(decide=given)
+def _files(engine: Engine, vector_store_id: str, file_ids: Sequence[str]) -> list[VectorStoreFile]:
+    files = engine.vector_stores.files
+    return [files.retrieve(id, vector_store_id=vector_store_id) for id in file_ids]
 
 
 _sleep: ContextVar[list[float] | None] = ContextVar("sleep", default=None)
@@ -493,6 +506,11 @@ class StandInApi(FaultyApi):
     def dispatch(self, request: Request) -> Response:
         """Answer one request; see ``FaultyApi``."""
         began, at = perf_counter(), self.engine.clock.time()
+        if self.faults == NO_FAULTS:
+            # Without the engine's lock: commands of many threads are to share the transactions of a database.
+            response = Api.dispatch(self, request)
+            self.record(request, None, at, response.status, response.body, perf_counter() - began)
+            return response
         answer = self.answer(request)
         if answer.seconds:
             sleep = _sleep.get()
@@ -506,6 +524,10 @@ class StandInApi(FaultyApi):
         if answer.response is None:
             raise cast("NoAnswer", answer.lost)
         return answer.response
+
+    def only_reads(self, request: Request) -> bool:
+        """See ``Api``; with faults each request counts, and none can be dispatched twice."""
+        return self.faults == NO_FAULTS and Api.only_reads(self, request)
 
     async def dispatch_async(self, request: Request) -> Response:
         """Answer one request; a slow response comes later in real time, if there is no other."""
@@ -531,10 +553,8 @@ class StandInApi(FaultyApi):
         faults: tuple[str, ...] = (),
     ) -> None:
         """Have the stand-in know what was asked, unless it has begun again since."""
-        if number is None:  # refused before it was read
-            with self.engine.view.hold():
-                self.state.requests += 1
-                number = self.state.requests
+        if number is None:
+            number = self.state.count()
         recorded = RECORDED.get()
         if recorded is not None:
             recorded.append(number)
