@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from vsbatch_core.adapters.http import ORIGIN
-from vsbatch_core.cli.text import legible
+from vsbatch_core.scenarios.text import legible
 
 
 def add_to(made: argparse.ArgumentParser) -> None:
