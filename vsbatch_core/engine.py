@@ -129,6 +129,12 @@ class Engine:
         engine._serve(replica)
         return engine
 
+    def __repr__(self) -> str:
+        # What can be said without the lock and without a database: a debugger asks at any moment.
+        registry = self._registry
+        clock, stores = type(registry.clock).__name__, len(registry.stores)
+        return f"<Engine with {stores:,} vector store{'' if stores == 1 else 's'}, on a {clock}>"
+
     def compact(self) -> None:
         """Take a snapshot of the stores in the database, and drop what the last but one made superfluous.  O(n).
 

@@ -157,6 +157,12 @@ class View:
         batch = self._read(vector_store_id, None, lambda store: store.batch_of(attachment))
         return None if batch is None else batch.id
 
+    def batch_ids(self, vector_store_id: str, limit: int) -> list[str]:
+        """Return the ids of the newest batches of a store, the newest first.  O(limit)."""
+        return self._read(
+            vector_store_id, [], lambda store: [batch.id for batch in reversed(store.ordered[-limit:])]
+        )
+
     def batch_attachments(self, vector_store_id: str, batch_id: str) -> range:
         """Return the attachments that a batch lists.  O(1)."""
         batch = self._read(vector_store_id, None, lambda store: store.batches.get(batch_id))
