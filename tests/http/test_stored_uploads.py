@@ -84,11 +84,11 @@ def test_what_one_uploads_or_deletes_all_others_see_at_once_and_who_comes_later(
     assert seen(other) == ([], 0)
     first, second = put(one), put(other, b"bytes")
     for each in (one, other, opened()):
-        assert seen(each) == ([(second, b"bytes"), (first, b"hello")], 10)
+        assert seen(each) == ([(second, b"bytes"), (first, b"hello")], 20)
         assert each.file_size(first.id) == 5
     other.delete(first.id)
     for each in (one, other, opened()):
-        assert seen(each) == ([(second, b"bytes")], 5)
+        assert seen(each) == ([(second, b"bytes")], 10)
         assert each.list(after=first.id, order="asc").data == (second,)
         for look in (each.retrieve, each.content, each.delete):
             with pytest.raises(UploadNotFound):
@@ -225,7 +225,7 @@ def test_a_commit_that_fails_is_looked_for_and_told_as_it_is(opened: Any, failin
     else:
         with pytest.raises(DatabaseUnavailable, match="disk I/O error"):
             put(kept)
-        assert seen(opened()) == ([(there, b"hello")], 5)
+        assert seen(opened()) == ([(there, b"hello")], 10)
     failing("COMMIT", late=late)
     kept = opened()
     if late:
@@ -385,7 +385,7 @@ def test_tables_that_many_make_at_once_are_made_once(postgres: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         files = list(pool.map(put, kept))
     assert {file.id for file in kept[0].list()} == {file.id for file in files}
-    assert kept[1].kept_bytes == 8 * 5
+    assert kept[1].kept_bytes == 8 * 10
     for each in kept:
         each.close()
 
@@ -397,7 +397,7 @@ def test_a_connection_that_is_gone_is_made_anew_where_nothing_had_begun(postgres
     assert kept.content(first.id) == b"hello"
     end_others(postgres)
     second = put(kept)
-    assert seen(kept) == ([(second, b"hello"), (first, b"hello")], 10)
+    assert seen(kept) == ([(second, b"hello"), (first, b"hello")], 20)
     kept.close()
 
 

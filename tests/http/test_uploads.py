@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vsbatch_core import Engine, SequentialIds, VirtualClock, adapters, errors
 from vsbatch_core.adapters import http, uploads
 from vsbatch_core.adapters.http import Api, Request, Response
-from vsbatch_core.adapters.refusals import UploadNotFound, UploadTooLarge
+from vsbatch_core.adapters.refusals import TooManyUploads, UploadNotFound, UploadTooLarge
 from vsbatch_core.adapters.uploads import PURPOSES, FileObject, Uploads
 from vsbatch_core.extras import pip_line
 
@@ -293,21 +293,32 @@ def put(kept: Uploads, content: bytes = b"", purpose: str = "assistants") -> Fil
 
 
 def test_files_are_kept_up_to_the_limit_and_deleting_makes_room() -> None:
-    kept = fresh(limit_bytes=5)
+    kept = fresh(limit_bytes=8)  # each name takes one
     first = put(kept, b"abc")
     put(kept, b"de")
     put(kept, b"")
-    with pytest.raises(UploadTooLarge, match="Cannot keep a file of 1 bytes: 5 of at most 5 bytes are kept"):
-        put(kept, b"f")
-    assert kept.kept_bytes == 5
+    with pytest.raises(UploadTooLarge, match="Cannot keep a file of 1 bytes with its name: 8 of at most 8 bytes"):
+        put(kept, b"")
+    assert kept.kept_bytes == 8
     kept.delete(first.id)
-    assert kept.kept_bytes == 2
+    assert kept.kept_bytes == 4
     put(kept, b"fgh")
-    assert kept.kept_bytes == 5
+    assert kept.kept_bytes == 8
+
+
+def test_no_more_files_are_kept_than_the_limit_says() -> None:
+    kept = fresh(limit_files=2)
+    first = put(kept)
+    put(kept)
+    with pytest.raises(TooManyUploads, match="Cannot keep more than 2 uploaded files"):
+        put(kept)
+    kept.delete(first.id)
+    put(kept)
+    assert len(kept.list().data) == 2
 
 
 def test_an_id_is_never_given_twice_not_even_after_a_refusal() -> None:
-    kept = fresh(limit_bytes=1)
+    kept = fresh(limit_bytes=2)
     with pytest.raises(UploadTooLarge):
         put(kept, b"too long")
     first = put(kept, b"a").id
@@ -322,7 +333,7 @@ def test_an_id_source_that_answers_no_new_id_is_the_hosts_fault_and_nothing_is_k
     put(kept, b"abc")
     with pytest.raises(errors.IdTaken):
         put(kept, b"de")
-    assert kept.kept_bytes == 3
+    assert kept.kept_bytes == 4
     assert [kept.content(file.id) for file in kept.list()] == [b"abc"]
 
 
@@ -495,7 +506,7 @@ def test_to_wire_knows_both_answers() -> None:
 
 
 def test_uploads_from_many_threads_lose_nothing_and_never_pass_the_limit() -> None:
-    kept = fresh(limit_bytes=400)
+    kept = fresh(limit_bytes=800)
     tried = 1000
 
     def work(n: int) -> str | None:
@@ -517,13 +528,13 @@ def test_uploads_from_many_threads_lose_nothing_and_never_pass_the_limit() -> No
     finally:
         sys.setswitchinterval(before)
     # Who was refused may have met a file that was deleted a moment later: there can be room left.
-    assert 0 < len(set(ids)) == len(ids) == kept.kept_bytes <= 400
+    assert 0 < len(set(ids)) == len(ids) == kept.kept_bytes / 2 <= 400
     assert sorted(file.id for file in kept.list()) == sorted(ids)
     for _ in range(400 - len(ids)):
         put(kept, b"x")
     with pytest.raises(UploadTooLarge):
         put(kept, b"x")
-    assert kept.kept_bytes == 400
+    assert kept.kept_bytes == 800
 
 
 # The extra

@@ -94,6 +94,21 @@ ROOMS: dict[str, set[str]] = {
         "model",
         "wire",
     },
+    "standin": {
+        *(
+            API,
+            "adapters",
+            "clock",
+            "encoding",
+            "engine",
+            "errors",
+            "events",
+            "model",
+            "simulation",
+            "validation",
+        ),
+        "wire",
+    },
     "testing": {
         *(
             API,
@@ -106,6 +121,7 @@ ROOMS: dict[str, set[str]] = {
             "events",
             "model",
             "simulation",
+            "standin",
             "wire",
         ),
     },
@@ -120,6 +136,7 @@ ROOMS: dict[str, set[str]] = {
         "model",
         "profiles",
         "simulation",
+        "standin",
         "testing",
         "wire",
     },
@@ -148,6 +165,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "listing": {"sortedcontainers"},
     "simulation": {"attrs", "matplotlib", "openai"},
     "adapters": {"attrs", "openai", "psycopg", "python_multipart"},
+    "standin": {"attrs"},
     "testing": {"attrs", "hypothesis", "openai", "pytest"},
     "load": {"aiohttp", "attrs", "matplotlib"},
     "cli": {"attrs", "matplotlib", "openai", "rich", "uvicorn"},
@@ -157,7 +175,7 @@ THIRD_PARTY: dict[str, set[str]] = {
 OPTIONAL = {"journal/postgres.py": {"psycopg"}}
 """By file of the core, what it alone may import too: it is imported only where it is used."""
 
-AROUND = {"adapters", "cli", "load", "simulation", "testing"}
+AROUND = {"adapters", "cli", "load", "simulation", "standin", "testing"}
 """The rooms around the core, whose dependencies are optional extras."""
 
 

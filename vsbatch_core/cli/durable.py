@@ -10,17 +10,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 
+from attrs import evolve
+
 from vsbatch_core import Clock, Engine, VirtualClock
-from vsbatch_core.adapters.asgi import App
-from vsbatch_core.adapters.http import Api
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli.databases import named, telling
 from vsbatch_core.cli.plans import plan
 from vsbatch_core.cli.processes import Processes
-from vsbatch_core.cli.serve import keys, profile, run, simulated
+from vsbatch_core.cli.serve import controlled, profile, run, settings
 from vsbatch_core.cli.text import Refused
 from vsbatch_core.cli.working import ALL, be_quiet, opened, reserved, warn_of_the_future, working
 from vsbatch_core.journal import is_postgres
+from vsbatch_core.standin import StandIn
+from vsbatch_core.standin.world import Power
+
+KEPT = (
+    "The stores are in a database, which is not emptied or filled by a request: stop the server and use another "
+    "--database, or 'vsbatch database load'."
+)
+NOT_OURS = (
+    "Several processes or servers share this database, and none of them has its time and its plan to itself: "
+    "start the server without --database, or with one of SQLite and one process."
+)
+ONE_OF_MANY = (
+    "This is one of several processes, and the others would not know: start the server with one process."
+)
 
 
 class Ahead:
@@ -57,7 +71,10 @@ def serve(arguments: argparse.Namespace, listening: socket.socket, ready: Callab
             if n == 1:
                 clock = VirtualClock(max(time.time(), latest))
                 with _opened(arguments, clock) as (engine, uploads):
-                    run(simulated(arguments, engine, uploads), listening, ready)
+                    standin = StandIn(
+                        settings(arguments), engine=engine, uploads=uploads, why_not={"reset": KEPT}
+                    )
+                    run(controlled(arguments, standin), listening, ready)
                 return
             _release(arguments)
             _serve_all(arguments, Ahead(max(0.0, latest - time.time())), listening, ready)
@@ -129,7 +146,13 @@ def _serve_one(
     made = plan(arguments, uploads)
     n = arguments.processes
     workers = ALL if made.workers is None else made.workers // n + (number < made.workers % n)
-    app = App(Api(engine, uploads=uploads, api_keys=keys(arguments)))
+    why_not: dict[Power, str] = {"reset": KEPT, "time": NOT_OURS, "plan": NOT_OURS}
+    if n > 1:
+        why_not |= {"faults": ONE_OF_MANY, "requests": ONE_OF_MANY}
+    standin = StandIn(
+        evolve(settings(arguments), plan_of=lambda _: made), engine=engine, uploads=uploads, why_not=why_not
+    )
+    app = controlled(arguments, standin)
     if made.by_hand or not workers:
         run(app, listening, ready, lifeline)
     else:

@@ -9,17 +9,16 @@ import random
 import signal
 import socket
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from functools import partial
 from ipaddress import ip_address
 from threading import Thread
 
 from attrs import evolve
 
-from vsbatch_core import Engine, Profile, SeededIds, VirtualClock, profiles, random_ids
-from vsbatch_core.adapters.asgi import App, Receive, Scope, Send
-from vsbatch_core.adapters.http import Api
+from vsbatch_core import Profile, profiles
+from vsbatch_core.adapters.asgi import Receive, Scope, Send
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli import values
 from vsbatch_core.cli.databases import PASSWORDS, URLS
@@ -29,7 +28,8 @@ from vsbatch_core.cli.text import Refused, legible, say
 from vsbatch_core.extras import pip_line
 from vsbatch_core.journal import is_postgres
 from vsbatch_core.model import policies
-from vsbatch_core.simulation import Simulation
+from vsbatch_core.standin import Settings, StandIn
+from vsbatch_core.standin.app import StandInApp
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -40,6 +40,8 @@ KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than clients keep one, so that none closes as they send."""
 
 BACKLOG = 2048
+
+CONTROL_VARIABLE = "VSBATCH_CONTROL_KEY"
 
 DESCRIPTION = """\
 Serve vector stores, their files and file batches, and uploads, to any client
@@ -113,6 +115,13 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         "--require-uploaded-files",
         action="store_true",
         help="refuse file ids that were not uploaded here (default: any id can be attached)",
+    )
+    made.add_argument(
+        "--control-key",
+        metavar="KEY",
+        type=values.api_key,
+        help="let in who sends this key to the control API, from anywhere (default: without --api-key on "
+        f"a loopback address anybody, else nobody); better set {CONTROL_VARIABLE}",
     )
     add_plan_to(made)
     made.add_argument(
@@ -249,14 +258,37 @@ def listener(host: str, port: int) -> socket.socket:
     return made
 
 
-def application(arguments: argparse.Namespace) -> Application:
-    """The ASGI application that the arguments describe: an engine, its uploads, and a simulation of its time."""
-    seed = arguments.seed
-    clock = VirtualClock(start=time.time())
-    ids = random_ids if seed is None else SeededIds(seed)
-    uploads = Uploads(clock=clock, ids=ids, require_uploaded_files=arguments.require_uploaded_files)
-    engine = Engine(clock=clock, ids=ids, profile=profile(arguments), file_size=uploads.file_size)
-    return simulated(arguments, engine, uploads)
+def application(arguments: argparse.Namespace) -> StandInApp:
+    """The ASGI application that the arguments describe: a stand-in whose time is that of the wall clock."""
+    return controlled(arguments, StandIn(settings(arguments)))
+
+
+def settings(arguments: argparse.Namespace) -> Settings:
+    """How the stand-in begins that the arguments describe."""
+    return Settings(
+        plan_of=partial(plan, arguments),
+        profile=profile(arguments),
+        seed=arguments.seed,
+        chance=random.getrandbits(32),
+        require_uploaded_files=arguments.require_uploaded_files,
+        live=True,
+        real_time=arguments.real_time,
+        api={"api_keys": keys(arguments)},
+    )
+
+
+def controlled(arguments: argparse.Namespace, standin: StandIn) -> StandInApp:
+    """The ASGI application of a stand-in, with the control API if the arguments say so."""
+    key = arguments.control_key or os.environ.get(CONTROL_VARIABLE)
+    return StandInApp(standin, control=not keys(arguments) and is_local(arguments.host), control_key=key)
+
+
+def is_local(host: str) -> bool:
+    """Whether who listens there is reached from this machine alone."""
+    return all(
+        ip_address(str(address[0]).partition("%")[0]).is_loopback
+        for *_, address in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    )
 
 
 def profile(arguments: argparse.Namespace) -> Profile | None:
@@ -264,31 +296,6 @@ def profile(arguments: argparse.Namespace) -> Profile | None:
     if arguments.profile is None and not arguments.policy:
         return None
     return evolve(profiles.BY_NAME[arguments.profile or "default"], **dict(arguments.policy))
-
-
-def simulated(arguments: argparse.Namespace, engine: Engine, uploads: Uploads) -> Application:
-    """The ASGI application of an engine on a virtual clock, and of a simulation that moves it."""
-    seed = random.getrandbits(32) if arguments.seed is None else arguments.seed
-    simulation = Simulation(seed=seed, plan=plan(arguments, uploads), engine=engine)
-    driver = None if arguments.real_time else simulation
-    return live(
-        App(Api(engine, uploads=uploads, api_keys=keys(arguments), driver=driver, polled=simulation.polled)),
-        simulation,
-    )
-
-
-def live(app: App, simulation: Simulation) -> Application:
-    """The application, with as much time passing before each request as has passed on the wall clock."""
-    seen = time.monotonic()
-
-    async def served(scope: Scope, receive: Receive, send: Send) -> None:
-        nonlocal seen
-        now = time.monotonic()
-        passed, seen = now - seen, now
-        await simulation.engine.aio.call(simulation.advance, passed)
-        await app(scope, receive, send)
-
-    return served
 
 
 def run(
@@ -306,6 +313,11 @@ def run(
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
             ready()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            if isinstance(app, StandInApp):
+                app.close()  # its streams, which would else have to be cut off
+            await super().shutdown(sockets=sockets)
 
     server = Server(
         uvicorn.Config(
