@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import os
 import random
@@ -21,6 +22,7 @@ from vsbatch_core import Profile, profiles
 from vsbatch_core.adapters.asgi import Receive, Scope, Send
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli import values
+from vsbatch_core.cli.console import Console
 from vsbatch_core.cli.databases import PASSWORDS, URLS
 from vsbatch_core.cli.plans import LEASE, PLANS, add_plan_to, plan
 from vsbatch_core.cli.server import KEY_VARIABLE, key_of_environment
@@ -145,6 +147,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         type=values.whole,
         help="draw the same ids and failures in every run (default: others)",
     )
+    made.add_argument("--quiet", action="store_true", help="print no line for each request")
     made.add_argument("--real-time", action="store_true", help="have clients wait when they poll")
     made.add_argument(
         "--database",
@@ -279,6 +282,10 @@ def settings(arguments: argparse.Namespace) -> Settings:
 
 def controlled(arguments: argparse.Namespace, standin: StandIn) -> StandInApp:
     """The ASGI application of a stand-in, with the control API if the arguments say so."""
+    if not arguments.quiet:
+        console = Console(sys.stdout.fileno(), sys.stdout.encoding)
+        standin.observers.append(console.observe)
+        atexit.register(console.close)
     key = arguments.control_key or os.environ.get(CONTROL_VARIABLE)
     return StandInApp(standin, control=not keys(arguments) and is_local(arguments.host), control_key=key)
 

@@ -23,7 +23,7 @@ from vsbatch_core import events as ev
 from vsbatch_core import validation
 from vsbatch_core.adapters.faults import NO_FAULTS, Faults, NoAnswer
 from vsbatch_core.adapters.faulty import FaultyApi
-from vsbatch_core.adapters.http import Request, Response
+from vsbatch_core.adapters.http import Api, Request, Response
 from vsbatch_core.adapters.uploads import PURPOSES, FileObject, Uploads
 from vsbatch_core.clock import IdSource, SeededIds, VirtualClock, random_ids
 from vsbatch_core.encoding import compact
@@ -140,6 +140,10 @@ class StandIn:
     def api_keys(self) -> tuple[str, ...]:
         """The keys of the API."""
         return self.api.api_keys
+
+    def plain_api(self) -> Api:
+        """Return the API for who only looks on: without faults, and nothing is recorded or taken for a poll."""
+        return Api(self.engine, uploads=self.uploads, **self.settings.api)
 
     def dispatch(self, request: Request) -> Response:
         """See ``Api``: by the API as it is now."""
