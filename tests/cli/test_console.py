@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -11,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsbatch_core.cli import console
-from vsbatch_core.cli.console import Console, line
+from vsbatch_core.cli.console import Console, console_of, line
 from vsbatch_core.standin.requests import Exchange
 
 from ..helpers.brief import examples
+from ..helpers.processes import started
 
 
 def exchange(number: int = 1, **more: Any) -> Exchange:
@@ -69,7 +72,6 @@ def test_nobody_waits_for_a_reader_that_has_stopped_reading(monkeypatch: pytest.
         written.observe(exchange(path=f"/{i}{'x' * 100}"))
     written.close()  # gives up
     with open(reader, encoding="utf-8") as file:
-        os.set_blocking(writer, True)
         lines: list[str] = []
         while not lines or "left out" not in lines[-1]:
             lines.append(file.readline())
@@ -78,8 +80,14 @@ def test_nobody_waits_for_a_reader_that_has_stopped_reading(monkeypatch: pytest.
         assert left_out
         assert numbers == sorted(set(numbers))
         assert len(numbers) + int(left_out[1].replace(",", "")) <= 5000
-        written._thread.join(60)
+    written._thread.join(60)
+    assert not written._thread.is_alive()
     os.close(writer)
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()], ids=["none", "no file"])
+def test_where_there_is_no_console_nothing_is_written(stream: Any) -> None:
+    assert console_of(stream) is None
 
 
 def test_where_the_reader_is_gone_nothing_more_is_written_and_nothing_raised() -> None:
@@ -102,3 +110,31 @@ def test_what_the_encoding_of_the_console_lacks_is_an_escape() -> None:
     written.close()
     os.close(writer)
     assert read(reader) == [r"GET /\xe9 200 0.0 ms: \xfc"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_server_prints_a_line_for_each_request_unless_it_is_to_be_quiet(quiet: bool) -> None:
+    with started("--seed", "1", quiet=quiet) as server:
+        connection = HTTPConnection(*server.address)
+        for method, path in [
+            ("GET", "/v1/vector_stores?limit=2"),
+            ("GET", "/v1/vector_stores/vs_%0a%1b"),
+            ("GET", "/healthz"),
+            ("GET", "/"),
+            ("GET", "/_vsbatch/"),
+            ("DELETE", "/v1/vector_stores"),
+        ]:
+            connection.request(method, path)
+            connection.getresponse().read()
+        connection.close()
+        status, out, err = server.end()
+    assert (status, err) == (0, "")
+    expected = [
+        r"GET /v1/vector_stores\?limit=2 200 \d+\.\d ms",
+        r"GET /v1/vector_stores/vs_%0a%1b 404 \d+\.\d ms: No vector store found with id 'vs_\\n\\x1b'\.",
+        r"DELETE /v1/vector_stores 405 \d+\.\d ms: Not allowed to DELETE on /v1/vector_stores\. .*",
+    ]
+    assert len(out.splitlines()) == (0 if quiet else 3)
+    for printed, pattern in zip(out.splitlines(), expected, strict=False):
+        assert re.fullmatch(pattern, printed)

@@ -26,9 +26,9 @@ import pytest
 
 from vsbatch_core import Engine
 from vsbatch_core.cli import main, parser, serve
-from vsbatch_core.cli.files import OVERHEAD
 from vsbatch_core.cli.server import KEY_VARIABLE
 from vsbatch_core.extras import pip_line
+from vsbatch_core.scenarios.files import OVERHEAD
 
 from ..helpers.node import node_scenario, require_node
 from ..helpers.processes import Outputs, RunningServer, entry, finished, posix, started

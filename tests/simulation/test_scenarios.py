@@ -11,8 +11,9 @@ import pytest
 from vsbatch_core import events, wire
 from vsbatch_core.cli import main
 from vsbatch_core.cli.play import Played, play
-from vsbatch_core.cli.scenario import load, shipped
+from vsbatch_core.cli.scenario import load
 from vsbatch_core.cli.simulate import lines
+from vsbatch_core.scenarios.circumstances import shipped
 
 from ..helpers.brief import searching
 

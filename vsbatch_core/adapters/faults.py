@@ -65,28 +65,21 @@ SOURCES: dict[str, tuple[str, str]] = {
 _WINDOW = ("when", "from", "until")
 
 
-def _fault(name: str) -> Callable[[Any], Any]:
-    """What checks when the fault of this name acts, and returns it."""
-    where = f"Faults({name}=…)"
-
-    def checked(value: Any) -> Any:
-        if isinstance(value, During):
-            value = {"when": value.when, "from": value.since, "until": value.until}
-        if not isinstance(value, Mapping):
-            return _when(where, value)
-        for key in value:
-            if key not in _WINDOW:
-                raise ValueError(
-                    f"{where}: {shown(key)} is no key of a window of time. Give when, from and until."
-                )
-        since, until = (
-            _time(where, key, value.get(key, default)) for key, default in (("from", 0.0), ("until", inf))
-        )
-        if not since < until:
-            raise ValueError(f"{where}: it ends at {until:g} s and begins at {since:g} s. Give a later 'until'.")
-        return During(_when(where, value.get("when", True)), since, until)
-
-    return checked
+def _checked(where: str, value: Any) -> Any:
+    """When a fault acts; raise ``TypeError`` or ``ValueError``."""
+    if isinstance(value, During):
+        value = {"when": value.when, "from": value.since, "until": value.until}
+    if not isinstance(value, Mapping):
+        return _when(where, value)
+    for key in value:
+        if key not in _WINDOW:
+            raise ValueError(f"{where}: {shown(key)} is no key of a window of time. Give when, from and until.")
+    since, until = (
+        _time(where, key, value.get(key, default)) for key, default in (("from", 0.0), ("until", inf))
+    )
+    if not since < until:
+        raise ValueError(f"{where}: it ends at {until:g} s and begins at {since:g} s. Give a later 'until'.")
+    return During(_when(where, value.get("when", True)), since, until)
 
 
 def _time(where: str, key: str, value: Any) -> float:
@@ -165,19 +158,23 @@ class Faults:
     False
     """
 
-    rate_limit: When = field(default=False, converter=_fault("rate_limit"))
-    first_list: When = field(default=False, converter=_fault("first_list"))
-    read_after_write: When = field(default=False, converter=_fault("read_after_write"))
-    answers_store: When = field(default=False, converter=_fault("answers_store"))
-    created_at_zero: When = field(default=False, converter=_fault("created_at_zero"))
-    stuck: When = field(default=False, converter=_fault("stuck"))
-    slow: When = field(default=False, converter=_fault("slow"))
-    dropped: When = field(default=False, converter=_fault("dropped"))
-    file_batch: When = field(default=False, converter=_fault("file_batch"))
+    rate_limit: When = False
+    first_list: When = False
+    read_after_write: When = False
+    answers_store: When = False
+    created_at_zero: When = False
+    stuck: When = False
+    slow: When = False
+    dropped: When = False
+    file_batch: When = False
     writes_per_minute: int = field(default=300, validator=_writes)
     first_list_seconds: float = field(default=2.0, validator=_seconds)
     read_after_write_seconds: float = field(default=1.0, validator=_seconds)
     slow_seconds: float = field(default=5.0, validator=_seconds)
+
+    def __attrs_post_init__(self) -> None:
+        for name in SOURCES:
+            object.__setattr__(self, name, _checked(f"Faults({name}=…)", getattr(self, name)))
 
 
 NO_FAULTS = Faults()

@@ -334,9 +334,7 @@ class Api:
         """
         aio = self.engine.aio
         if len(request.body) > LONG_BODY:
-            from asyncio import to_thread  # noqa: PLC0415 - which a program without coroutines does not need
-
-            request = await to_thread(self._read_before, request)
+            request = await _in_a_thread(self._read_before, request)
         return await (aio.read if self.only_reads(request) else aio.call)(self.dispatch, request)
 
     def only_reads(self, request: Request) -> bool:
@@ -494,6 +492,16 @@ class Api:
         interval = int(custom) if _MILLISECONDS.fullmatch(custom) else self.poll_after_ms
         self.driver.advance(max(interval, 1) / 1000)
         return 0
+
+
+async def _in_a_thread(function: Callable[[Request], Request], request: Request) -> Request:
+    from asyncio import get_running_loop  # noqa: PLC0415 - which a program without coroutines does not need
+
+    try:
+        loop = get_running_loop()
+    except RuntimeError:  # the coroutine is run by another library, which an engine in memory does not mind
+        return function(request)
+    return await loop.run_in_executor(None, function, request)
 
 
 def segments(path: str, errors: str = "strict") -> list[str]:

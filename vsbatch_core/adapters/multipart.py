@@ -17,13 +17,14 @@ except ImportError as error:
 
 _EXPIRY = {f"expires_after[{key}]": key for key in ("anchor", "seconds")}
 _FIELDS = ("file", "purpose", *_EXPIRY)
+_MOST_OTHERS = 100
 _SECONDS = re.compile("-?[0-9]{1,640}")  # Python makes an integer of as many digits under any setting
 
 
 def read_upload(content_type: str, body: bytes, *, lenient: bool = False) -> dict[str, Any]:
     """The upload in a form: ``file``, as its name and content, ``purpose`` and ``expires_after``.
 
-    What is missing is ``None``.  If ``lenient``, other fields are passed over.
+    What is missing is ``None``.  If ``lenient``, up to 100 other fields are passed over.
 
     Raise ``InvalidBody`` if it is no complete form, ``UnknownParameter`` for another field,
     ``DuplicateParameter`` for one that is there twice, and ``InvalidFormField`` if only one of a file and a
@@ -31,11 +32,13 @@ def read_upload(content_type: str, body: bytes, *, lenient: bool = False) -> dic
     """
     found: dict[str, Any] = {}
     ended: list[bool] = []
+    passed_over: list[str] = []
 
     def keep(name: bytes | None, value: str | tuple[str, bytes]) -> None:
         field = _text(name)
         if field not in _FIELDS:
-            if lenient:
+            passed_over.append(field)
+            if lenient and len(passed_over) <= _MOST_OTHERS:
                 return
             raise UnknownParameter(field[:256], _FIELDS)
         if field in found:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Mapping
+from heapq import heapify, heappop, heappush
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import frozen
-from sortedcontainers import SortedList
 
 from vsbatch_core import validation
 from vsbatch_core.adapters.refusals import TooManyUploads, UploadNotFound, UploadTooLarge
@@ -105,8 +105,8 @@ class Uploads:
         self._files: dict[str, FileObject] = {}
         self._contents: dict[str, builtins.bytes] = {}
         self._listing = Listing(LIMITS.departed)
-        self._expiring: SortedList[tuple[int, str]] = SortedList()
-        """When which file expires."""
+        self._expiring: builtins.list[tuple[int, str]] = []
+        """A heap of when which file expires, with some that are gone already."""
 
     @classmethod
     def open(
@@ -209,7 +209,10 @@ class Uploads:
         self._listing.join(new.id, self._listing.next)
         self._kept_bytes += new.cost
         if new.expires_at is not None:
-            self._expiring.add((new.expires_at, new.id))
+            heappush(self._expiring, (new.expires_at, new.id))
+            if len(self._expiring) > 2 * len(self._files):
+                self._expiring = [(at, id) for at, id in self._expiring if id in self._files]
+                heapify(self._expiring)
 
     def _require_room(self, cost: int, files: int, kept_bytes: int) -> None:
         if kept_bytes + cost > self.limit_bytes:
@@ -244,7 +247,7 @@ class Uploads:
         with self._lock:
             now = self._clock.time()
             while self._expiring and self._expiring[0][0] <= now:
-                self._forget(self._expiring[0][1])
+                self._forget(heappop(self._expiring)[1])
 
     def _get(self, file_id: str) -> FileObject | None:
         self._expire()
@@ -324,8 +327,6 @@ class Uploads:
             return False
         del self._contents[file_id]
         self._kept_bytes -= file.cost
-        if file.expires_at is not None:
-            self._expiring.remove((file.expires_at, file_id))
         self._listing.leave(file_id, self._listing.numbers[file_id], self._listing.oldest())
         return True
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from threading import Event, Thread
+from typing import TextIO
 
-from vsbatch_core.cli.text import legible, plural
+from vsbatch_core.scenarios.text import legible, plural
 from vsbatch_core.standin.requests import Exchange
 
 MOST = 10_000
@@ -37,6 +38,14 @@ def line(exchange: Exchange) -> str:
 
 def _short(text: str) -> str:
     return legible(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
+
+
+def console_of(stream: TextIO | None) -> Console | None:
+    """Return what writes lines to where a stream does, or ``None`` if that is no file."""
+    try:
+        return None if stream is None else Console(stream.fileno(), stream.encoding or "utf-8")
+    except OSError:
+        return None
 
 
 class Console:

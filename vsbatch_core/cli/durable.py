@@ -18,9 +18,9 @@ from vsbatch_core.cli.databases import named, telling
 from vsbatch_core.cli.plans import plan
 from vsbatch_core.cli.processes import Processes
 from vsbatch_core.cli.serve import controlled, profile, run, settings
-from vsbatch_core.cli.text import Refused
 from vsbatch_core.cli.working import ALL, be_quiet, opened, reserved, warn_of_the_future, working
 from vsbatch_core.journal import is_postgres
+from vsbatch_core.scenarios.text import Refused
 from vsbatch_core.standin import StandIn
 from vsbatch_core.standin.world import Power
 

@@ -10,9 +10,9 @@ from vsbatch_core import VectorStoreFile
 from vsbatch_core.adapters.refusals import UploadNotFound
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli import values
-from vsbatch_core.cli.files import OVERHEAD, Found, outcome
-from vsbatch_core.cli.text import Refused, legible
 from vsbatch_core.model import ERROR_CODES
+from vsbatch_core.scenarios.files import OVERHEAD, Found, outcome
+from vsbatch_core.scenarios.text import Refused, legible
 from vsbatch_core.simulation import Completed, Outcome, Plan
 
 WORKERS = 8

@@ -22,14 +22,14 @@ from vsbatch_core import Profile, profiles
 from vsbatch_core.adapters.asgi import Receive, Scope, Send
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli import values
-from vsbatch_core.cli.console import Console
+from vsbatch_core.cli.console import console_of
 from vsbatch_core.cli.databases import PASSWORDS, URLS
 from vsbatch_core.cli.plans import LEASE, PLANS, add_plan_to, plan
 from vsbatch_core.cli.server import KEY_VARIABLE, key_of_environment
-from vsbatch_core.cli.text import Refused, legible, say
 from vsbatch_core.extras import pip_line
 from vsbatch_core.journal import is_postgres
 from vsbatch_core.model import policies
+from vsbatch_core.scenarios.text import Refused, legible, say
 from vsbatch_core.standin import Settings, StandIn
 from vsbatch_core.standin.app import StandInApp
 
@@ -282,8 +282,8 @@ def settings(arguments: argparse.Namespace) -> Settings:
 
 def controlled(arguments: argparse.Namespace, standin: StandIn) -> StandInApp:
     """The ASGI application of a stand-in, with the control API if the arguments say so."""
-    if not arguments.quiet:
-        console = Console(sys.stdout.fileno(), sys.stdout.encoding)
+    console = None if arguments.quiet else console_of(sys.stdout)
+    if console is not None:
         standin.observers.append(console.observe)
         atexit.register(console.close)
     key = arguments.control_key or os.environ.get(CONTROL_VARIABLE)
@@ -316,6 +316,8 @@ def run(
     """
     import uvicorn  # noqa: PLC0415 - an optional extra
 
+    from vsbatch_core.cli.protocol import HEAD_BYTES, READ, protocol  # noqa: PLC0415 - imports asyncio
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
@@ -330,6 +332,8 @@ def run(
         uvicorn.Config(
             app,
             access_log=False,
+            http=protocol(),
+            h11_max_incomplete_event_size=2 * HEAD_BYTES + READ,  # the protocol has a bound of its own
             backlog=BACKLOG,
             log_level="warning",
             proxy_headers=False,  # nothing asks for the client's address

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from vsbatch_core.cli import values
-from vsbatch_core.cli.text import Refused, legible
+from vsbatch_core.scenarios.text import Refused, legible
 
 KEY_VARIABLE = "VSBATCH_API_KEY"
 TIMEOUT = 30.0

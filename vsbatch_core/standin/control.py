@@ -6,7 +6,8 @@ All of it is JSON, under ``/_vsbatch/``; a refusal is the API's error body.  ``R
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -28,6 +29,9 @@ from vsbatch_core.errors import (
     type_name,
 )
 from vsbatch_core.model import data_of
+from vsbatch_core.scenarios.circumstances import made, plan_of
+from vsbatch_core.scenarios.tables import Table
+from vsbatch_core.scenarios.text import Refused
 from vsbatch_core.standin.settings import faults_data, plan_data
 from vsbatch_core.standin.world import POWERS, Power, StandIn
 from vsbatch_core.wire import to_wire
@@ -101,6 +105,15 @@ def _required(body: dict[str, Any], key: str) -> Any:
     return body[key]
 
 
+@contextmanager
+def _saying() -> Iterator[None]:
+    """Refuse the request with what a plan, faults or a time say is wrong with them."""
+    try:
+        yield
+    except (TypeError, ValueError, Refused) as error:
+        raise InvalidSetting(" ".join(str(error).split())) from error
+
+
 def _list(files: list[Any]) -> dict[str, Any]:
     return {"object": "list", "data": [to_wire(file) for file in files]}
 
@@ -123,7 +136,8 @@ def _release(standin: StandIn, **body: Any) -> dict[str, Any]:
 
 
 def _advance(standin: StandIn, **body: Any) -> dict[str, Any]:
-    standin.advance(_required(body, "seconds"))
+    with _saying():
+        standin.advance(_required(body, "seconds"))
     return standin.clock_data()
 
 
@@ -149,12 +163,20 @@ def _plan(standin: StandIn) -> dict[str, Any]:
     return plan_data(standin.plan)
 
 
+def _put_plan(standin: StandIn, body: Any) -> dict[str, Any]:
+    with _saying():
+        standin.set_plan(plan_of(Table("plan", "", body), standin.engine.profile))
+    return plan_data(standin.plan)
+
+
 def _faults(standin: StandIn) -> dict[str, Any]:
     return faults_data(standin.faults)
 
 
 def _put_faults(standin: StandIn, body: Any) -> dict[str, Any]:
-    standin.set_faults(Faults(**body))
+    table = Table("faults", "", body)
+    with _saying():
+        standin.set_faults(made(table, Faults))
     return faults_data(standin.faults)
 
 
@@ -211,7 +233,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     "clock/freeze": {"POST": Route(_freeze, power="time")},
     "clock/run": {"POST": Route(_run, power="time")},
     "clock/step": {"POST": Route(_step, power="time")},
-    "plan": {"GET": Route(_plan)},
+    "plan": {"GET": Route(_plan), "PUT": Route(_put_plan, None, power="plan")},
     "faults": {"GET": Route(_faults), "PUT": Route(_put_faults, None, power="faults")},
     "reset": {"POST": Route(_reset, power="reset")},
     "snapshot": {
@@ -265,10 +287,7 @@ def respond(standin: StandIn, found: Route, request: Request) -> Any:
             if key not in found.body:
                 raise UnknownParameter(key[:256], found.body)
         given = partial(given, **data)
-    try:
-        return given()
-    except (TypeError, ValueError) as error:  # of a plan, of faults or of a time: each says what to write instead
-        raise InvalidSetting(" ".join(str(error).split())) from error
+    return given()
 
 
 def response(status: int, data: Any, headers: tuple[tuple[str, str], ...] = ()) -> Response:

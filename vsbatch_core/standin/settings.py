@@ -8,36 +8,18 @@ from typing import Any
 import attrs
 
 from vsbatch_core.adapters.faults import SOURCES, During, Faults
-from vsbatch_core.simulation import (
-    Completed,
-    Constant,
-    Empirical,
-    Exponential,
-    Failed,
-    Lognormal,
-    Never,
-    Outcome,
-    PerMegabyte,
-    Plan,
-    Uniform,
-)
+from vsbatch_core.scenarios.circumstances import DURATIONS, OUTCOMES
+from vsbatch_core.simulation import Constant, Outcome, Plan
 
-DURATIONS: dict[Any, str] = {
-    Constant: "constant",
-    Empirical: "empirical",
-    Exponential: "exponential",
-    Lognormal: "lognormal",
-    PerMegabyte: "per_megabyte",
-    Uniform: "uniform",
-}
-OUTCOMES: dict[Any, str] = {Completed: "completed", Failed: "failed", Never: "never"}
+_KINDS: dict[Any, str] = {make: kind for kind, make in DURATIONS.items()}
+_ENDS: dict[Any, str] = {make: end for end, make in OUTCOMES.items()}
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
     """Return a plan as data: what is not as it is by default.  ``repr`` shows what no data can say."""
     found: dict[str, Any] = {"workers": plan.workers}
     unsaid = []
-    kind = DURATIONS.get(type(plan.service))
+    kind = _KINDS.get(type(plan.service))
     if isinstance(plan.service, Constant):
         found["service"] = plan.service.seconds
     elif kind is None:
@@ -102,7 +84,7 @@ def _rates(rates: Any) -> dict[str, float]:
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
-    return {"end": OUTCOMES[type(outcome)], **_fields(outcome)}
+    return {"end": _ENDS[type(outcome)], **_fields(outcome)}
 
 
 def _fields(value: Any) -> dict[str, Any]:
