@@ -131,8 +131,7 @@ class Engine:
 
     def __repr__(self) -> str:
         # What can be said without the lock and without a database: a debugger asks at any moment.
-        registry = self._registry
-        clock, stores = type(registry.clock).__name__, len(registry.stores)
+        clock, stores = type(self.clock).__name__, self.view.stores
         return f"<Engine with {stores:,} vector store{'' if stores == 1 else 's'}, on a {clock}>"
 
     def compact(self) -> None:

@@ -55,6 +55,11 @@ class View:
         return registry.view(lambda: max([registry.at, *(store.at for store in registry.stores.values())]))
 
     @property
+    def stores(self) -> int:
+        """How many stores there are, as far as this process knows: neither lock nor database is asked.  O(1)."""
+        return len(self._registry.stores)
+
+    @property
     def subscribers(self) -> int:
         """How many callbacks are subscribed.  O(1)."""
         return self._registry.subscribers

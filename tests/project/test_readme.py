@@ -40,8 +40,8 @@ def test_the_readme_counts_the_laws_and_the_scenarios_as_they_are() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"tries {len(LAWS)} laws" in readme
     scenarios = list(Path(vsbatch_core.__file__).parent.joinpath("scenarios").glob("*.toml"))
-    assert len(scenarios) == 6
-    assert "names six scenarios" in readme
+    assert len(scenarios) == 7
+    assert "names seven scenarios" in readme
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -19,7 +19,7 @@ from ..helpers.brief import searching
 
 GOLDEN = Path(__file__).parent / "golden"
 README = Path(__file__).resolve().parents[2] / "README.md"
-NAMES = ("bulk-load", "cancel-race", "clean", "half-failed", "quirks-2025-11", "stuck")
+NAMES = ("bulk-load", "cancel-race", "clean", "half-failed", "log-2026-02-05", "quirks-2025-11", "stuck")
 each_scenario = pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.slow, searching]) if name == "bulk-load" else name for name in NAMES],
@@ -49,7 +49,7 @@ def counts(name: str) -> dict[str, tuple[int, ...]]:
     }
 
 
-def test_these_six_are_shipped_and_have_golden_reports() -> None:
+def test_these_seven_are_shipped_and_have_golden_reports() -> None:
     assert tuple(shipped()) == NAMES
     assert sorted(path.stem for path in GOLDEN.glob("*.txt")) == list(NAMES)
 

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from math import ceil
 from random import Random
+from threading import Lock
 from typing import Any, cast
 
 from attrs import Factory, evolve, field, frozen
@@ -73,6 +74,7 @@ class State:
 
     def __init__(self, faults: Faults) -> None:
         self.requests = 0
+        self._counting = Lock()
         self.met: Counter[str] = Counter()
         self.writes: defaultdict[str, deque[float]] = defaultdict(deque)
         self.changed = Recent(faults.first_list_seconds)
@@ -81,6 +83,12 @@ class State:
         """By store and file."""
         self.released: set[str] = set()
         """The batches that were cancelled, and are shown as they are from then on."""
+
+    def count(self) -> int:
+        """Count a request; return its number.  Any thread may call it."""
+        with self._counting:
+            self.requests += 1
+            return self.requests
 
     def use(self, faults: Faults) -> None:
         """Remember for as long as these faults say."""
@@ -177,8 +185,7 @@ class FaultyApi(Api):
         state = self.state
         # The engine's own lock: with one of its own, a subscriber that asks could wait for whom waits for it.
         with self.engine.view.hold():
-            state.requests += 1
-            call = _Call(request, state.requests, self.engine.clock.time())
+            call = _Call(request, state.count(), self.engine.clock.time())
             response = self.refuse_unread(request) or self._before(call)
             served = response is None
             if response is None:

@@ -90,7 +90,7 @@ TAKES: dict[str, tuple[str, ...]] = {
 
 def plan(arguments: argparse.Namespace, uploads: Uploads) -> Plan:
     """What becomes of files.  Raise ``Refused`` if an option says nothing of this plan."""
-    name, number = arguments.plan
+    name, number = arguments.plan or ("files", math.nan)
     more: dict[str, Any] = {"workers": arguments.workers, "fail": dict(arguments.fail)}
     for option, value in more.items():
         if value and option not in TAKES[name]:

@@ -209,18 +209,22 @@ class _Run:
     def watch(self, name: str, place: Place, since: float) -> None:
         """Look at a batch until none of its files is in progress, or patience runs out."""
         customer, simulation = self.scenario.customer, self.simulation
+        known = place
 
         def seen(response: Response | None) -> None:
+            nonlocal known
             if response is not None and response.status == 200:
-                if not json.loads(response.body)["file_counts"]["in_progress"]:
+                shown = json.loads(response.body)
+                if not shown["file_counts"]["in_progress"]:
                     return
+                known = place._replace(batch_id=shown["id"])  # as clients take it from what they see
                 left = customer.timeout - (simulation.now - since)
                 if left > 0:
                     simulation.at(min(customer.poll or left, left), look)
                     return
             self.given_up.append(name)
             if customer.on_timeout == "cancel":
-                self.cancel(place)
+                self.cancel(known)
 
         def look() -> None:
             self.send(

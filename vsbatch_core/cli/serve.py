@@ -15,12 +15,14 @@ from contextlib import closing
 from functools import partial
 from ipaddress import ip_address
 from threading import Thread
+from typing import Any
 
 from attrs import evolve
 
 from vsbatch_core import Profile, profiles
 from vsbatch_core.adapters.asgi import Receive, Scope, Send
 from vsbatch_core.adapters.uploads import Uploads
+from vsbatch_core.cli import faults as trouble
 from vsbatch_core.cli import values
 from vsbatch_core.cli.console import console_of
 from vsbatch_core.cli.databases import PASSWORDS, URLS
@@ -65,6 +67,11 @@ plans, which decide how attached files end:
                    Nth time, a single file when it is
   manual           every file stays in progress until it is cancelled or
                    deleted
+
+faults, which clients meet; --fault dropped=0.1@60..120 loses a tenth of the
+responses in the second minute:
+
+{trouble.FAULTS}
 
 policies, by key, the first word being the default; 'cancel=drain' has a
 cancel wait for files that a worker has taken up:
@@ -126,6 +133,8 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         f"a loopback address anybody, else nobody); better set {CONTROL_VARIABLE}",
     )
     add_plan_to(made)
+    made.set_defaults(plan=None)
+    trouble.add_faults_to(made)
     made.add_argument(
         "--profile",
         metavar="NAME",
@@ -219,12 +228,14 @@ def command(arguments: argparse.Namespace) -> None:
 
 def _require_sense(arguments: argparse.Namespace) -> None:
     """Raise ``Refused`` for options that contradict each other."""
+    _require_room_for_scenario(arguments)
     several = arguments.processes > 1
+    polls = arguments.plan is not None and arguments.plan[0] == "after-polls"
     if several and arguments.database is None:
         raise Refused("--processes needs --database: that is what several processes share")
-    if several and arguments.plan[0] == "after-polls":
+    if several and polls:
         raise Refused("--plan after-polls counts in one process: leave out --processes, or give another plan")
-    if is_postgres(arguments.database) and arguments.plan[0] == "after-polls":
+    if is_postgres(arguments.database) and polls:
         raise Refused(
             "--plan after-polls counts in one process, and PostgreSQL is for several: give another plan, or a "
             "--database of SQLite"
@@ -233,7 +244,22 @@ def _require_sense(arguments: argparse.Namespace) -> None:
         raise Refused(
             "--seed draws the same ids in every run, and --database has those of the last: leave out one"
         )
-    plan(arguments, Uploads())
+    settings(arguments).made_plan(Uploads())
+
+
+def _require_room_for_scenario(arguments: argparse.Namespace) -> None:
+    """Raise ``Refused`` for options that say again what the scenario says."""
+    if arguments.scenario is None:
+        return
+    given = {"plan": arguments.plan, "fail": arguments.fail, "workers": arguments.workers}
+    for option, value in {**given, "profile": arguments.profile}.items():
+        if value:
+            raise Refused(f"--{option} and --scenario say the same: leave out one, or change the scenario's file")
+    if arguments.processes > 1 or is_postgres(arguments.database):
+        raise Refused(
+            "--scenario needs time and a plan of its own: leave out --processes, and give no --database or "
+            "one of SQLite"
+        )
 
 
 def keys(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -263,16 +289,30 @@ def listener(host: str, port: int) -> socket.socket:
 
 def application(arguments: argparse.Namespace) -> StandInApp:
     """The ASGI application that the arguments describe: a stand-in whose time is that of the wall clock."""
-    return controlled(arguments, StandIn(settings(arguments)))
+    return controlled(arguments, standing_in(settings(arguments)))
+
+
+def standing_in(settings: Settings, **more: Any) -> StandIn:
+    """A stand-in.  Raise ``Refused`` if what it is to do contradicts the profile."""
+    try:
+        return StandIn(settings, **more)
+    except ValueError as error:
+        raise Refused(f"the plan cannot be followed: {error}") from None
 
 
 def settings(arguments: argparse.Namespace) -> Settings:
-    """How the stand-in begins that the arguments describe."""
+    """How the stand-in begins that the arguments describe.  Raise ``Refused``."""
+    scenario = trouble.scenario(arguments)
+    seed = arguments.seed
+    if seed is None and scenario is not None and arguments.database is None:
+        seed = scenario.seed
     return Settings(
-        plan_of=partial(plan, arguments),
-        profile=profile(arguments),
-        seed=arguments.seed,
-        chance=random.getrandbits(32),
+        plan=None if scenario is None else scenario.plan,
+        plan_of=partial(plan, arguments) if scenario is None else None,
+        faults=trouble.faults(arguments, scenario),
+        profile=profile(arguments, None if scenario is None else scenario.profile),
+        seed=seed,
+        chance=random.getrandbits(32) if scenario is None else scenario.seed,
         require_uploaded_files=arguments.require_uploaded_files,
         live=True,
         real_time=arguments.real_time,
@@ -286,7 +326,7 @@ def controlled(arguments: argparse.Namespace, standin: StandIn) -> StandInApp:
     if console is not None:
         standin.observers.append(console.observe)
         atexit.register(console.close)
-    key = arguments.control_key or os.environ.get(CONTROL_VARIABLE)
+    key = arguments.control_key or key_of_environment(CONTROL_VARIABLE)
     return StandInApp(standin, control=not keys(arguments) and is_local(arguments.host), control_key=key)
 
 
@@ -298,11 +338,11 @@ def is_local(host: str) -> bool:
     )
 
 
-def profile(arguments: argparse.Namespace) -> Profile | None:
-    """The profile that the arguments describe, if they describe one."""
-    if arguments.profile is None and not arguments.policy:
+def profile(arguments: argparse.Namespace, given: Profile | None) -> Profile | None:
+    """The profile that the arguments describe, if they describe one; it may begin with one that is given."""
+    if given is None and arguments.profile is None and not arguments.policy:
         return None
-    return evolve(profiles.BY_NAME[arguments.profile or "default"], **dict(arguments.policy))
+    return evolve(given or profiles.BY_NAME[arguments.profile or "default"], **dict(arguments.policy))
 
 
 def run(

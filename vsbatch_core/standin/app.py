@@ -66,7 +66,7 @@ class StandInApp:
                 receive = self._closing(receive)
             await self._app(scope, receive, send)
             return
-        await self.standin.engine.aio.call(self.standin.tick)
+        await self._tick()
         request = Request(
             scope["method"],
             path_of(scope),
@@ -81,6 +81,10 @@ class StandInApp:
             await App(self.standin.plain_api())(scope, receive, send)
         else:
             await self._serve(request, scope, receive, send)
+
+    async def _tick(self) -> None:
+        if self.standin.ticks:
+            await self.standin.engine.aio.call(self.standin.tick)
 
     def close(self) -> None:
         """Have the streams of events end.  Any thread may call it."""
@@ -209,7 +213,7 @@ class StandInApp:
                     await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
                 await reader.wait(TICK)
                 quiet += TICK
-                await self.standin.engine.aio.call(self.standin.tick)
+                await self._tick()
             await send({"type": "http.response.body", "body": b""})
         finally:
             gone.cancel()

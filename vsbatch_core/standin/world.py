@@ -31,6 +31,7 @@ from vsbatch_core.engine import Engine
 from vsbatch_core.errors import AlreadyFinished, Contradiction, NotAttached, RequestError
 from vsbatch_core.model import Profile, VectorStoreFile
 from vsbatch_core.simulation import Plan, Simulation
+from vsbatch_core.simulation.run import as_plan
 from vsbatch_core.standin.feed import Feed
 from vsbatch_core.standin.requests import Exchange, RequestLog, kept, message_of
 from vsbatch_core.wire import to_wire
@@ -76,6 +77,10 @@ class Settings:
     real_time: bool = False
     api: dict[str, Any] = field(factory=dict)
 
+    def made_plan(self, uploads: Uploads) -> Plan:
+        """Return what becomes of files at the beginning."""
+        return as_plan(self.plan) if self.plan_of is None else self.plan_of(uploads)
+
 
 class StandIn:
     """An engine that stands in for the API, and can be looked into and steered.
@@ -108,6 +113,16 @@ class StandIn:
             self._world = self._new(self.settings.seed)
         else:
             self._world = _World(self, self.settings, engine, cast("Uploads", uploads))
+
+    def __repr__(self) -> str:
+        # As that of an engine it waits for nobody: another clock than this may ask a database.
+        clock, stores, requests = self.engine.clock, self.engine.view.stores, len(self.requests)
+        at = f" at {clock.time()!r}" if isinstance(clock, VirtualClock) else ""
+        frozen = ", frozen" if self.frozen else ""
+        return (
+            f"<{type(self).__name__}{at}{frozen}: {stores:,} vector store{'' if stores == 1 else 's'}, "
+            f"{requests:,} request{'' if requests == 1 else 's'}>"
+        )
 
     @property
     def engine(self) -> Engine:
@@ -243,8 +258,13 @@ class StandIn:
         self._tell_time()
         return done
 
+    @property
+    def ticks(self) -> bool:
+        """Whether time follows the wall clock by calls of ``tick``."""
+        return self.settings.live and self._world.simulation is not None
+
     def tick(self) -> None:
-        """Let as much time pass as has passed on the wall clock, where time follows that."""
+        """Let as much time pass as has passed on the wall clock since the last call."""
         self._world.tick()
 
     def _tell_time(self) -> None:
@@ -386,7 +406,8 @@ class StandIn:
     def record(self, exchange: Exchange) -> None:
         """Have all who look on know of an exchange."""
         self.requests.add(exchange)
-        self.feed.add("request", lambda: exchange.data(bodies=False))
+        if self._fed is not None:
+            self.feed.add("request", lambda: exchange.data(bodies=False))
         for observe in self.observers:
             observe(exchange)
 
@@ -402,7 +423,7 @@ class _World:
         self.frozen = False
         self.seen = time.monotonic()
         self.seed = settings.chance if settings.seed is None else settings.seed
-        self.plan = settings.plan_of(uploads) if settings.plan_of is not None else _plan(settings.plan)
+        self.plan = settings.made_plan(uploads)
         self.simulation = None
         if isinstance(engine.clock, VirtualClock):
             self.simulation = Simulation(engine, plan=self.plan, seed=self.seed)
@@ -432,8 +453,6 @@ class _World:
 
     def tick(self) -> None:
         """Let as much time pass as on the wall clock."""
-        if not self.settings.live:
-            return
         with self.engine.view.hold():
             now = time.monotonic()
             passed, self.seen = now - self.seen, now
@@ -451,7 +470,7 @@ class _World:
 
     def use_plan(self, given: Any) -> None:
         """Have a new simulation take on all files that are in progress."""
-        plan = _plan(given)
+        plan = as_plan(given)
         with self.engine.view.hold():
             old = cast("Simulation", self.simulation)
             # Made before the old one ends: what it refuses changes nothing.
@@ -467,12 +486,6 @@ class _World:
     def poll_waits(self) -> bool:
         """Whether clients that poll wait themselves."""
         return self.frozen or (self.simulation is not None and bool(self.simulation._sleeping))
-
-
-def _plan(given: Any) -> Plan:
-    if given is None:
-        return Plan()
-    return given if isinstance(given, Plan) else Plan(decide=given)
 
 
 _sleep: ContextVar[list[float] | None] = ContextVar("sleep", default=None)
@@ -497,6 +510,11 @@ class StandInApi(FaultyApi):
     def dispatch(self, request: Request) -> Response:
         """Answer one request; see ``FaultyApi``."""
         began, at = perf_counter(), self.engine.clock.time()
+        if self.faults == NO_FAULTS:
+            # Without the engine's lock: commands of many threads are to share the transactions of a database.
+            response = Api.dispatch(self, request)
+            self.record(request, None, at, response.status, response.body, perf_counter() - began)
+            return response
         answer = self.answer(request)
         if answer.seconds:
             sleep = _sleep.get()
@@ -510,6 +528,10 @@ class StandInApi(FaultyApi):
         if answer.response is None:
             raise cast("NoAnswer", answer.lost)
         return answer.response
+
+    def only_reads(self, request: Request) -> bool:
+        """See ``Api``; with faults each request counts, and none can be dispatched twice."""
+        return self.faults == NO_FAULTS and Api.only_reads(self, request)
 
     async def dispatch_async(self, request: Request) -> Response:
         """Answer one request; a slow response comes later in real time, if there is no other."""
@@ -535,10 +557,8 @@ class StandInApi(FaultyApi):
         faults: tuple[str, ...] = (),
     ) -> None:
         """Have the stand-in know what was asked, unless it has begun again since."""
-        if number is None:  # refused before it was read
-            with self.engine.view.hold():
-                self.state.requests += 1
-                number = self.state.requests
+        if number is None:
+            number = self.state.count()
         recorded = RECORDED.get()
         if recorded is not None:
             recorded.append(number)
