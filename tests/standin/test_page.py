@@ -366,3 +366,20 @@ def test_it_fits_a_phone_and_follows_the_colours_that_are_asked_for(world: World
         command("Emulation.clearDeviceMetricsOverride", {})
         command("Emulation.setEmulatedMedia", {"features": []})
     assert len(colours) == 2
+
+
+def test_where_keys_are_needed_the_page_asks_for_them(browser: Any) -> None:
+    with started("--api-key", "sk-1", "--control-key", "steer-me", "--plan", "manual") as running:
+        world = World(running, browser)
+        browser.get(world.root + "/")
+        world.wait(lambda: world.one("#keys").is_displayed())
+        assert world.one("#alert").is_displayed()
+        world.one("#api-key").send_keys("sk-1")
+        world.one("#control-key").send_keys("steer-me")
+        world.one("#keys-form button").click()
+        world.wait(lambda: world.text("#link"), "live")
+        store = world.ask("POST", "/v1/vector_stores", {"name": "docs"}, authorization="Bearer sk-1")["id"]
+        world.wait(lambda: world.texts("#stores .pick"), ["docs"])
+        assert not world.one("#keys").is_displayed()
+        browser.execute_script("sessionStorage.clear()")
+        assert store in world.text("#stores")

@@ -24,8 +24,8 @@ class Bench(StandIn):
     ``plan`` says what becomes of files (without one each takes one of 8 workers a second, and completes),
     ``faults`` what goes wrong on the way, ``profile`` which variant of the API it is, ``seed`` what ids and
     chance are.  All four may come from a ``scenario``: the path of a TOML file, or the name of a shipped one;
-    what is given beside it is in place of its own.  With ``require_uploaded_files`` an id that was never uploaded is
-    refused.  The same requests in the same order give the same ids, times and answers in every run.
+    what is given beside it is in place of its own.  With ``require_uploaded_files`` an id that was never uploaded
+    is refused.  The same requests in the same order give the same ids, times and answers in every run.
 
     A client's polling helper (``create_and_poll``, ``upload_and_poll``, ``poll``) moves the clock on by the
     interval between two polls and does not wait; one that was given a ``poll_interval_ms`` waits as well, and so
