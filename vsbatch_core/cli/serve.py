@@ -98,6 +98,10 @@ server needs the extra postgres.
 
 {PASSWORDS}
 
+In a browser the server's root is a page that shows all of this as it happens.
+A line is printed for each request, unless with --quiet. /healthz is for probes,
+and /metrics, with the extra metrics, for Prometheus; it is of one process.
+
 Point a client at the server with the line that it prints. SIGTERM and Ctrl-C
 let requests in flight end, for up to {GRACE} s.
 
