@@ -116,6 +116,16 @@ class StandIn:
         else:
             self._world = _World(self, self.settings, engine, cast("Uploads", uploads))
 
+    def __repr__(self) -> str:
+        # As that of an engine it waits for nobody: another clock than this may ask a database.
+        clock, stores, requests = self.engine.clock, self.engine.view.stores, len(self.requests)
+        at = f" at {clock.time()!r}" if isinstance(clock, VirtualClock) else ""
+        frozen = ", frozen" if self.frozen else ""
+        return (
+            f"<{type(self).__name__}{at}{frozen}: {stores:,} vector store{'' if stores == 1 else 's'}, "
+            f"{requests:,} request{'' if requests == 1 else 's'}>"
+        )
+
     @property
     def engine(self) -> Engine:
         """The engine; another one after ``reset`` and ``restore``."""
@@ -147,6 +157,10 @@ class StandIn:
     def api_keys(self) -> tuple[str, ...]:
         """The keys of the API."""
         return self.api.api_keys
+
+    def plain_api(self) -> Api:
+        """Return the API for who only looks on: without faults, and nothing is recorded or taken for a poll."""
+        return Api(self.engine, uploads=self.uploads, **self.settings.api)
 
     def dispatch(self, request: Request) -> Response:
         """See ``Api``: by the API as it is now."""
