@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import os
 import random
@@ -23,6 +24,7 @@ from vsbatch_core.adapters.asgi import Receive, Scope, Send
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli import clients, values
 from vsbatch_core.cli import faults as trouble
+from vsbatch_core.cli.console import console_of
 from vsbatch_core.cli.databases import PASSWORDS, URLS
 from vsbatch_core.cli.plans import LEASE, PLANS, add_plan_to, plan
 from vsbatch_core.cli.server import KEY_VARIABLE, key_of_environment
@@ -96,6 +98,10 @@ server needs the extra postgres.
 
 {PASSWORDS}
 
+In a browser the server's root is a page that shows all of this as it happens.
+A line is printed for each request, unless with --quiet. /healthz is for probes,
+and /metrics, with the extra metrics, for Prometheus; it is of one process.
+
 Point a client at the server with the line that it prints. SIGTERM and Ctrl-C
 let requests in flight end, for up to {GRACE} s.
 
@@ -155,6 +161,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         help="draw the same ids and failures in every run (default: others)",
     )
     clients.add_to(made)
+    made.add_argument("--quiet", action="store_true", help="print no line for each request")
     made.add_argument("--real-time", action="store_true", help="have clients wait when they poll")
     made.add_argument(
         "--database",
@@ -320,6 +327,10 @@ def settings(arguments: argparse.Namespace) -> Settings:
 
 def controlled(arguments: argparse.Namespace, standin: StandIn) -> StandInApp:
     """The ASGI application of a stand-in, with the control API if the arguments say so."""
+    console = None if arguments.quiet else console_of(sys.stdout)
+    if console is not None:
+        standin.observers.append(console.observe)
+        atexit.register(console.close)
     key = arguments.control_key or key_of_environment(CONTROL_VARIABLE)
     return StandInApp(standin, control=not keys(arguments) and is_local(arguments.host), control_key=key)
 

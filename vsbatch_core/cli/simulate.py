@@ -151,7 +151,10 @@ def lines(played: Played) -> Iterator[str]:
         f"{'any number of workers' if workers is None else plural(workers, 'worker')}, "
         f"{played.seconds:,.1f} simulated seconds"
     )
-    yield from ("", *_batches(played), "")
+    yield from ("", *_batches(played))
+    if played.alone:
+        yield f"and {plural(played.alone, 'file')} attached alone, in none of these batches"
+    yield ""
     use = "" if report.utilisation is None else f", workers busy {report.utilisation:.1%} of it"
     retried = f", {report.retried:,} tried again" if report.retried else ""
     yield (

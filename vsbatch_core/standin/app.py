@@ -14,7 +14,7 @@ from vsbatch_core.adapters.asgi import App, Receive, Scope, Send, path_of
 from vsbatch_core.adapters.http import HOST_FAULT, Request, Response
 from vsbatch_core.adapters.refusals import BodyTooLarge, InvalidApiKey, MethodNotAllowed
 from vsbatch_core.errors import RequestError, VsbatchError
-from vsbatch_core.standin import control
+from vsbatch_core.standin import around, control
 from vsbatch_core.standin.world import RECORDED, StandIn
 
 TICK = 0.25
@@ -57,6 +57,7 @@ class StandInApp:
         self.control = control or control_key is not None
         self._key = control_key
         self._app = App(standin.api)
+        self._around = around.Around(standin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; see ``App``."""
@@ -72,8 +73,12 @@ class StandInApp:
             scope.get("query_string", b"").decode("latin-1"),
             tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
         )
-        if self.control and control.below(request.path) is not None:
+        if request.path in around.PATHS:
+            await self._beside(request, send)
+        elif self.control and control.below(request.path) is not None:
             await self._control(request, receive, send)
+        elif self._is_of_the_page(request):
+            await App(self.standin.plain_api())(scope, receive, send)
         else:
             await self._serve(request, scope, receive, send)
 
@@ -114,6 +119,24 @@ class StandInApp:
             if status and not recorded:
                 api.record(request, None, at, status, body, perf_counter() - began)
 
+    async def _beside(self, request: Request, send: Send) -> None:
+        """Serve the page, whether all is well, or metrics."""
+        try:
+            response = await self.standin.engine.aio.call(self._around.response, request)
+        except VsbatchError as error:
+            response = control.refusal(error)
+        await _respond(send, response)
+
+    def _is_of_the_page(self, request: Request) -> bool:
+        """Return whether the page of this server asks, which looks on and is no client."""
+        if not self.control or request.header("x-vsbatch-page") is None:
+            return False
+        try:
+            self._require_own_page(request)
+        except WrongPlace:
+            return False
+        return True
+
     # The control API
 
     async def _control(self, request: Request, receive: Receive, send: Send) -> None:
@@ -138,20 +161,24 @@ class StandInApp:
             raise
         await _respond(send, response)
 
-    def _require_entitled(self, request: Request) -> None:
-        """Raise the refusal of who may not use the control API."""
+    def _require_own_page(self, request: Request) -> None:
+        """Raise the refusal of what comes from a page of another place."""
         host = request.header("host")
         origin = request.header("origin")
         if origin is not None and origin.partition("://")[2] != host:
             raise WrongPlace(f"A page of {origin[:256]} may not control this server. Use the server's own page.")
         if request.header("sec-fetch-site") in ("cross-site", "same-site"):
             raise WrongPlace("A page of another site may not control this server. Use the server's own page.")
+        if self._key is None and host is not None and not is_loopback(host):
+            raise WrongPlace(
+                f"This server is controlled from its own machine alone, and {host[:256]!r} is no name of it. "
+                "Use 'localhost' or '127.0.0.1', or start the server with --control-key."
+            )
+
+    def _require_entitled(self, request: Request) -> None:
+        """Raise the refusal of who may not use the control API."""
+        self._require_own_page(request)
         if self._key is None:
-            if host is not None and not is_loopback(host):
-                raise WrongPlace(
-                    f"This server is controlled from its own machine alone, and {host[:256]!r} is no name of it. "
-                    "Use 'localhost' or '127.0.0.1', or start the server with --control-key."
-                )
             return
         scheme, _, key = (request.header("authorization") or "").partition(" ")
         given = key.strip().encode("latin-1", "replace")

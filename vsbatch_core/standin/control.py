@@ -190,6 +190,18 @@ def _put_snapshot(standin: StandIn, body: Any) -> dict[str, Any]:
     return _state(standin)
 
 
+# Batches
+
+
+def _batches(standin: StandIn, *, vector_store_id: str = "") -> dict[str, Any]:
+    """Return the newest 100 batches of a store, the newest first: the API itself has no list of them."""
+    view, batches = standin.engine.view, standin.engine.vector_stores.file_batches
+    with view.hold():
+        standin.engine.vector_stores.retrieve(vector_store_id)
+        ids = view.batch_ids(vector_store_id, 100)
+        return _list([batches.retrieve(id, vector_store_id=vector_store_id) for id in ids])
+
+
 # Requests
 
 
@@ -216,6 +228,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     "files/complete": {"POST": Route(_complete, (*_FILES, "usage_bytes"))},
     "files/fail": {"POST": Route(_fail, (*_FILES, "code", "message"))},
     "files/release": {"POST": Route(_release, _FILES)},
+    "batches": {"GET": Route(_batches, query=("vector_store_id",))},
     "clock/advance": {"POST": Route(_advance, ("seconds",), power="time")},
     "clock/freeze": {"POST": Route(_freeze, power="time")},
     "clock/run": {"POST": Route(_run, power="time")},

@@ -41,6 +41,16 @@ from vsbatch_core.wire import to_wire
 Power = Literal["time", "reset", "plan", "faults", "requests"]
 """What can be steered, where it can."""
 
+KEPT = (
+    "The stores are in a database, which is not emptied or filled by a request: stop the server and use another "
+    "--database, or 'vsbatch database load'."
+)
+NOT_OURS = (
+    "Several processes or servers share this database, and none of them has its time and its plan to itself: "
+    "start the server without --database, or with one of SQLite and one process."
+)
+"""Why an engine that was given cannot be steered in all ways."""
+
 POWERS: tuple[Power, ...] = get_args(Power)
 
 
@@ -87,9 +97,9 @@ class Settings:
 class StandIn:
     """An engine that stands in for the API, and can be looked into and steered.
 
-    It makes its own engine, in memory and on a virtual clock, unless ``engine`` and ``uploads`` are given: those
-    of a database, which cannot be made anew; and if ``why_not`` says why others share it, neither its time nor
-    its plan can be steered.
+    It makes its own engine, in memory and on a virtual clock, unless ``engine`` and ``uploads`` are given, as
+    those of a database: they cannot be made anew, and unless the clock is virtual neither time nor plan can be
+    steered.  ``why_not`` says why something else, or these, cannot be.
 
     Any thread may call its methods.
     """
@@ -107,7 +117,11 @@ class StandIn:
         self.feed = Feed()
         self.observers: list[Callable[[Exchange], object]] = []
         """Each is called with every exchange, when it is over; it must not raise."""
-        self._why_not = dict(why_not or {})
+        self._why_not: dict[Power, str] = {}
+        if engine is not None:
+            self._why_not = {"reset": KEPT, **(why_not or {})}
+            if not isinstance(engine.clock, VirtualClock):
+                self._why_not = {"time": NOT_OURS, "plan": NOT_OURS, **self._why_not}
         self._lock = RLock()
         self._fed: Callable[[], None] | None = None
         """What ends the subscription of the feed, if anybody has asked for it."""
@@ -115,6 +129,16 @@ class StandIn:
             self._world = self._new(self.settings.seed)
         else:
             self._world = _World(self, self.settings, engine, cast("Uploads", uploads))
+
+    def __repr__(self) -> str:
+        # As that of an engine it waits for nobody: another clock than this may ask a database.
+        clock, stores, requests = self.engine.clock, self.engine.view.stores, len(self.requests)
+        at = f" at {clock.time()!r}" if isinstance(clock, VirtualClock) else ""
+        frozen = ", frozen" if self.frozen else ""
+        return (
+            f"<{type(self).__name__}{at}{frozen}: {stores:,} vector store{'' if stores == 1 else 's'}, "
+            f"{requests:,} request{'' if requests == 1 else 's'}>"
+        )
 
     @property
     def engine(self) -> Engine:
@@ -147,6 +171,10 @@ class StandIn:
     def api_keys(self) -> tuple[str, ...]:
         """The keys of the API."""
         return self.api.api_keys
+
+    def plain_api(self) -> Api:
+        """Return the API for who only looks on: without faults, and nothing is recorded or taken for a poll."""
+        return Api(self.engine, uploads=self.uploads, **self.settings.api)
 
     def dispatch(self, request: Request) -> Response:
         """See ``Api``: by the API as it is now."""
@@ -201,7 +229,7 @@ class StandIn:
     @property
     def faults(self) -> Faults:
         """What clients meet."""
-        return self._world.api.faults
+        return self._world.faults
 
     def clock_data(self) -> dict[str, Any]:
         """Return the time, and how it passes."""
@@ -270,6 +298,8 @@ class StandIn:
     ) -> list[VectorStoreFile]:
         """Complete files in progress, all or none; return them.  Without ``usage_bytes`` it is their size."""
         engine = self.engine
+        if len(file_ids) == 1:
+            return [engine.processing.complete(vector_store_id, file_ids[0], usage_bytes=usage_bytes)]
         sizes: int | list[int] = 0 if usage_bytes is None else usage_bytes
         if usage_bytes is None and engine.view.asks_for_sizes:
             sizes = [engine.view.size(id) or 0 for id in file_ids]
@@ -286,6 +316,8 @@ class StandIn:
     ) -> list[VectorStoreFile]:
         """Fail files in progress, all or none; return them."""
         engine = self.engine
+        if len(file_ids) == 1:
+            return [engine.processing.fail(vector_store_id, file_ids[0], code=code, message=message)]
         engine.processing.fail_many(vector_store_id, file_ids, code=code, message=message)
         return _files(engine, vector_store_id, file_ids)
 
@@ -367,8 +399,7 @@ class StandIn:
             if self._fed is not None:
                 self._fed()
                 self._fed = new.engine.subscribe(self._hear)
-            if old.simulation is not None:
-                old.simulation.close()
+            cast("Simulation", old.simulation).close()
             self._world = new
             self.requests.clear()
             self.feed.add("reset", dict)
@@ -416,13 +447,29 @@ class _World:
         self.simulation = None
         if isinstance(engine.clock, VirtualClock):
             self.simulation = Simulation(engine, plan=self.plan, seed=self.seed)
-        simulated = self.simulation is not None
-        self.api = StandInApi(
-            engine,
-            uploads=uploads,
+        self.faults = settings.faults
+        self._start = engine.clock.time()
+        self._api: StandInApi | None = None
+        """Made when it is first needed: it wants an extra."""
+
+    @property
+    def api(self) -> StandInApi:
+        """The API as it is now."""
+        made = self._api
+        if made is None:
+            with self.engine.view.hold():
+                made = self._api = self._api or self._made_api()
+        return made
+
+    def _made_api(self) -> StandInApi:
+        settings, simulated = self.settings, self.simulation is not None
+        return StandInApi(
+            self.engine,
+            uploads=self.uploads,
             driver=self if simulated and not settings.real_time else None,
             polled=self.polled if simulated else None,
-            faults=settings.faults,
+            faults=self.faults,
+            start=self._start,
             seed=self.seed,
             waits=self.waits if simulated else None,
             world=self,
@@ -471,7 +518,8 @@ class _World:
 
     def use_faults(self, faults: Faults) -> None:
         """Have the API go on with other faults."""
-        self.api = evolve(self.api, faults=faults)
+        self.faults = faults
+        self._api = evolve(self.api, faults=faults)
 
     @property
     def poll_waits(self) -> bool:
@@ -583,23 +631,17 @@ class StandInApi(FaultyApi):
 
 def _uploaded(uploads: Uploads) -> list[dict[str, Any]]:
     """Return the uploaded files as JSON-able data, oldest first."""
-    found: list[dict[str, Any]] = []
-    page = uploads.list(order="asc")
-    while True:
-        found += [
-            {
-                "id": file.id,
-                "filename": file.filename,
-                "purpose": file.purpose,
-                "created_at": file.created_at,
-                "expires_at": file.expires_at,
-                "content": base64.b64encode(uploads.content(file.id)).decode(),
-            }
-            for file in page.data
-        ]
-        if not page.has_more:
-            return found
-        page = page.get_next_page()
+    return [
+        {
+            "id": file.id,
+            "filename": file.filename,
+            "purpose": file.purpose,
+            "created_at": file.created_at,
+            "expires_at": file.expires_at,
+            "content": base64.b64encode(uploads.content(file.id)).decode(),
+        }
+        for file in uploads.list(order="asc")
+    ]
 
 
 _UPLOAD = ("id", "filename", "purpose", "created_at", "expires_at", "content")
