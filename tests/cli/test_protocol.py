@@ -6,7 +6,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from threading import Event, Thread
 from typing import Any
 
@@ -16,7 +16,9 @@ import uvicorn
 from vsbatch_core import Engine
 from vsbatch_core.adapters.asgi import App
 from vsbatch_core.cli import protocol
-from vsbatch_core.cli.protocol import ABORT, HEAD_BYTES, READ, Bounded, Patience
+from vsbatch_core.cli.protocol import ABORT, CONNECTIONS, HEAD_BYTES, READ, RESERVE, Bounded, Patience
+
+from ..helpers.processes import posix
 
 pytestmark = pytest.mark.slow
 
@@ -353,6 +355,59 @@ def test_a_response_is_sent_before_what_follows_it_is_refused(patient: Server, m
         patient.release.set()
         said = heard(connection)
     assert re.findall(rb"HTTP/1.1 ([0-9]+) ", said) in ([b"200"], [b"200", b"400"], [b"200", b"413"])
+
+
+def test_more_connections_than_there_is_room_for_are_told_so_or_closed(kind: type[Bounded]) -> None:
+    few = type("Few", (kind,), {"most": 3})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "LINGER", 60.0)
+        patch.setattr(protocol, "RESERVE", 4)
+        server = Server(few, LONG, keep_alive=60, grace=10)
+        with ExitStack() as stack:
+            served = [stack.enter_context(server.connect(b"GET /v1/")) for _ in range(3)]
+            told = [stack.enter_context(server.connect(LIST)) for _ in range(2)]
+            for each in told:
+                status, said = error(heard(each))
+                assert (status, said["code"], said["type"]) == (503, "server_overloaded", "server_error")
+            with suppress(ConnectionResetError):
+                assert server.exchanged(b"") == b""
+            for each in served:
+                each.sendall(
+                    LIST.replace(b"GET /v1/", b"").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+                )
+                assert heard(each).startswith(b"HTTP/1.1 200 ")
+        server.stop()
+
+
+@posix
+@pytest.mark.parametrize(
+    ("limits", "made", "most"),
+    [
+        ((256, 512), (512, 512), 412),
+        ((256, -1), (CONNECTIONS + RESERVE, -1), CONNECTIONS),
+        ((256, 9_999), (CONNECTIONS + RESERVE, 9_999), CONNECTIONS),
+        ((9_999, 9_999), None, CONNECTIONS),
+        ((-1, -1), None, CONNECTIONS),
+    ],
+)
+def test_it_has_as_many_connections_as_the_system_allows(
+    limits: tuple[int, int], made: tuple[int, int] | None, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resource
+
+    found: list[Any] = []
+    monkeypatch.setattr(resource, "RLIM_INFINITY", -1)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: found.append(new))
+    assert protocol.protocol().most == most
+    assert found == ([] if made is None else [made])
+
+
+def test_where_the_system_says_nothing_of_files_all_connections_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert protocol.protocol().most == CONNECTIONS
 
 
 # The end

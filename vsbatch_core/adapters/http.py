@@ -61,7 +61,7 @@ _MILLISECONDS = re.compile("[0-9]{1,9}")
 _KEY = re.compile("[!-~]+")
 """What a client can send as a key: visible ASCII."""
 
-_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/?#@,]+")
+ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/?#@,]+")
 """What a browser sends as its origin, or ``*`` for any."""
 
 MOST_VALUES = 200_000
@@ -267,7 +267,7 @@ def _whole(_api: Api, attribute: Attribute[int], value: Any) -> None:
 
 
 def _origins(_api: Api, _attribute: object, origins: Any) -> None:
-    if not isinstance(origins, tuple) or not all(isinstance(o, str) and _ORIGIN.fullmatch(o) for o in origins):
+    if not isinstance(origins, tuple) or not all(isinstance(o, str) and ORIGIN.fullmatch(o) for o in origins):
         raise ValueError(
             f"Api(cors={shown(origins)}): give a tuple of origins, as 'https://example.com', or of '*' for any"
         )

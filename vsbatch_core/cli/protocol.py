@@ -30,6 +30,12 @@ READ = 1 << 18
 AT_ONCE = 1 << 14
 """So many bytes are parsed at a time: there may be a request in every twenty of them."""
 
+CONNECTIONS = 4096
+"""At most so many connections are served at the same time, and a few more are told that there is no room."""
+
+RESERVE = 100
+"""So many file descriptors are left for those few, and for whatever else has files open."""
+
 LINGER = 2.0
 """Seconds in which what still comes is thrown away once a connection was refused.
 
@@ -75,6 +81,16 @@ class HeadTooLarge(RequestError):
         )
 
 
+class TooManyConnections(VsbatchError):
+    """There is no room for another connection."""
+
+    status = 503
+    code = "server_overloaded"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"The server has {most} connections, which is as many as it serves. Try again later.")
+
+
 class NoRequest(RequestError):
     """What came is no request of HTTP/1.1."""
 
@@ -98,11 +114,13 @@ class Bounded(asyncio.Protocol):
     """What is put before a protocol of uvicorn, which has all the attributes that are used here."""
 
     patience = Patience()
+    most = CONNECTIONS
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
     app: Any
     cycle: Any
     flow: Any
+    connections: set[Any]
     timeout_keep_alive_task: Any
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -135,9 +153,15 @@ class Bounded(asyncio.Protocol):
     # The connection
 
     def connection_made(self, transport: Any) -> None:
-        """Wait for the first head."""
+        """Wait for the first head, if there is room for another connection."""
         super().connection_made(transport)
-        self._watch(0)
+        if len(self.connections) <= self.most:
+            self._watch(0)
+        elif len(self.connections) <= self.most + RESERVE // 2:
+            self._end(TooManyConnections(self.most))
+        else:
+            self._refused = True
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Hand on what has come."""
@@ -214,7 +238,7 @@ class Bounded(asyncio.Protocol):
         else:
             self._end(TooSlow(awaited, self._allowed(), self._received))
 
-    def _end(self, error: RequestError) -> None:
+    def _end(self, error: VsbatchError) -> None:
         """Refuse what has come of a request, and close the connection."""
         self._refused = True
         self.flow.resume_reading()  # what still comes is thrown away
@@ -347,8 +371,27 @@ def of_h11() -> type[Bounded]:
 
 
 def protocol() -> type[Bounded]:
-    """Return the protocol over httptools where that is installed, and else over h11."""
+    """Return the protocol over httptools where that is installed, and else over h11.
+
+    It serves as many connections as the system lets this process have.
+    """
     try:
-        return of_httptools()
+        kind = of_httptools()
     except ImportError:
-        return of_h11()
+        kind = of_h11()
+    kind.most = min(CONNECTIONS, descriptors() - RESERVE)
+    return kind
+
+
+def descriptors() -> int:
+    """Return how many files this process may have open, after letting it have as many as connections may need."""
+    try:
+        import resource  # noqa: PLC0415 - not on every system
+    except ImportError:
+        return CONNECTIONS + RESERVE
+    wanted = CONNECTIONS + RESERVE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else soft

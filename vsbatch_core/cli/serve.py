@@ -22,8 +22,8 @@ from attrs import evolve
 from vsbatch_core import Profile, profiles
 from vsbatch_core.adapters.asgi import Receive, Scope, Send
 from vsbatch_core.adapters.uploads import Uploads
+from vsbatch_core.cli import clients, values
 from vsbatch_core.cli import faults as trouble
-from vsbatch_core.cli import values
 from vsbatch_core.cli.console import console_of
 from vsbatch_core.cli.databases import PASSWORDS, URLS
 from vsbatch_core.cli.plans import LEASE, PLANS, add_plan_to, plan
@@ -161,6 +161,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         help="draw the same ids and failures in every run (default: others)",
     )
     made.add_argument("--quiet", action="store_true", help="print no line for each request")
+    clients.add_to(made)
     made.add_argument("--real-time", action="store_true", help="have clients wait when they poll")
     made.add_argument(
         "--database",
@@ -320,7 +321,7 @@ def settings(arguments: argparse.Namespace) -> Settings:
         require_uploaded_files=arguments.require_uploaded_files,
         live=True,
         real_time=arguments.real_time,
-        api={"api_keys": keys(arguments)},
+        api={"api_keys": keys(arguments), **clients.options(arguments)},
     )
 
 

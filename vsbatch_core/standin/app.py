@@ -75,7 +75,7 @@ class StandInApp:
         )
         if request.path in around.PATHS:
             await self._beside(request, send)
-        elif self.control and request.path.startswith(control.PREFIX):
+        elif self.control and control.below(request.path) is not None:
             await self._control(request, receive, send)
         elif self._is_of_the_page(request):
             await App(self.standin.plain_api())(scope, receive, send)
@@ -142,7 +142,7 @@ class StandInApp:
     async def _control(self, request: Request, receive: Receive, send: Send) -> None:
         try:
             self._require_entitled(request)
-            if request.path == control.PREFIX + "events":
+            if control.below(request.path) == "events":
                 await self._stream(request, receive, send)
                 return
             found = control.route(self.standin, request)

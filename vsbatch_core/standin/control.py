@@ -32,7 +32,7 @@ from vsbatch_core.model import data_of
 from vsbatch_core.scenarios.circumstances import made, plan_of
 from vsbatch_core.scenarios.tables import Table
 from vsbatch_core.scenarios.text import Refused
-from vsbatch_core.standin.settings import faults_data, plan_data
+from vsbatch_core.standin.data import faults_data, plan_data
 from vsbatch_core.standin.world import POWERS, Power, StandIn
 from vsbatch_core.wire import to_wire
 
@@ -248,9 +248,16 @@ ROUTES: dict[str, dict[str, Route]] = {
 """By the path below ``/_vsbatch/`` and the method.  ``GET events`` is a stream, and served by ``app``."""
 
 
+def below(path: str) -> str | None:
+    """Return the path of a request below ``/_vsbatch/``, if it is there."""
+    if path == PREFIX[:-1]:
+        return ""
+    return path.removeprefix(PREFIX) if path.startswith(PREFIX) else None
+
+
 def route(standin: StandIn, request: Request) -> Route:
     """Return the route of a request; raise the refusal that needs no body."""
-    methods = ROUTES.get(request.path.removeprefix(PREFIX))
+    methods = ROUTES.get(below(request.path) or "")
     if methods is None:
         raise UnknownUrl(request.method, request.path)
     found = methods.get(request.method)

@@ -12,6 +12,7 @@ import binascii
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from functools import partial
 from hashlib import sha256
 from threading import RLock
 from time import perf_counter
@@ -32,6 +33,7 @@ from vsbatch_core.errors import AlreadyFinished, Contradiction, NotAttached, Req
 from vsbatch_core.model import Profile, VectorStoreFile
 from vsbatch_core.simulation import Plan, Simulation
 from vsbatch_core.simulation.run import as_plan
+from vsbatch_core.standin.data import faults_data, plan_data
 from vsbatch_core.standin.feed import Feed
 from vsbatch_core.standin.requests import Exchange, RequestLog, kept, message_of
 from vsbatch_core.wire import to_wire
@@ -213,7 +215,7 @@ class StandIn:
     @property
     def faults(self) -> Faults:
         """What clients meet."""
-        return self._world.api.faults
+        return self._world.faults
 
     def clock_data(self) -> dict[str, Any]:
         """Return the time, and how it passes."""
@@ -232,7 +234,10 @@ class StandIn:
     # Time
 
     def freeze(self) -> None:
-        """Have time stand still: neither polls nor the wall clock move it, until ``run``."""
+        """Have time stand still until ``run``: neither polls nor the wall clock move it.
+
+        Nothing is processed meanwhile but by ``step`` and ``advance``; who polls waits in real time.
+        """
         self.require("time")
         self._world.frozen = True
         self._tell_time()
@@ -246,7 +251,8 @@ class StandIn:
     def advance(self, seconds: float) -> float:
         """Let so much time pass, frozen or not, and do all that is due; return the time."""
         self.require("time")
-        self.simulation.advance(seconds)
+        with self.engine.view.hold():
+            self.simulation.advance(seconds)
         self._tell_time()
         return self.now
 
@@ -278,11 +284,13 @@ class StandIn:
     ) -> list[VectorStoreFile]:
         """Complete files in progress, all or none; return them.  Without ``usage_bytes`` it is their size."""
         engine = self.engine
+        if len(file_ids) == 1:
+            return [engine.processing.complete(vector_store_id, file_ids[0], usage_bytes=usage_bytes)]
         sizes: int | list[int] = 0 if usage_bytes is None else usage_bytes
         if usage_bytes is None and engine.view.asks_for_sizes:
             sizes = [engine.view.size(id) or 0 for id in file_ids]
         engine.processing.complete_many(vector_store_id, file_ids, usage_bytes=sizes)
-        return self._files(vector_store_id, file_ids)
+        return _files(engine, vector_store_id, file_ids)
 
     def fail(
         self,
@@ -293,8 +301,11 @@ class StandIn:
         message: str | None = None,
     ) -> list[VectorStoreFile]:
         """Fail files in progress, all or none; return them."""
-        self.engine.processing.fail_many(vector_store_id, file_ids, code=code, message=message)
-        return self._files(vector_store_id, file_ids)
+        engine = self.engine
+        if len(file_ids) == 1:
+            return [engine.processing.fail(vector_store_id, file_ids[0], code=code, message=message)]
+        engine.processing.fail_many(vector_store_id, file_ids, code=code, message=message)
+        return _files(engine, vector_store_id, file_ids)
 
     def release(self, vector_store_id: str, file_ids: Sequence[str]) -> list[VectorStoreFile]:
         """Have workers give files back, all or none, for the plan to decide anew; return the files.
@@ -321,11 +332,7 @@ class StandIn:
             else:
                 for id in file_ids:
                     world.simulation.release(id, vector_store_id=vector_store_id)
-            return self._files(vector_store_id, file_ids)
-
-    def _files(self, vector_store_id: str, file_ids: Sequence[str]) -> list[VectorStoreFile]:
-        files = self.engine.vector_stores.files
-        return [files.retrieve(id, vector_store_id=vector_store_id) for id in file_ids]
+            return _files(world.engine, vector_store_id, file_ids)
 
     def set_plan(self, plan: Any) -> None:
         """Take another plan: it decides anew what becomes of every file that is in progress.
@@ -335,14 +342,14 @@ class StandIn:
         self.require("plan")
         with self._lock:
             self._world.use_plan(plan)
-        self.feed.add("plan", dict)
+        self.feed.add("plan", partial(plan_data, self.plan))
 
     def set_faults(self, faults: Faults) -> None:
         """Have clients meet other faults from now on."""
         self.require("faults")
         with self._lock:
             self._world.use_faults(faults)
-        self.feed.add("faults", dict)
+        self.feed.add("faults", partial(faults_data, faults))
 
     # Beginning again
 
@@ -427,13 +434,29 @@ class _World:
         self.simulation = None
         if isinstance(engine.clock, VirtualClock):
             self.simulation = Simulation(engine, plan=self.plan, seed=self.seed)
-        simulated = self.simulation is not None
-        self.api = StandInApi(
-            engine,
-            uploads=uploads,
+        self.faults = settings.faults
+        self._start = engine.clock.time()
+        self._api: StandInApi | None = None
+        """Made when it is first needed: it wants an extra."""
+
+    @property
+    def api(self) -> StandInApi:
+        """The API as it is now."""
+        made = self._api
+        if made is None:
+            with self.engine.view.hold():
+                made = self._api = self._api or self._made_api()
+        return made
+
+    def _made_api(self) -> StandInApi:
+        settings, simulated = self.settings, self.simulation is not None
+        return StandInApi(
+            self.engine,
+            uploads=self.uploads,
             driver=self if simulated and not settings.real_time else None,
             polled=self.polled if simulated else None,
-            faults=settings.faults,
+            faults=self.faults,
+            start=self._start,
             seed=self.seed,
             waits=self.waits if simulated else None,
             world=self,
@@ -461,6 +484,8 @@ class _World:
     def polled(self, looked_at: Any) -> Any:
         """See ``Simulation``."""
         with self.engine.view.hold():
+            if self.frozen and self.plan.automatic:
+                return looked_at  # what is due at this instant is left to be done
             return cast("Simulation", self.simulation).polled(looked_at)
 
     def waits(self, vector_store_id: str, file_id: str) -> bool:
@@ -480,12 +505,18 @@ class _World:
 
     def use_faults(self, faults: Faults) -> None:
         """Have the API go on with other faults."""
-        self.api = evolve(self.api, faults=faults)
+        self.faults = faults
+        self._api = evolve(self.api, faults=faults)
 
     @property
     def poll_waits(self) -> bool:
         """Whether clients that poll wait themselves."""
         return self.frozen or (self.simulation is not None and bool(self.simulation._sleeping))
+
+
+def _files(engine: Engine, vector_store_id: str, file_ids: Sequence[str]) -> list[VectorStoreFile]:
+    files = engine.vector_stores.files
+    return [files.retrieve(id, vector_store_id=vector_store_id) for id in file_ids]
 
 
 _sleep: ContextVar[list[float] | None] = ContextVar("sleep", default=None)

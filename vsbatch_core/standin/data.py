@@ -9,6 +9,7 @@ import attrs
 
 from vsbatch_core.adapters.faults import SOURCES, During, Faults
 from vsbatch_core.scenarios.circumstances import DURATIONS, OUTCOMES
+from vsbatch_core.scenarios.files import ingested
 from vsbatch_core.simulation import Constant, Outcome, Plan
 
 _KINDS: dict[Any, str] = {make: kind for kind, make in DURATIONS.items()}
@@ -42,9 +43,12 @@ def plan_data(plan: Plan) -> dict[str, Any]:
     for name in ("cancel", "polls", "by_hand"):
         if getattr(plan, name):
             found[name] = getattr(plan, name)
-    unsaid += [
-        f"{name}={getattr(plan, name)!r}" for name in ("decide", "size") if getattr(plan, name) is not None
-    ]
+    if plan.decide is ingested:
+        found["like"] = "ingest"
+    elif plan.decide is not None:
+        unsaid.append(f"decide={plan.decide!r}")
+    if plan.size is not None:
+        unsaid.append(f"size={plan.size!r}")
     if unsaid:
         found["repr"] = f"Plan({', '.join(unsaid)})"
     return found
