@@ -25,7 +25,6 @@ from typing import Any
 import openai
 import pytest
 
-from vsbatch_core import Engine
 from vsbatch_core.cli import clients as clients_module
 from vsbatch_core.cli import main, parser, serve
 from vsbatch_core.cli.server import KEY_VARIABLE
@@ -267,27 +266,6 @@ def test_in_real_time_a_poller_is_asked_to_wait_and_the_clock_is_the_walls(clien
     assert polled.headers["openai-poll-after-ms"] == "1000"
     later = client.vector_stores.create()
     assert later.created_at - store.created_at < 999_000
-
-
-def test_time_passes_between_requests_as_on_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    passed = []
-
-    class Recorder:
-        engine = Engine()
-
-        def advance(self, seconds: float) -> None:
-            passed.append(seconds)
-
-    async def app(*_arguments: Any) -> None:
-        passed.append("request")
-
-    now = iter([100.0, 100.5, 103.0])
-    monkeypatch.setattr(serve.time, "monotonic", lambda: next(now))
-    live: Any = serve.live(app, Recorder())  # type: ignore[arg-type]  # all that is asked of a simulation
-    for _ in range(2):
-        with pytest.raises(StopIteration):
-            live({}, None, None).send(None)
-    assert passed == [0.5, "request", 2.5, "request"]
 
 
 # Keys and uploads

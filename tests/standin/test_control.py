@@ -35,7 +35,7 @@ from vsbatch_core.simulation import (
 from vsbatch_core.standin import Settings, StandIn, control
 from vsbatch_core.standin.app import MOST_READERS, QUIET, TICK, StandInApp, is_loopback
 from vsbatch_core.standin.data import faults_data, plan_data
-from vsbatch_core.standin.world import POWERS
+from vsbatch_core.standin.world import KEPT, NOT_OURS, POWERS
 
 from ..helpers.control import Answer, Asked, scope
 
@@ -147,10 +147,11 @@ def test_so_are_faults(given: dict[str, Any], more: dict[str, Any]) -> None:
 def test_files_are_ended_by_hand_and_returned(what: str, more: Any, end: Any, several: bool) -> None:
     ask = Asked(MANUAL)
     uploaded = ask.standin.uploads.create(file=("a.txt", b"hello"), purpose="assistants").id
-    store = store_with(ask, uploaded, "file-b")
-    named = {"file_ids": [uploaded]} if several else {"file_id": uploaded}
+    store = store_with(ask, uploaded, "file-b", "file-c")
+    named = {"file_ids": [uploaded, "file-c"]} if several else {"file_id": uploaded}
     found = ask.ok("POST", f"/_vsbatch/files/{what}", {"vector_store_id": store, **named, **more})
-    (file,) = found["data"]
+    file, *others = found["data"]
+    assert [(other["id"], other["status"]) for other in others] == [("file-c", end[0])][: int(several)]
     error = file["last_error"] and file["last_error"]["code"]
     assert (file["status"], file["usage_bytes"], error) == end
     assert file == ask.ok("GET", f"/v1/vector_stores/{store}/files/{uploaded}")
@@ -402,6 +403,14 @@ def test_a_fault_in_a_window_acts_in_it_and_nowhere_else(waits: list[int], since
         batch = ask.ok("POST", f"/v1/vector_stores/{store}/file_batches", {"file_ids": ["file-a"]})
         acted = batch["object"] == "vector_store.file_batch"
         assert acted == (since <= at < since + length)
+
+
+def test_a_file_that_waits_for_a_worker_shows_that_it_was_never_created() -> None:
+    ask = Asked(Settings(plan=Plan(workers=1), faults=Faults(created_at_zero=True)))
+    store = store_with(ask, "file-a", "file-b")
+    ask.standin.step()
+    files = ask.ok("GET", f"/v1/vector_stores/{store}/files?order=asc")["data"]
+    assert {file["id"]: file["created_at"] == 0 for file in files} == {"file-a": False, "file-b": True}
 
 
 def test_a_lost_response_is_recorded_and_ends_the_connection_where_the_server_can() -> None:
@@ -658,10 +667,10 @@ def test_resets_while_requests_run_in_threads_leave_no_trace_of_the_old_in_the_n
 
 
 def test_where_something_cannot_be_steered_that_is_said_with_409() -> None:
-    from vsbatch_core.cli.durable import KEPT, NOT_OURS, ONE_OF_MANY
+    from vsbatch_core.cli.durable import ONE_OF_MANY
 
     engine, uploads = Engine(), Uploads()
-    why = {"time": NOT_OURS, "plan": NOT_OURS, "reset": KEPT, "faults": ONE_OF_MANY, "requests": ONE_OF_MANY}
+    why = {"faults": ONE_OF_MANY, "requests": ONE_OF_MANY}
     standin = StandIn(Settings(live=True), engine=engine, uploads=uploads, why_not=why)  # type: ignore[arg-type]
     ask = Asked(standin=standin)
     assert ask.ok("GET", "/_vsbatch/")["can"] == dict.fromkeys(POWERS, False)
@@ -704,14 +713,20 @@ def test_a_database_with_one_process_keeps_its_stores_and_can_be_steered_else(
     url = f"sqlite:///{tmp_path}/state.db"
     clock = VirtualClock(2e9)
     with Engine.open(url, clock=clock) as engine, closing(Uploads.open(url, clock=clock)) as uploads:
-        ask = Asked(standin=StandIn(Settings(), engine=engine, uploads=uploads, why_not={"reset": "It is kept."}))
+        ask = Asked(
+            standin=StandIn(
+                Settings(),
+                engine=engine,
+                uploads=uploads,
+            )
+        )
         store = store_with(ask, "file-a")
         uploads.create(file=("a.txt", b"hello"), purpose="assistants")
         uploads.create(file=("b.txt", b"hello"), purpose="assistants")
         ask.ok("PUT", "/_vsbatch/plan", {"service": 2.0})
         ask.ok("POST", "/_vsbatch/clock/advance", {"seconds": 2})
         assert statuses(ask, store) == {"file-a": "completed"}
-        assert ask("POST", "/_vsbatch/reset").message == "It is kept."
+        assert ask("POST", "/_vsbatch/reset").message == KEPT
         whole = ask.ok("GET", "/_vsbatch/snapshot")
     other = Asked()
     other.ok("PUT", "/_vsbatch/snapshot", whole)

@@ -23,14 +23,6 @@ from vsbatch_core.scenarios.text import Refused
 from vsbatch_core.standin import Settings
 from vsbatch_core.standin.world import Power
 
-KEPT = (
-    "The stores are in a database, which is not emptied or filled by a request: stop the server and use another "
-    "--database, or 'vsbatch database load'."
-)
-NOT_OURS = (
-    "Several processes or servers share this database, and none of them has its time and its plan to itself: "
-    "start the server without --database, or with one of SQLite and one process."
-)
 ONE_OF_MANY = (
     "This is one of several processes, and the others would not know: start the server with one process."
 )
@@ -70,9 +62,7 @@ def serve(arguments: argparse.Namespace, listening: socket.socket, ready: Callab
             if n == 1:
                 clock = VirtualClock(max(time.time(), latest))
                 with _opened(arguments, clock) as (engine, uploads):
-                    standin = standing_in(
-                        settings(arguments), engine=engine, uploads=uploads, why_not={"reset": KEPT}
-                    )
+                    standin = standing_in(settings(arguments), engine=engine, uploads=uploads)
                     run(controlled(arguments, standin), listening, ready)
                 return
             _release(arguments)
@@ -147,9 +137,7 @@ def _serve_one(
     made = begin.made_plan(uploads)
     n = arguments.processes
     workers = ALL if made.workers is None else made.workers // n + (number < made.workers % n)
-    why_not: dict[Power, str] = {"reset": KEPT, "time": NOT_OURS, "plan": NOT_OURS}
-    if n > 1:
-        why_not |= {"faults": ONE_OF_MANY, "requests": ONE_OF_MANY}
+    why_not: dict[Power, str] = {"faults": ONE_OF_MANY, "requests": ONE_OF_MANY} if n > 1 else {}
     app = controlled(arguments, standing_in(begin, engine=engine, uploads=uploads, why_not=why_not))
     if made.by_hand or not workers:
         run(app, listening, ready, lifeline)

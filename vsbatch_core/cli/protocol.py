@@ -135,6 +135,8 @@ class Bounded(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._reader: asyncio.TimerHandle | None = None
         self._refused = False
+        self._pending: VsbatchError | None = None
+        """What is refused once the responses before it have been sent."""
 
     def awaited(self) -> str:
         """``head`` or ``body`` of a request that has begun to come and is not complete, or nothing."""
@@ -178,6 +180,8 @@ class Bounded(asyncio.Protocol):
         """Wait for the next request, which may have begun to come."""
         super().on_response_complete()  # type: ignore[misc]
         self._watch(0)
+        if self._pending is not None:
+            self._end(self._pending)
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that has not been used for long, also if the client does not read the last of it."""
@@ -242,8 +246,8 @@ class Bounded(asyncio.Protocol):
         """Refuse what has come of a request, and close the connection."""
         self._refused = True
         self.flow.resume_reading()  # what still comes is thrown away
-        if self.busy():
-            self.cycle.keep_alive = False  # the connection is closed after that response
+        self._pending = error if self.busy() else None
+        if self._pending is not None or self.transport.is_closing():
             return
         if self.cycle is not None:
             self.cycle.disconnected = True  # so that the application is told that the client has gone

@@ -160,8 +160,8 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         type=values.whole,
         help="draw the same ids and failures in every run (default: others)",
     )
-    made.add_argument("--quiet", action="store_true", help="print no line for each request")
     clients.add_to(made)
+    made.add_argument("--quiet", action="store_true", help="print no line for each request")
     made.add_argument("--real-time", action="store_true", help="have clients wait when they poll")
     made.add_argument(
         "--database",

@@ -41,6 +41,16 @@ from vsbatch_core.wire import to_wire
 Power = Literal["time", "reset", "plan", "faults", "requests"]
 """What can be steered, where it can."""
 
+KEPT = (
+    "The stores are in a database, which is not emptied or filled by a request: stop the server and use another "
+    "--database, or 'vsbatch database load'."
+)
+NOT_OURS = (
+    "Several processes or servers share this database, and none of them has its time and its plan to itself: "
+    "start the server without --database, or with one of SQLite and one process."
+)
+"""Why an engine that was given cannot be steered in all ways."""
+
 POWERS: tuple[Power, ...] = get_args(Power)
 
 
@@ -87,9 +97,9 @@ class Settings:
 class StandIn:
     """An engine that stands in for the API, and can be looked into and steered.
 
-    It makes its own engine, in memory and on a virtual clock, unless ``engine`` and ``uploads`` are given: those
-    of a database, which cannot be made anew; and if ``why_not`` says why others share it, neither its time nor
-    its plan can be steered.
+    It makes its own engine, in memory and on a virtual clock, unless ``engine`` and ``uploads`` are given, as
+    those of a database: they cannot be made anew, and unless the clock is virtual neither time nor plan can be
+    steered.  ``why_not`` says why something else, or these, cannot be.
 
     Any thread may call its methods.
     """
@@ -107,7 +117,11 @@ class StandIn:
         self.feed = Feed()
         self.observers: list[Callable[[Exchange], object]] = []
         """Each is called with every exchange, when it is over; it must not raise."""
-        self._why_not = dict(why_not or {})
+        self._why_not: dict[Power, str] = {}
+        if engine is not None:
+            self._why_not = {"reset": KEPT, **(why_not or {})}
+            if not isinstance(engine.clock, VirtualClock):
+                self._why_not = {"time": NOT_OURS, "plan": NOT_OURS, **self._why_not}
         self._lock = RLock()
         self._fed: Callable[[], None] | None = None
         """What ends the subscription of the feed, if anybody has asked for it."""
@@ -385,8 +399,7 @@ class StandIn:
             if self._fed is not None:
                 self._fed()
                 self._fed = new.engine.subscribe(self._hear)
-            if old.simulation is not None:
-                old.simulation.close()
+            cast("Simulation", old.simulation).close()
             self._world = new
             self.requests.clear()
             self.feed.add("reset", dict)
@@ -618,23 +631,17 @@ class StandInApi(FaultyApi):
 
 def _uploaded(uploads: Uploads) -> list[dict[str, Any]]:
     """Return the uploaded files as JSON-able data, oldest first."""
-    found: list[dict[str, Any]] = []
-    page = uploads.list(order="asc")
-    while True:
-        found += [
-            {
-                "id": file.id,
-                "filename": file.filename,
-                "purpose": file.purpose,
-                "created_at": file.created_at,
-                "expires_at": file.expires_at,
-                "content": base64.b64encode(uploads.content(file.id)).decode(),
-            }
-            for file in page.data
-        ]
-        if not page.has_more:
-            return found
-        page = page.get_next_page()
+    return [
+        {
+            "id": file.id,
+            "filename": file.filename,
+            "purpose": file.purpose,
+            "created_at": file.created_at,
+            "expires_at": file.expires_at,
+            "content": base64.b64encode(uploads.content(file.id)).decode(),
+        }
+        for file in uploads.list(order="asc")
+    ]
 
 
 _UPLOAD = ("id", "filename", "purpose", "created_at", "expires_at", "content")
