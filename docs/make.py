@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vsbatch_core import transitions
 from vsbatch_core.adapters.faults import SOURCES
+from vsbatch_core.adapters.http import ENDPOINTS
 from vsbatch_core.testing.conformance import LAWS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +44,24 @@ def faults() -> str:
     return "\n" + table(["fault", "what clients meet", "source"], rows) + "\n"
 
 
-PARTS: dict[str, Callable[[], str]] = {"faults": faults, "laws": laws, "state-machines": state_machines}
+IDS = {"vector_stores": "vector_store_id", "files": "file_id", "file_batches": "batch_id"}
+
+
+def routes() -> str:
+    """What is served over HTTP."""
+    rows = []
+    for (length, names), methods in ENDPOINTS.items():
+        segments = [part for name in names for part in (name, f"{{{IDS.get(name)}}}")][:length]
+        rows.append([f"`/v1/{'/'.join(segments)}`", " ".join(f"`{method}`" for method in methods)])
+    return "\n" + table(["path", "methods"], rows) + "\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "faults": faults,
+    "laws": laws,
+    "routes": routes,
+    "state-machines": state_machines,
+}
 MEASURED = {"figures"}
 
 

@@ -130,6 +130,11 @@ class Engine:
         engine._serve(replica)
         return engine
 
+    def __repr__(self) -> str:
+        # What can be said without the lock and without a database: a debugger asks at any moment.
+        clock, stores = type(self.clock).__name__, self.view.stores
+        return f"<Engine with {stores:,} vector store{'' if stores == 1 else 's'}, on a {clock}>"
+
     def compact(self) -> None:
         """Take a snapshot of the stores in the database, and drop what the last but one made superfluous.  O(n).
 

@@ -292,6 +292,10 @@ class Identified(Protocol):
 T = TypeVar("T", bound=Identified)
 
 
+_MOST_PRINTED = 3
+"""Items of a page whose ``repr`` prints all of them: one is some 300 characters."""
+
+
 class _Page(Generic[T]):
     """What pages have in common: each has ``data``, ``has_more``, and a ``_request`` for the page after it."""
 
@@ -322,11 +326,18 @@ class _Page(Generic[T]):
             raise RuntimeError("there is no next page to ask for: look at has_next_page() first")
         return self._request
 
+    def __repr__(self) -> str:
+        name, n = type(self).__name__, len(self.data)
+        if n <= _MOST_PRINTED:
+            return f"{name}(data={self.data!r}, has_more={self.has_more!r})"
+        kind = type(self.data[0]).__name__
+        return f"<{name} of {n} {kind}: {self.first_id!r} to {self.last_id!r}, has_more={self.has_more!r}>"
+
     def __reduce__(self) -> tuple[type[Self], tuple[tuple[T, ...], bool]]:
         return type(self), (self.data, self.has_more)  # a copy belongs to no engine
 
 
-@frozen(slots=True, weakref_slot=False)
+@frozen(slots=True, weakref_slot=False, repr=False)
 class Page(_Page[T]):
     """One page of a list; iterating over it goes on through all following pages, as in the SDK.
 
@@ -362,7 +373,7 @@ class Page(_Page[T]):
             yield from page.data
 
 
-@frozen(slots=True, weakref_slot=False)
+@frozen(slots=True, weakref_slot=False, repr=False)
 class AsyncPage(_Page[T]):
     """One page of a list of ``engine.aio``: as ``Page``, with ``await`` and ``async for``."""
 

@@ -55,6 +55,11 @@ class View:
         return registry.view(lambda: max([registry.at, *(store.at for store in registry.stores.values())]))
 
     @property
+    def stores(self) -> int:
+        """How many stores there are, as far as this process knows: neither lock nor database is asked.  O(1)."""
+        return len(self._registry.stores)
+
+    @property
     def subscribers(self) -> int:
         """How many callbacks are subscribed.  O(1)."""
         return self._registry.subscribers
@@ -156,6 +161,12 @@ class View:
         """Return the id of the batch that lists an attachment.  O(log b)."""
         batch = self._read(vector_store_id, None, lambda store: store.batch_of(attachment))
         return None if batch is None else batch.id
+
+    def batch_ids(self, vector_store_id: str, limit: int) -> list[str]:
+        """Return the ids of the newest batches of a store, the newest first.  O(limit)."""
+        return self._read(
+            vector_store_id, [], lambda store: [batch.id for batch in reversed(store.ordered[-limit:])]
+        )
 
     def batch_attachments(self, vector_store_id: str, batch_id: str) -> range:
         """Return the attachments that a batch lists.  O(1)."""

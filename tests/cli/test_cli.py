@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 import vsbatch_core
 from vsbatch_core import FileCounts
-from vsbatch_core.cli import COMMANDS, files, main, progress, text
-from vsbatch_core.cli.files import Found, Skipped, outcome, walk
+from vsbatch_core.cli import COMMANDS, main, progress
+from vsbatch_core.scenarios import files, text
+from vsbatch_core.scenarios.files import Found, Skipped, outcome, walk
 from vsbatch_core.simulation import Completed, Failed
 
 from ..helpers.brief import searching

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import errno
 import http.client
@@ -24,11 +25,11 @@ from typing import Any
 import openai
 import pytest
 
-from vsbatch_core import Engine
+from vsbatch_core.cli import clients as clients_module
 from vsbatch_core.cli import main, parser, serve
-from vsbatch_core.cli.files import OVERHEAD
 from vsbatch_core.cli.server import KEY_VARIABLE
 from vsbatch_core.extras import pip_line
+from vsbatch_core.scenarios.files import OVERHEAD
 
 from ..helpers.node import node_scenario, require_node
 from ..helpers.processes import Outputs, RunningServer, entry, finished, posix, started
@@ -265,27 +266,6 @@ def test_in_real_time_a_poller_is_asked_to_wait_and_the_clock_is_the_walls(clien
     assert polled.headers["openai-poll-after-ms"] == "1000"
     later = client.vector_stores.create()
     assert later.created_at - store.created_at < 999_000
-
-
-def test_time_passes_between_requests_as_on_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    passed = []
-
-    class Recorder:
-        engine = Engine()
-
-        def advance(self, seconds: float) -> None:
-            passed.append(seconds)
-
-    async def app(*_arguments: Any) -> None:
-        passed.append("request")
-
-    now = iter([100.0, 100.5, 103.0])
-    monkeypatch.setattr(serve.time, "monotonic", lambda: next(now))
-    live: Any = serve.live(app, Recorder())  # type: ignore[arg-type]  # all that is asked of a simulation
-    for _ in range(2):
-        with pytest.raises(StopIteration):
-            live({}, None, None).send(None)
-    assert passed == [0.5, "request", 2.5, "request"]
 
 
 # Keys and uploads
@@ -633,6 +613,7 @@ def test_a_missing_extra_is_told_with_the_line_that_installs_it(extra: str) -> N
         (["--policy", "cancel=later"], "'cancel=later' is no policy: give cancel=immediate or cancel=drain"),
         (["--policy", "cancel"], "'cancel' is no policy: give cancel=immediate or cancel=drain"),
         (["--policy", "tees=by_id"], "'tees=by_id' is no policy: those are batch_object, all_failed, "),
+        (["--cors", "example.com"], "'example.com' is no origin: give scheme, host and port"),
         (["--profile", "other"], "invalid choice: 'other'"),
         (["--fail", "server_error=0.1"], "--fail says nothing of --plan files: leave one of them out"),
         (
@@ -660,6 +641,27 @@ def test_a_wrong_key_in_the_environment_is_told_by_the_variables_name(
     assert (status, out) == (2, "")
     assert err.startswith(f"vsbatch: {KEY_VARIABLE}: a key has one or more printable ASCII characters")
     assert "two words" not in err
+
+
+def test_other_clients_are_served_as_the_arguments_say() -> None:
+    def api(*argv: str) -> dict[str, Any]:
+        parser = argparse.ArgumentParser()
+        clients_module.add_to(parser)
+        return clients_module.options(parser.parse_args(argv))
+
+    assert api() == {"lenient": False}
+    assert api("--lenient", "--cors", "none") == {"lenient": True, "cors": ()}
+    assert api("--cors", "https://a.example", "--cors", "*")["cors"] == ("https://a.example", "*")
+
+
+def test_a_lenient_server_takes_what_others_know(clients: Any) -> None:
+    client = clients("--lenient")
+    store = client.vector_stores.create(
+        name="n", extra_body={"embedding_model": "m"}, extra_query={"provider": "p"}
+    )
+    assert store.name == "n"
+    with pytest.raises(openai.BadRequestError, match="Unknown parameter: 'embedding_model'"):
+        clients().vector_stores.create(extra_body={"embedding_model": "m"})
 
 
 # With uvloop and httptools, and without

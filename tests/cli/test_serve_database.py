@@ -287,7 +287,7 @@ def test_with_fewer_workers_than_processes_files_are_processed_one_by_one_and_by
 @pytest.mark.parametrize(
     ("broken", "status", "said"),
     [
-        ("d.App = None", 1, "TypeError: 'NoneType' object is not callable"),
+        ("d.standing_in = None", 1, "TypeError: 'NoneType' object is not callable"),
         ("d.plan = lambda *_: (_ for _ in ()).throw(d.Refused('not so'))", 2, "vsbatch: not so"),
     ],
 )

@@ -19,11 +19,12 @@ import vsbatch_core
 from vsbatch_core import VectorStoreFile, wire
 from vsbatch_core.adapters.faults import Faults
 from vsbatch_core.cli import main, simulate
-from vsbatch_core.cli.files import OVERHEAD, ingested
 from vsbatch_core.cli.play import play
-from vsbatch_core.cli.scenario import Scenario, load, read, shipped
+from vsbatch_core.cli.scenario import Scenario, load, read
 from vsbatch_core.extras import pip_line
 from vsbatch_core.model import FrozenDict
+from vsbatch_core.scenarios.circumstances import shipped
+from vsbatch_core.scenarios.files import OVERHEAD, ingested
 from vsbatch_core.simulation import Completed, Failed
 
 PACKAGE = Path(vsbatch_core.__file__).parent

@@ -70,9 +70,9 @@ class RunningServer(NamedTuple):
 
 
 @contextmanager
-def started(*argv: str, **options: Any) -> Iterator[RunningServer]:
-    """A server on a free port that is ready."""
-    process = entry("serve", "--port", "0", *argv, **options)
+def started(*argv: str, quiet: bool = True, **options: Any) -> Iterator[RunningServer]:
+    """A server on a free port that is ready; with ``quiet`` it prints no line for each request."""
+    process = entry("serve", "--port", "0", *(["--quiet"] if quiet else []), *argv, **options)
     assert process.stdout is not None
     try:
         said = process.stdout.readline().decode() + process.stdout.readline().decode()
@@ -94,7 +94,7 @@ def free_port() -> int:
 @contextmanager
 def serving(*argv: str) -> Iterator[str]:
     """Run ``vsbatch serve`` in a process of its own; yield its base URL."""
-    process = entry("serve", "--port", "0", *argv)
+    process = entry("serve", "--port", "0", "--quiet", *argv)
     try:
         assert process.stdout is not None
         yield process.stdout.readline().decode().split()[-1]

@@ -69,9 +69,16 @@ READS = [
     sent("GET", f"{STORE}/file_batches/vsfb_1/files"),
     sent("GET", f"{STORE}/file_batches/vsfb_nowhere"),
     sent("GET", "/v1/vector_stores?limit=0"),
+    sent("GET", "/v1/%76ector_stores"),
 ]
 WRITES = [NEW, NEW_FILE, sent("POST", STORE, {"name": 7}), sent("DELETE", "/v1/vector_stores/vs_2")]
-OTHERS = [UPLOAD, sent("GET", "/v1/files"), sent("GET", "/v1/%76ector_stores"), sent("PUT", STORE)]
+OTHERS = [
+    UPLOAD,
+    sent("GET", "/v1/files"),
+    sent("GET", f"{STORE}/files/file-0/content"),
+    sent("GET", "/v1/nothing"),
+    sent("PUT", STORE),
+]
 
 
 def numbered(path: Path, **options: Any) -> Engine:

@@ -58,6 +58,7 @@ SERVED: dict[str, Served] = {
         "POST": ({"attributes": None}, "vector_store.file"),
         "DELETE": (None, "vector_store.file.deleted"),
     },
+    "/vector_stores/vs_1/files/file-1/content": {"GET": (None, "vector_store.file_content.page")},
     "/vector_stores/vs_1/file_batches": {"POST": ({"file_ids": ["file-z"]}, "vector_store.files_batch")},
     "/vector_stores/vs_1/file_batches/vsfb_1": {"GET": (None, "vector_store.files_batch")},
     "/vector_stores/vs_1/file_batches/vsfb_1/cancel": {"POST": (None, "vector_store.files_batch")},
@@ -89,21 +90,29 @@ def refused(response: Response) -> dict[str, Any]:
 # Endpoints
 
 
-@pytest.mark.parametrize("prefix", ["", "/v1"])
+PREFIXES = ["", "/v1", "/openai", "/openai/v1"]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("query", ["", "api-version=preview"])
+@pytest.mark.parametrize("end", ["", "/"])
 @pytest.mark.parametrize(("path", "method"), PAIRS)
-def test_every_endpoint_answers_200_with_its_object(prefix: str, path: str, method: str) -> None:
+def test_every_endpoint_answers_200_with_its_object(
+    prefix: str, query: str, end: str, path: str, method: str
+) -> None:
     api = served()
+    api.engine.vector_stores.files.create("vs_1", file_id="file-1")
     request = asked(path, method)
-    response = api.dispatch(Request(method, prefix + path, "", request.headers, request.body))
+    response = api.dispatch(Request(method, prefix + path + end, query, request.headers, request.body))
     assert response.status == 200
-    if path.endswith("/content"):
+    if path == "/files/file-1/content":
         assert response == Response(200, (("content-type", "application/octet-stream"),), b"hello")
     else:
         assert said(response)["object"] == SERVED[path][method][1]
     api.engine.check()
 
 
-@pytest.mark.parametrize("prefix", ["", "/v1"])
+@pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("path", SERVED)
 def test_every_other_method_is_405_and_allow_names_those_there_are(prefix: str, path: str) -> None:
     api = served()
@@ -142,12 +151,15 @@ UNKNOWN_PATHS = [
     "anything/vector_stores",
     "//vector_stores",
     "/Vector_Stores",
-    "/vector_stores//",
-    "/vector_stores/vs_1/search",
-    "/vector_stores/vs_1/files/file-a/content",
-    "/vector_stores/vs_1/file_batches/vsfb_1/cancel/",
+    "/v1/openai/vector_stores",
+    "/openai/openai/vector_stores",
+    "/openai/v2/vector_stores",
+    "/openai",
+    "/openai/",
+    "/vector_stores/vs_1/file_batches/vsfb_1/cancel//",
     "/vector_stores/vs_1/file_batches/vsfb_1/cancel/x",
-    "/files/file-1/content/",
+    "/vector_stores/vs_1/files/file-a/contents",
+    "/files/file-1/content//",
     "/files/file-1/contents",
     "/vector_stores%2Fvs_1",
 ]
@@ -160,6 +172,20 @@ def test_an_unknown_path_is_404_and_named(method: str, path: str) -> None:
     assert response.status == 404
     assert refused(response) == {
         "message": f"Invalid URL ({method} {path}). See the README for what is served here.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "unknown_url",
+    }
+
+
+@pytest.mark.parametrize("path", ["/vector_stores/vs_1/search", "/openai/vector_stores/vs_9/search/"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_search_is_refused_as_what_this_server_has_not(method: str, path: str) -> None:
+    response = served().dispatch(sent(method, path, {"query": "q"}))
+    assert response.status == 404
+    assert refused(response) == {
+        "message": f"Search is not served here ({method} {path}): this server keeps the records of vector "
+        "stores, and embeds and searches nothing. Have your test return the results that it needs.",
         "type": "invalid_request_error",
         "param": None,
         "code": "unknown_url",
@@ -186,11 +212,15 @@ def agrees(response: Response, answer: Any) -> None:
 
 def test_each_method_of_the_client_face_has_one_endpoint() -> None:
     ours = {(method, template.count("/")) for method, template in OVER_HTTP.values()}
-    served_here = {
-        (method, n) for (n, names), found in ENDPOINTS.items() if names[0] != "files" for method in found
-    }
-    assert ours == served_here
-    assert len(OVER_HTTP) == sum(len(found) for (_, names), found in ENDPOINTS.items() if names[0] != "files")
+    of_uploads = ("files", "content")
+    found = [
+        (method, n)
+        for (n, names), methods in ENDPOINTS.items()
+        if names[0] != "files" and names[1:] != of_uploads
+        for method in methods
+    ]
+    assert ours == set(found)
+    assert len(OVER_HTTP) == len(found)
 
 
 @given(histories)
@@ -234,7 +264,7 @@ def test_a_fixed_segment_may_be_percent_encoded_too() -> None:
     assert dispatch(populated(), sent("GET", "/v1/vector%5Fstores")).status == 200
 
 
-@pytest.mark.parametrize("path", ["/vector_stores/", "/vector_stores//files"])
+@pytest.mark.parametrize("path", ["/vector_stores//", "/vector_stores//files"])
 def test_an_empty_id_is_refused_as_such(path: str) -> None:
     response = dispatch(populated(), sent("GET", path))
     assert response.status == 400
@@ -317,8 +347,10 @@ def posted(body: bytes, target: str = "/v1/vector_stores", content_type: str = "
     return Request("POST", target, "", (("content-type", content_type),), body)
 
 
-def _full() -> Uploads:
-    return Uploads(limit_bytes=4)
+def _with_bytes() -> Uploads:
+    kept = Uploads(ids=lambda prefix: f"{prefix}a")
+    kept.create(file=("a.bin", b"ab\xff"), purpose="assistants")
+    return kept
 
 
 CASES = [
@@ -341,6 +373,15 @@ CASES = [
         sent("GET", "/v1/nothing"),
     ),
     Case(
+        refusals.NotServed,
+        404,
+        "unknown_url",
+        None,
+        "Search is not served here (POST /v1/vector_stores/vs_1/search): this server keeps the records of vector "
+        "stores, and embeds and searches nothing. Have your test return the results that it needs.",
+        sent("POST", "/v1/vector_stores/vs_1/search", {"query": "q"}),
+    ),
+    Case(
         refusals.MethodNotAllowed,
         405,
         "method_not_allowed",
@@ -357,6 +398,28 @@ CASES = [
         "Request body too large: 5 bytes or more. Send at most 4 bytes.",
         posted(b"12345"),
         {"body_limit": 4},
+    ),
+    Case(
+        refusals.TooManyValues,
+        413,
+        "body_too_large",
+        None,
+        "Request body too large: it holds more than 200000 JSON values. Send fewer.",
+        posted(b"[" + b"[]," * 200_000 + b"1]"),
+    ),
+    Case(
+        refusals.AmbiguousLength,
+        400,
+        "invalid_request",
+        None,
+        "The request has both a Content-Length and a Transfer-Encoding header. Send one of the two.",
+        sent(
+            "POST",
+            "/v1/vector_stores",
+            {},
+            (("Content-Length", "2"), ("Transfer-Encoding", "chunked")),
+        ),
+        headers={"connection": "close"},
     ),
     Case(
         refusals.UnsupportedMediaType,
@@ -408,13 +471,41 @@ CASES = [
         sent("GET", "/v1/files/file-9"),
     ),
     Case(
+        refusals.FileNotKept,
+        404,
+        None,
+        None,
+        "No content of file 'file-a' is kept: it was attached without an upload to this server, or the upload "
+        "was deleted or has expired. Upload the file first.",
+        sent("GET", "/v1/vector_stores/vs_1/files/file-a/content"),
+    ),
+    Case(
+        refusals.NotText,
+        400,
+        "unsupported_file",
+        None,
+        "The content of file 'file-a' is no text: byte 2 is not UTF-8. Read it as bytes by GET "
+        "/v1/files/file-a/content.",
+        sent("GET", "/v1/vector_stores/vs_1/files/file-a/content"),
+        {"uploads": _with_bytes},
+    ),
+    Case(
         refusals.UploadTooLarge,
         413,
         "uploads_full",
         "file",
-        "Cannot keep a file of 5 bytes: 0 of at most 4 bytes are kept. Delete files first.",
+        "Cannot keep a file of 10 bytes with its name: 0 of at most 9 bytes are taken. Delete files first.",
         UPLOAD,
-        {"uploads": _full},
+        {"uploads": lambda: Uploads(limit_bytes=9)},
+    ),
+    Case(
+        refusals.TooManyUploads,
+        413,
+        "uploads_full",
+        "file",
+        "Cannot keep more than 0 uploaded files. Delete files first.",
+        UPLOAD,
+        {"uploads": lambda: Uploads(limit_files=0)},
     ),
 ]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.error.__name__)
@@ -428,8 +519,9 @@ def api_of(case: Case) -> Api:
 
 def _leaves() -> Iterator[type]:
     for cls in vars(refusals).values():
-        if inspect.isclass(cls) and cls.__module__ == refusals.__name__:
-            assert issubclass(cls, errors.RequestError)
+        if not inspect.isclass(cls) or cls.__module__ != refusals.__name__:
+            continue
+        if issubclass(cls, errors.RequestError):
             yield cls
 
 
@@ -701,7 +793,9 @@ def test_null_in_an_update_is_null_and_what_is_not_given_stays() -> None:
 
 @pytest.mark.parametrize(("path", "method"), [pair for pair in PAIRS if pair[1] in ("GET", "DELETE")])
 def test_the_body_of_a_request_that_takes_none_is_not_looked_at(path: str, method: str) -> None:
-    assert served().dispatch(Request(method, path, body=b"\xff{")).status == 200
+    api = served()
+    api.engine.vector_stores.files.create("vs_1", file_id="file-1")
+    assert api.dispatch(Request(method, path, body=b"\xff{")).status == 200
 
 
 @pytest.mark.parametrize(("path", "method"), PAIRS)
@@ -766,7 +860,7 @@ def test_an_api_does_not_show_its_keys() -> None:
     assert "sk-secret" not in repr(Api(populated(), api_keys=("sk-secret",)))
 
 
-@pytest.mark.parametrize("name", ["body_limit", "poll_after_ms"])
+@pytest.mark.parametrize("name", ["body_limit", "json_limit", "flight_limit", "poll_after_ms"])
 @pytest.mark.parametrize("value", [-1, 0.5, True, None, "1"])
 def test_a_limit_that_is_no_whole_number_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"Api\({name}=.*\): give a whole number of 0 or more"):
@@ -781,7 +875,13 @@ def test_what_is_refused_unread_is_refused_in_the_same_words(case: Case) -> None
     api = api_of(case)
     head = Request(case.request.method, case.request.path, case.request.query, case.request.headers)
     early = api.refuse_unread(head)
-    by_head = (refusals.InvalidApiKey, refusals.UnknownUrl, refusals.MethodNotAllowed)
+    by_head = (
+        refusals.AmbiguousLength,
+        refusals.InvalidApiKey,
+        refusals.UnknownUrl,
+        refusals.NotServed,
+        refusals.MethodNotAllowed,
+    )
     assert early == (api.dispatch(case.request) if case.error in by_head else None)
 
 

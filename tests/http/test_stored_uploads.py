@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import pytest
 from vsbatch_core import Engine, VirtualClock
 from vsbatch_core.adapters import sqlite_uploads, stored_uploads
 from vsbatch_core.adapters.http import Api
-from vsbatch_core.adapters.refusals import UploadNotFound
+from vsbatch_core.adapters.refusals import TooManyUploads, UploadNotFound
 from vsbatch_core.adapters.uploads import FileObject, Uploads
 from vsbatch_core.errors import DatabaseRefused, DatabaseUnavailable, OutcomeUnknown, UnknownCursor
 from vsbatch_core.model import Limits
@@ -84,11 +85,11 @@ def test_what_one_uploads_or_deletes_all_others_see_at_once_and_who_comes_later(
     assert seen(other) == ([], 0)
     first, second = put(one), put(other, b"bytes")
     for each in (one, other, opened()):
-        assert seen(each) == ([(second, b"bytes"), (first, b"hello")], 10)
+        assert seen(each) == ([(second, b"bytes"), (first, b"hello")], 20)
         assert each.file_size(first.id) == 5
     other.delete(first.id)
     for each in (one, other, opened()):
-        assert seen(each) == ([(second, b"bytes")], 5)
+        assert seen(each) == ([(second, b"bytes")], 10)
         assert each.list(after=first.id, order="asc").data == (second,)
         for look in (each.retrieve, each.content, each.delete):
             with pytest.raises(UploadNotFound):
@@ -129,6 +130,80 @@ def test_the_ids_of_the_latest_deleted_files_are_cursors_and_older_ones_are_forg
 
 
 # What cannot be opened
+
+
+FIRST_VERSION = {
+    "SQLite": """
+CREATE TABLE uploads (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, filename BLOB NOT NULL, purpose TEXT NOT NULL, departed INTEGER, content BLOB
+);
+CREATE INDEX uploads_departed ON uploads (departed) WHERE departed IS NOT NULL;
+CREATE TABLE uploads_kept (bytes INTEGER NOT NULL);
+INSERT INTO uploads (id, bytes, created_at, filename, purpose, content) VALUES
+    ('file-a', 5, 1000, X'c3a9', 'assistants', X'68656c6c6f'), ('file-b', 0, 1001, X'62', 'vision', X'');
+INSERT INTO uploads (id, bytes, created_at, filename, purpose, departed) VALUES
+    ('file-c', 9, 1002, X'63', 'vision', 1);
+INSERT INTO uploads_kept VALUES (5)
+""",
+    "PostgreSQL": """
+CREATE TABLE uploads (
+    number bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, id bytea NOT NULL UNIQUE, bytes bigint NOT NULL,
+    created_at bigint NOT NULL, filename bytea NOT NULL, purpose text NOT NULL, departed bigint, content bytea
+);
+CREATE INDEX uploads_departed ON uploads (departed) WHERE departed IS NOT NULL;
+CREATE TABLE uploads_kept (bytes bigint NOT NULL);
+INSERT INTO uploads (id, bytes, created_at, filename, purpose, content) VALUES
+    ('file-a', 5, 1000, '\\xc3a9', 'assistants', 'hello'), ('file-b', 0, 1001, 'b', 'vision', '');
+INSERT INTO uploads (id, bytes, created_at, filename, purpose, departed) VALUES
+    ('file-c', 9, 1002, 'c', 'vision', 1);
+INSERT INTO uploads_kept VALUES (5)
+""",
+}
+"""By database, what the first version made, with two files in it and one that was deleted."""
+
+
+@pytest.mark.parametrize("first", ["read", "write"])
+@pytest.mark.parametrize("name", FIRST_VERSION)
+def test_tables_of_the_first_version_are_brought_to_the_form_of_this_one(
+    name: str, first: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if name == "SQLite":
+        url = f"sqlite:///{tmp_path / 'state.db'}"
+        Engine.open(url).close()
+        with closing(sqlite3.connect(tmp_path / "state.db")) as connection, connection:
+            for statement in FIRST_VERSION[name].split(";"):
+                connection.execute(statement)
+    else:
+        url = request.getfixturevalue("cluster").database()
+        Engine.open(url).close()
+        with pytest.importorskip("psycopg").connect(url) as connection:
+            connection.execute("SET search_path = vsbatch")
+            for statement in FIRST_VERSION[name].split(";"):
+                connection.execute(statement)
+    clock = VirtualClock(START)
+    kept, other = [Uploads.open(url, clock=clock, ids=CountingIds(), limit_files=3) for _ in range(2)]
+    old = ["file-b", "file-a"]
+    if first == "read":
+        assert [file.id for file in kept.list()] == old
+        assert kept.kept_bytes == 5 + 2 + 1
+    made = kept.create(
+        file=("n", b"new"), purpose="assistants", expires_after={"anchor": "created_at", "seconds": 3600}
+    )
+    for each in (kept, other):
+        assert [file.id for file in each.list()] == [made.id, *old]
+        assert [file.expires_at for file in each.list()] == [START + 3600, None, None]
+        assert each.kept_bytes == 5 + 2 + 1 + 4
+        assert each.content("file-a") == b"hello"
+        assert each.list(after="file-c", order="asc").data == (made,)
+        with pytest.raises(TooManyUploads):
+            each.create(file=("m", b""), purpose="assistants")
+    clock.advance(3600)
+    assert other.kept_bytes == 8
+    other.delete("file-a")
+    assert (kept.kept_bytes, [file.id for file in kept.list()]) == (1, ["file-b"])
+    for each in (kept, other):
+        each.close()
 
 
 def test_before_an_engine_has_made_the_database_uploads_are_refused(tmp_path: Path) -> None:
@@ -225,7 +300,7 @@ def test_a_commit_that_fails_is_looked_for_and_told_as_it_is(opened: Any, failin
     else:
         with pytest.raises(DatabaseUnavailable, match="disk I/O error"):
             put(kept)
-        assert seen(opened()) == ([(there, b"hello")], 5)
+        assert seen(opened()) == ([(there, b"hello")], 10)
     failing("COMMIT", late=late)
     kept = opened()
     if late:
@@ -385,7 +460,7 @@ def test_tables_that_many_make_at_once_are_made_once(postgres: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         files = list(pool.map(put, kept))
     assert {file.id for file in kept[0].list()} == {file.id for file in files}
-    assert kept[1].kept_bytes == 8 * 5
+    assert kept[1].kept_bytes == 8 * 10
     for each in kept:
         each.close()
 
@@ -397,7 +472,7 @@ def test_a_connection_that_is_gone_is_made_anew_where_nothing_had_begun(postgres
     assert kept.content(first.id) == b"hello"
     end_others(postgres)
     second = put(kept)
-    assert seen(kept) == ([(second, b"hello"), (first, b"hello")], 10)
+    assert seen(kept) == ([(second, b"hello"), (first, b"hello")], 20)
     kept.close()
 
 

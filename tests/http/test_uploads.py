@@ -4,21 +4,24 @@ import io
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
 import openai
 import pytest
-from hypothesis import assume, given
+from attrs import evolve
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vsbatch_core import Engine, SequentialIds, VirtualClock, adapters, errors
 from vsbatch_core.adapters import http, uploads
 from vsbatch_core.adapters.http import Api, Request, Response
-from vsbatch_core.adapters.refusals import UploadNotFound, UploadTooLarge
+from vsbatch_core.adapters.refusals import TooManyUploads, UploadNotFound, UploadTooLarge
 from vsbatch_core.adapters.uploads import PURPOSES, FileObject, Uploads
 from vsbatch_core.extras import pip_line
 
+from ..helpers.brief import examples
 from ..helpers.strategies import START, UPLOAD, CountingIds, WanderingClock, form, said, sent, state
 
 
@@ -293,21 +296,32 @@ def put(kept: Uploads, content: bytes = b"", purpose: str = "assistants") -> Fil
 
 
 def test_files_are_kept_up_to_the_limit_and_deleting_makes_room() -> None:
-    kept = fresh(limit_bytes=5)
+    kept = fresh(limit_bytes=8)  # each name takes one
     first = put(kept, b"abc")
     put(kept, b"de")
     put(kept, b"")
-    with pytest.raises(UploadTooLarge, match="Cannot keep a file of 1 bytes: 5 of at most 5 bytes are kept"):
-        put(kept, b"f")
-    assert kept.kept_bytes == 5
+    with pytest.raises(UploadTooLarge, match="Cannot keep a file of 1 bytes with its name: 8 of at most 8 bytes"):
+        put(kept, b"")
+    assert kept.kept_bytes == 8
     kept.delete(first.id)
-    assert kept.kept_bytes == 2
+    assert kept.kept_bytes == 4
     put(kept, b"fgh")
-    assert kept.kept_bytes == 5
+    assert kept.kept_bytes == 8
+
+
+def test_no_more_files_are_kept_than_the_limit_says() -> None:
+    kept = fresh(limit_files=2)
+    first = put(kept)
+    put(kept)
+    with pytest.raises(TooManyUploads, match="Cannot keep more than 2 uploaded files"):
+        put(kept)
+    kept.delete(first.id)
+    put(kept)
+    assert len(kept.list().data) == 2
 
 
 def test_an_id_is_never_given_twice_not_even_after_a_refusal() -> None:
-    kept = fresh(limit_bytes=1)
+    kept = fresh(limit_bytes=2)
     with pytest.raises(UploadTooLarge):
         put(kept, b"too long")
     first = put(kept, b"a").id
@@ -322,7 +336,7 @@ def test_an_id_source_that_answers_no_new_id_is_the_hosts_fault_and_nothing_is_k
     put(kept, b"abc")
     with pytest.raises(errors.IdTaken):
         put(kept, b"de")
-    assert kept.kept_bytes == 3
+    assert kept.kept_bytes == 4
     assert [kept.content(file.id) for file in kept.list()] == [b"abc"]
 
 
@@ -495,7 +509,7 @@ def test_to_wire_knows_both_answers() -> None:
 
 
 def test_uploads_from_many_threads_lose_nothing_and_never_pass_the_limit() -> None:
-    kept = fresh(limit_bytes=400)
+    kept = fresh(limit_bytes=800)
     tried = 1000
 
     def work(n: int) -> str | None:
@@ -517,13 +531,170 @@ def test_uploads_from_many_threads_lose_nothing_and_never_pass_the_limit() -> No
     finally:
         sys.setswitchinterval(before)
     # Who was refused may have met a file that was deleted a moment later: there can be room left.
-    assert 0 < len(set(ids)) == len(ids) == kept.kept_bytes <= 400
+    assert 0 < len(set(ids)) == len(ids) == kept.kept_bytes / 2 <= 400
     assert sorted(file.id for file in kept.list()) == sorted(ids)
     for _ in range(400 - len(ids)):
         put(kept, b"x")
     with pytest.raises(UploadTooLarge):
         put(kept, b"x")
-    assert kept.kept_bytes == 400
+    assert kept.kept_bytes == 800
+
+
+# Files that expire
+
+HOUR, MONTH = 3_600, 2_592_000
+EXPIRY = [
+    ({}, "expires_after.anchor", "missing_required_parameter"),
+    ({"anchor": "created_at"}, "expires_after.seconds", "missing_required_parameter"),
+    ({"seconds": HOUR}, "expires_after.anchor", "missing_required_parameter"),
+    ({"anchor": "last_active_at", "seconds": HOUR}, "expires_after.anchor", "invalid_value"),
+    ({"anchor": "created_at", "seconds": HOUR - 1}, "expires_after.seconds", "integer_below_min_value"),
+    ({"anchor": "created_at", "seconds": MONTH + 1}, "expires_after.seconds", "integer_above_max_value"),
+    ({"anchor": "created_at", "seconds": "3600.0"}, "expires_after.seconds", "invalid_type"),
+    ({"anchor": "created_at", "seconds": True}, "expires_after.seconds", "invalid_type"),
+    ({"anchor": "created_at", "seconds": HOUR, "days": 1}, "expires_after.days", "unknown_parameter"),
+    ("never", "expires_after", "invalid_type"),
+]
+
+
+@pytest.mark.parametrize(("expiry", "param", "code"), EXPIRY)
+def test_an_expiry_that_is_none_is_refused_and_nothing_is_kept(expiry: Any, param: str, code: str) -> None:
+    kept = fresh()
+    with pytest.raises(errors.RequestError) as refused:
+        kept.create(file=("f", b""), purpose="assistants", expires_after=expiry)
+    assert (refused.value.param, refused.value.code) == (param, code)
+    assert kept.list().data == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "param"),
+    [
+        ({"anchor": b"created_at", "seconds": b"3600"}, 200, None),
+        ({"anchor": b"created_at", "seconds": b"2592000"}, 200, None),
+        ({"anchor": b"created_at", "seconds": b"-3600"}, 400, "expires_after.seconds"),
+        ({"anchor": b"created_at", "seconds": b"3600 "}, 400, "expires_after.seconds"),
+        ({"anchor": b"created_at", "seconds": b"9" * 5_000}, 400, "expires_after.seconds"),
+        ({"seconds": b"3600"}, 400, "expires_after.anchor"),
+        ({"anchor": b"created_at"}, 400, "expires_after.seconds"),
+    ],
+)
+def test_a_form_says_when_a_file_expires(fields: dict[str, bytes], status: int, param: str | None) -> None:
+    api = served()
+    before = state(api)
+    parts = [(f'name="expires_after[{key}]"', value) for key, value in fields.items()]
+    response = api.dispatch(form(('name="purpose"', b"assistants"), *parts, ('name="file"; filename="a"', b"x")))
+    assert response.status == status
+    if status == 200:
+        assert said(response)["expires_at"] == said(response)["created_at"] + int(fields["seconds"])
+    else:
+        assert said(response)["error"]["param"] == param
+        assert state(api) == before
+
+
+def test_the_client_says_when_a_file_expires(client: openai.OpenAI) -> None:
+    made = client.files.create(
+        file=("a.txt", b"x"), purpose="assistants", expires_after={"anchor": "created_at", "seconds": HOUR}
+    )
+    assert made.expires_at == made.created_at + HOUR
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("put"), st.sampled_from([None, HOUR, 2 * HOUR, MONTH])),
+            st.tuples(st.just("wait"), st.sampled_from([1, HOUR - 1, HOUR, MONTH])),
+            st.tuples(st.just("delete"), st.integers(0, 9)),
+        ),
+        max_size=12,
+    )
+)
+@settings(max_examples=examples(40))
+def test_a_file_that_has_expired_is_as_one_that_was_deleted_at_that_moment(steps: list[tuple[str, Any]]) -> None:
+    clocks = VirtualClock(START), VirtualClock(START)
+    kept = fresh(clock=clocks[0], require_uploaded_files=True)
+    twin = uploads.Uploads(clock=clocks[1], ids=CountingIds(), require_uploaded_files=True)
+    due: dict[str, float] = {}
+    made: list[str] = []
+    for what, value in steps:
+        if what == "put":
+            expiry = value and {"anchor": "created_at", "seconds": value}
+            file = kept.create(file=("name", b"content"), purpose="assistants", expires_after=expiry)
+            assert file.expires_at == (value and file.created_at + value)
+            plain = twin.create(file=("name", b"content"), purpose="assistants")
+            assert plain == evolve(file, expires_at=None)
+            made.append(file.id)
+            if value:
+                due[file.id] = clocks[0].time() + value
+        elif what == "wait":
+            for clock in clocks:
+                clock.advance(value)
+            for id in [id for id, at in due.items() if at <= clocks[1].time()]:
+                del due[id]
+                with suppress(UploadNotFound):
+                    twin.delete(id)
+        elif value < len(made):
+            outcomes = []
+            for each in (kept, twin):
+                try:
+                    outcomes.append(each.delete(made[value]))
+                except UploadNotFound as error:
+                    outcomes.append(str(error))
+            assert outcomes[0] == outcomes[1]
+        both = [
+            (
+                [file.id for file in each.list(order="asc")],
+                [file.id for file in each.list(purpose="assistants")],
+                each.kept_bytes,
+                [each.file_size(id) for id in made],
+                [[file.id for file in each.list(after=id, order="asc")] for id in made],
+            )
+            for each in (kept, twin)
+        ]
+        assert both[0] == both[1]
+        for id in made:
+            there = twin.file_size(id) is not None
+            for look in (kept.retrieve, kept.content):
+                if there:
+                    look(id)
+                else:
+                    with pytest.raises(UploadNotFound):
+                        look(id)
+
+
+def test_what_expires_makes_room() -> None:
+    clock = VirtualClock(START)
+    kept = fresh(clock=clock, limit_bytes=8, limit_files=1)
+    expiry = {"anchor": "created_at", "seconds": HOUR}
+    kept.create(file=("f", b"content"), purpose="assistants", expires_after=expiry)
+    with pytest.raises(UploadTooLarge):
+        kept.create(file=("f", b""), purpose="assistants")
+    clock.advance(HOUR)
+    kept.create(file=("f", b"content"), purpose="assistants", expires_after=expiry)
+    assert kept.kept_bytes == 8
+
+
+def test_an_attached_file_stays_attached_when_its_upload_expires() -> None:
+    clock = VirtualClock(START)
+    kept = fresh(clock=clock, require_uploaded_files=True)
+    engine = Engine(clock=clock, file_size=kept.file_size)
+    file = kept.create(
+        file=("f", b"content"), purpose="assistants", expires_after={"anchor": "created_at", "seconds": HOUR}
+    )
+    store = engine.vector_stores.create(file_ids=[file.id])
+    clock.advance(HOUR)
+    assert engine.vector_stores.files.retrieve(file.id, vector_store_id=store.id).status == "in_progress"
+    with pytest.raises(errors.UnknownFile):
+        engine.vector_stores.create(file_ids=[file.id])
+
+
+def test_files_that_are_deleted_before_they_expire_leave_nothing_behind() -> None:
+    kept = fresh()
+    for _ in range(50):
+        made = kept.create(
+            file=("f", b""), purpose="assistants", expires_after={"anchor": "created_at", "seconds": HOUR}
+        )
+        kept.delete(made.id)
+    assert len(kept._expiring) <= 2
 
 
 # The extra

@@ -645,39 +645,3 @@ def test_a_child_process_that_was_forked_has_threads_of_its_own(path: Path) -> N
     environment = {**os.environ, "PYTHONPATH": SEARCH}
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=environment)
     assert done.stdout == "child, parent, parent again\n"
-
-
-# Types
-
-
-TYPED = """
-from vsbatch_core import Engine
-
-async def main(engine: Engine) -> None:
-    reveal_type(await engine.aio.vector_stores.file_batches.create("vs_1", file_ids=["file-1"]))
-    reveal_type([file async for file in engine.aio.vector_stores.files.list("vs_1", limit=3)])
-    reveal_type((await engine.aio.vector_stores.list()).data)
-    reveal_type(await engine.aio.read(engine.version, "vs_1"))
-    await engine.aio.vector_stores.files.create("vs_1", file_ids=["file-1"])
-    await engine.aio.processing.claim("three", worker="w")
-"""
-
-
-@pytest.mark.slow
-def test_a_type_checker_knows_every_argument_and_every_result(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(TYPED, encoding="utf-8")
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(program)]
-    # Where the package is installed, mypy finds it, and refuses to be led there.
-    installed = Path(SEARCH).name == "site-packages"
-    environment = dict(os.environ) if installed else {**os.environ, "MYPYPATH": SEARCH}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, env=environment)
-    found = [line.partition(": ")[2].partition("program.py")[0] for line in done.stdout.splitlines()]
-    assert [line.replace("vsbatch_core.model.", "") for line in found[:4]] == [
-        'note: Revealed type is "VectorStoreFileBatch"',
-        'note: Revealed type is "list[VectorStoreFile]"',
-        'note: Revealed type is "tuple[VectorStore, ...]"',
-        'note: Revealed type is "int"',
-    ]
-    assert 'Unexpected keyword argument "file_ids"' in found[4]
-    assert 'has incompatible type "str"; expected "int"' in done.stdout

@@ -33,6 +33,7 @@ from vsbatch_core.simulation import Plan
 from ..helpers import planted_servers as planted
 from ..helpers.brief import examples
 from ..helpers.load_worlds import Served, VirtualLoop, session_on, virtually
+from ..helpers.pictures import require_legible
 from ..helpers.planted_servers import World, on, parts, read, refusal, write
 from ..helpers.processes import entry, finished
 
@@ -1016,6 +1017,21 @@ def test_a_picture_is_written_to_a_path_with_a_space(suffix: str, tmp_path: Path
     path = tmp_path / f"a picture{suffix}"
     drawn(samples, path)
     assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("latencies", [[0.0], [40.0], [0.001, 0.0011] * 9, [0.5, 0.001, *[0.0011] * 30, 40.0]])
+def test_a_line_at_each_percentile_says_what_the_report_says(latencies: list[float]) -> None:
+    samples = Samples()
+    for i, seconds in enumerate(latencies):
+        samples.add("list", float(i), float(i), i + seconds)
+    samples.add("list", 0.0, 0.0, 90.0, "500", "no")  # an error has no latency
+    figure, figures = drawn(samples), samples.figures()
+    expected = [max(1000 * of, 1000 * picture.LEAST) for of in (figures.p50, figures.p95, figures.p99)]
+    lines = [line.get_ydata()[0] for line in figure.axes[0].lines if list(line.get_xdata()) == [0, 1]]
+    assert lines == pytest.approx(expected)
+    texts = [text.get_text().split() for text in figure.axes[0].texts]
+    assert texts == [[name, f"{of:,.3g}", "ms"] for name, of in zip(("p50", "p95", "p99"), expected, strict=True)]
+    require_legible(figure)
 
 
 def test_where_all_was_given_up_the_picture_says_that() -> None:

@@ -146,6 +146,119 @@ def test_a_marker_that_says_something_else_is_refused(pytester: pytest.Pytester,
     result.stdout.fnmatch_lines([f"*TypeError: *{said.replace('[', '[[]')}*"])
 
 
+def test_faults_plan_and_scenario_say_what_clients_meet(pytester: pytest.Pytester) -> None:
+    pytester.mkdir("below")
+    (pytester.path / "below" / "mine.toml").write_text("seed = 3\n[plan]\nworkers = 2\n[faults]\nslow = true\n")
+    (pytester.path / "below" / "test_it.py").write_text(
+        """
+import pytest
+from vsbatch_core import Profile
+from vsbatch_core.simulation import Faults, Plan
+from vsbatch_core.testing import Bench
+
+pytestmark = pytest.mark.vsbatch(scenario="mine.toml")
+
+def test_of_the_scenario(vsbatch):
+    assert type(vsbatch) is Bench
+    assert (vsbatch.plan.workers, vsbatch.simulation.seed) == (2, 3)
+    vsbatch.client.vector_stores.list()
+    assert [(each.status, each.faults) for each in vsbatch.requests] == [(200, ("slow",))]
+    assert vsbatch.simulation.now == 5
+
+@pytest.mark.vsbatch(plan=Plan(workers=7), faults=Faults(), seed=4, profile=Profile(cancel="drain"))
+def test_of_its_own(vsbatch):
+    assert (vsbatch.plan.workers, vsbatch.simulation.seed, vsbatch.engine.profile.cancel) == (7, 4, "drain")
+    vsbatch.client.vector_stores.list()
+    assert vsbatch.requests[0].faults == ()
+
+@pytest.mark.vsbatch(scenario="stuck", plan=None)
+def test_of_a_shipped_one(vsbatch):
+    assert (vsbatch.plan.workers, vsbatch.faults.stuck) == (4, ["vsfb_1"])
+
+def test_that_asks_again_after_a_reset(vsbatch):
+    store = vsbatch.client.vector_stores.create()
+    vsbatch.reset()
+    assert vsbatch.client.vector_stores.list().data == []
+    assert vsbatch.client.vector_stores.create().id == store.id
+    assert [each.number for each in vsbatch.requests] == [1, 2]
+"""
+    )
+    pytester.runpytest_inprocess(*OPTIONS).assert_outcomes(passed=4)
+
+
+LEFT = """
+import pytest
+from vsbatch_core.simulation import Plan
+
+pytestmark = pytest.mark.vsbatch(plan=Plan.manual())
+
+@pytest.fixture
+def attach(vsbatch):
+    def attach(*ids):
+        return vsbatch.engine.vector_stores.create(file_ids=ids)
+    return attach
+
+def test_left(attach):
+    attach(*(f"file-{n}" for n in range(7)))
+
+def test_ended(vsbatch, attach):
+    vsbatch.complete(attach("file-a").id, ["file-a"])
+
+@pytest.mark.vsbatch(must_end=False)
+def test_may(attach):
+    attach("file-a")
+
+def test_that_fails_itself(attach):
+    attach("file-a")
+    assert False, "its own reason"
+
+def test_without_it():
+    pass
+"""
+
+
+@pytest.mark.parametrize("how", ["option", "ini", "marker", "not"])
+def test_a_test_that_leaves_files_in_progress_fails_if_that_is_asked_for(
+    pytester: pytest.Pytester, how: str
+) -> None:
+    code = LEFT.replace("manual())", "manual(), must_end=True)") if how == "marker" else LEFT
+    pytester.makepyfile(code)
+    if how == "ini":
+        pytester.makeini("[pytest]\nvsbatch_must_end = true")
+    result = pytester.runpytest_inprocess(*OPTIONS, *(["--vsbatch-must-end"] if how == "option" else []))
+    result.assert_outcomes(passed=4 if how == "not" else 3, failed=1 if how == "not" else 2)
+    named = result.stdout.re_match_lines_random if how != "not" else result.stdout.no_re_match_line
+    for line in (
+        [r"The test left 7 file\(s\) in progress: file-0 in vs_\w+, .*file-4 in vs_\w+ and 2 more\. Wait"],
+    ):
+        named(line) if how != "not" else named(line[0])
+    result.stdout.fnmatch_lines(["*its own reason*"])
+
+
+def test_few_files_that_are_left_are_all_named(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        from vsbatch_core.simulation import Plan
+
+        @pytest.mark.vsbatch(plan=Plan.manual(), must_end=True)
+        def test_left(vsbatch):
+            vsbatch.engine.vector_stores.create(file_ids=["file-a"])
+        """
+    )
+    result = pytester.runpytest_inprocess(*OPTIONS)
+    result.assert_outcomes(failed=1)
+    result.stdout.re_match_lines_random([r"The test left 1 file\(s\) in progress: file-a in vs_\w+\. Wait"])
+
+
+def test_the_type_of_the_fixture_is_exported_and_nothing_else_is() -> None:
+    from vsbatch_core import testing
+
+    assert testing.Bench is Bench
+    with pytest.raises(AttributeError, match=r"module 'vsbatch_core\.testing' has no attribute 'Bunch'"):
+        _ = testing.Bunch
+
+
 def test_the_fixture_and_its_marker_are_listed_with_what_they_mean(pytester: pytest.Pytester) -> None:
     pytester.runpytest_inprocess("--fixtures", *OPTIONS).stdout.fnmatch_lines(
         ["vsbatch -- *", "*official clients of it."]

@@ -94,6 +94,22 @@ ROOMS: dict[str, set[str]] = {
         "model",
         "wire",
     },
+    "scenarios": {"adapters", "model", "simulation"},
+    "standin": {
+        API,
+        "adapters",
+        "clock",
+        "encoding",
+        "engine",
+        "errors",
+        "events",
+        "extras",
+        "model",
+        "scenarios",
+        "simulation",
+        "validation",
+        "wire",
+    },
     "testing": {
         *(
             API,
@@ -105,7 +121,9 @@ ROOMS: dict[str, set[str]] = {
             "errors",
             "events",
             "model",
+            "scenarios",
             "simulation",
+            "standin",
             "wire",
         ),
     },
@@ -114,12 +132,16 @@ ROOMS: dict[str, set[str]] = {
         API,
         "extras",
         "adapters",
+        "encoding",
+        "errors",
         "events",
         "journal",
         "load",
         "model",
         "profiles",
+        "scenarios",
         "simulation",
+        "standin",
         "testing",
         "wire",
     },
@@ -148,16 +170,18 @@ THIRD_PARTY: dict[str, set[str]] = {
     "listing": {"sortedcontainers"},
     "simulation": {"attrs", "matplotlib", "openai"},
     "adapters": {"attrs", "openai", "psycopg", "python_multipart"},
+    "scenarios": {"attrs"},
+    "standin": {"attrs", "prometheus_client"},
     "testing": {"attrs", "hypothesis", "openai", "pytest"},
     "load": {"aiohttp", "attrs", "matplotlib"},
-    "cli": {"attrs", "matplotlib", "openai", "rich", "uvicorn"},
+    "cli": {"attrs", "h11", "matplotlib", "openai", "rich", "uvicorn"},
 }
 """By room, what it may import from outside the standard library."""
 
 OPTIONAL = {"journal/postgres.py": {"psycopg"}}
 """By file of the core, what it alone may import too: it is imported only where it is used."""
 
-AROUND = {"adapters", "cli", "load", "simulation", "testing"}
+AROUND = {"adapters", "cli", "load", "scenarios", "simulation", "standin", "testing"}
 """The rooms around the core, whose dependencies are optional extras."""
 
 

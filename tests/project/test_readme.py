@@ -15,6 +15,10 @@ import pytest
 
 import vsbatch_core
 from vsbatch_core import Engine
+from vsbatch_core.adapters.http import LONG_BODY, MOST_VALUES, Api
+from vsbatch_core.adapters.uploads import Uploads
+from vsbatch_core.cli.protocol import CONNECTIONS, HEAD_BYTES, RESERVE, Patience
+from vsbatch_core.cli.serve import GRACE, KEEP_ALIVE
 from vsbatch_core.testing.conformance import LAWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,12 +40,33 @@ def test_the_first_sample_is_at_most_fifteen_lines_of_code() -> None:
     assert sum(len(example.source.splitlines()) for example in examples) <= 15
 
 
+def test_the_bounds_in_the_deployment_note_are_those_of_the_code() -> None:
+    note = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    api, patience = Api(Engine()), Patience()
+    for bound in (
+        f"| connections | {CONNECTIONS:,} in each process, or {RESERVE} fewer than",
+        f"{HEAD_BYTES >> 10} KiB; complete {patience.head:g} s after",
+        f"| {api.json_limit >> 20} MiB (",
+        f" and {MOST_VALUES:,} values |",
+        f"| an upload | {api.body_limit >> 20} MiB |",
+        f"client_max_body_size {api.body_limit >> 20}m;",
+        f"complete within {patience.body:g} s, and a second more for each {patience.rate:,} bytes",
+        f"| {api.flight_limit >> 20} MiB together",
+        f"| {Uploads().limit_bytes >> 30} GiB of contents and names, {Uploads().limit_files:,} files |",
+        f"| {patience.reader:g} s without reading",
+        f"| {KEEP_ALIVE} s; {patience.head:g} s before its first request |",
+        f"requests under way have {GRACE} s |",
+        f"more than {LONG_BODY >> 10} KiB is parsed in a thread",
+    ):
+        assert bound in note
+
+
 def test_the_readme_counts_the_laws_and_the_scenarios_as_they_are() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"tries {len(LAWS)} laws" in readme
     scenarios = list(Path(vsbatch_core.__file__).parent.joinpath("scenarios").glob("*.toml"))
-    assert len(scenarios) == 6
-    assert "names six scenarios" in readme
+    assert len(scenarios) == 7
+    assert "names seven scenarios" in readme
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -49,7 +49,7 @@ def test_the_engine_is_free_of_databases_http_and_event_loops() -> None:
 def test_the_help_of_the_command_imports_no_subcommand() -> None:
     code = "from vsbatch_core.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     modules = imported(f"exec({code!r})")
-    assert own(modules) == {"cli", "cli.help", "cli.text"}
+    assert own(modules) == {"cli", "cli.help", "scenarios", "scenarios.text"}
     assert modules & {*NEVER, "attr"} == set()
 
 

@@ -16,11 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vsbatch_core.adapters.faults import SOURCES
 from vsbatch_core.adapters.http import Request
 from vsbatch_core.extras import pip_line
 from vsbatch_core.simulation import Faults, Plan, Simulation, picture
 
 from ..helpers.brief import examples
+from ..helpers.pictures import require_legible
 
 pytestmark = pytest.mark.slow  # draws pictures
 
@@ -117,6 +119,26 @@ def test_the_legend_covers_nothing() -> None:
     legend, axes = boxes(run_of().timeline.plot())
     assert not any(legend.overlaps(box) for box in axes)
     assert legend.y0 >= 0
+
+
+@pytest.mark.parametrize(
+    ("names", "times", "title", "files"),
+    [
+        ([], 1, "W" * 60, 700),
+        (["slow"], 12_345, None, 1),
+        (sorted(SOURCES)[:2], 1, "from $5 to $6 " * 40, 12),
+        (sorted(SOURCES), 999, "x" * 300, 700),
+    ],
+)
+def test_every_text_lies_within_the_picture_and_covers_no_other(
+    names: list[str], times: int, title: str | None, files: int
+) -> None:
+    simulation = run_of(files=files)
+    for name in names:
+        for i in range(times if name == "slow" else 1):
+            simulation.timeline.mark("fault", None, name, at=simulation.start + i % 30)
+    simulation.timeline.mark("drain", None, at=simulation.start + 9)
+    require_legible(simulation.timeline.plot(title=title))
 
 
 @pytest.mark.parametrize(

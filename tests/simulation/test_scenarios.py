@@ -11,14 +11,15 @@ import pytest
 from vsbatch_core import events, wire
 from vsbatch_core.cli import main
 from vsbatch_core.cli.play import Played, play
-from vsbatch_core.cli.scenario import load, shipped
+from vsbatch_core.cli.scenario import load
 from vsbatch_core.cli.simulate import lines
+from vsbatch_core.scenarios.circumstances import shipped
 
 from ..helpers.brief import searching
 
 GOLDEN = Path(__file__).parent / "golden"
 README = Path(__file__).resolve().parents[2] / "README.md"
-NAMES = ("bulk-load", "cancel-race", "clean", "half-failed", "quirks-2025-11", "stuck")
+NAMES = ("bulk-load", "cancel-race", "clean", "half-failed", "log-2026-02-05", "quirks-2025-11", "stuck")
 each_scenario = pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.slow, searching]) if name == "bulk-load" else name for name in NAMES],
@@ -48,7 +49,7 @@ def counts(name: str) -> dict[str, tuple[int, ...]]:
     }
 
 
-def test_these_six_are_shipped_and_have_golden_reports() -> None:
+def test_these_seven_are_shipped_and_have_golden_reports() -> None:
     assert tuple(shipped()) == NAMES
     assert sorted(path.stem for path in GOLDEN.glob("*.txt")) == list(NAMES)
 

@@ -10,7 +10,8 @@ the same batch is stuck in every run, whatever else is asked meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from math import inf
 from typing import Any
 
 from attrs import field, frozen
@@ -19,9 +20,21 @@ from vsbatch_core.adapters.http import Request
 from vsbatch_core.adapters.refusals import Headers
 from vsbatch_core.errors import RequestError, shown
 
-When = bool | float | Collection[int | str] | Callable[[Request], bool]
+
+@frozen
+class During:
+    """A fault that acts only from ``since`` on and before ``until``, and ``when`` it says."""
+
+    when: Any = True
+    since: float = 0.0
+    until: float = inf
+
+
+When = bool | float | Collection[int | str] | Callable[[Request], bool] | During
 """When a fault acts, where it can: always or never; with a probability; on the requests with these numbers (from
-1, as this face gets them) or that name one of these ids; or where a function of the request says so."""
+1, as this face gets them) or that name one of these ids; or where a function of the request says so.  As
+``During(when, since, until)``, or as a mapping with the keys ``when``, ``from`` and ``until``, it does so only
+between two times, in seconds of the engine's clock since the API began."""
 
 DOCUMENTED = "documented"
 CHOICE = "choice"
@@ -49,24 +62,52 @@ SOURCES: dict[str, tuple[str, str]] = {
 """By name, what each fault is, and where it is known from."""
 
 
-def _when(_faults: object, attribute: Any, value: Any) -> None:
-    where = f"Faults({attribute.name}=…)"
+_WINDOW = ("when", "from", "until")
+
+
+def _checked(where: str, value: Any) -> Any:
+    """When a fault acts; raise ``TypeError`` or ``ValueError``."""
+    if isinstance(value, During):
+        value = {"when": value.when, "from": value.since, "until": value.until}
+    if not isinstance(value, Mapping):
+        return _when(where, value)
+    for key in value:
+        if key not in _WINDOW:
+            raise ValueError(f"{where}: {shown(key)} is no key of a window of time. Give when, from and until.")
+    since, until = (
+        _time(where, key, value.get(key, default)) for key, default in (("from", 0.0), ("until", inf))
+    )
+    if not since < until:
+        raise ValueError(f"{where}: it ends at {until:g} s and begins at {since:g} s. Give a later 'until'.")
+    return During(_when(where, value.get("when", True)), since, until)
+
+
+def _time(where: str, key: str, value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{where}: '{key}' is a number of seconds since the start, not {shown(value)}.")
+    if not (0 <= value < 1e18 or value == inf):  # a greater integer is no float
+        raise ValueError(f"{where}: '{key}' is {shown(value)}. Give seconds since the start: 0 or more.")
+    return float(value)
+
+
+def _when(where: str, value: Any) -> Any:
     if isinstance(value, bool) or callable(value):
-        return
+        return value
     if isinstance(value, (int, float)):
         if not 0 <= value <= 1:
             raise ValueError(
                 f"{where}: {shown(value)} is no probability. Give 0 to 1, or [{value!r}] for a request."
             )
-        return
-    if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
+        return value
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Collection):
         raise TypeError(
             f"{where} is True, a probability, a list of request numbers and ids, or a function of the request, "
-            f"not {shown(value)}. Write {attribute.name}=0.1 or {attribute.name}=[3, 'vsfb_1']."
+            f"not {shown(value)}. Write {where[7:-2]}0.1 or {where[7:-2]}[3, 'vsfb_1']."
         )
     for item in value:
         if not isinstance(item, (int, str)) or isinstance(item, bool) or (isinstance(item, int) and item < 1):
             raise ValueError(f"{where}: a list holds request numbers, from 1, and ids, not {shown(item)}.")
+    return value
 
 
 def _seconds(_faults: object, attribute: Any, value: Any) -> None:
@@ -117,19 +158,23 @@ class Faults:
     False
     """
 
-    rate_limit: When = field(default=False, validator=_when)
-    first_list: When = field(default=False, validator=_when)
-    read_after_write: When = field(default=False, validator=_when)
-    answers_store: When = field(default=False, validator=_when)
-    created_at_zero: When = field(default=False, validator=_when)
-    stuck: When = field(default=False, validator=_when)
-    slow: When = field(default=False, validator=_when)
-    dropped: When = field(default=False, validator=_when)
-    file_batch: When = field(default=False, validator=_when)
+    rate_limit: When = False
+    first_list: When = False
+    read_after_write: When = False
+    answers_store: When = False
+    created_at_zero: When = False
+    stuck: When = False
+    slow: When = False
+    dropped: When = False
+    file_batch: When = False
     writes_per_minute: int = field(default=300, validator=_writes)
     first_list_seconds: float = field(default=2.0, validator=_seconds)
     read_after_write_seconds: float = field(default=1.0, validator=_seconds)
     slow_seconds: float = field(default=5.0, validator=_seconds)
+
+    def __attrs_post_init__(self) -> None:
+        for name in SOURCES:
+            object.__setattr__(self, name, _checked(f"Faults({name}=…)", getattr(self, name)))
 
 
 NO_FAULTS = Faults()

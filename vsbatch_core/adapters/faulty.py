@@ -7,14 +7,13 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from math import ceil
 from random import Random
+from threading import Lock
 from typing import Any, cast
-from urllib.parse import unquote
 
 from attrs import Factory, evolve, field, frozen
 
-from vsbatch_core.adapters.faults import NO_FAULTS, Faults, NoAnswer, RateLimited, TimedOut
-from vsbatch_core.adapters.http import Api, Request, Response
-from vsbatch_core.adapters.refusals import Headers
+from vsbatch_core.adapters.faults import NO_FAULTS, During, Faults, NoAnswer, RateLimited, TimedOut
+from vsbatch_core.adapters.http import Api, Request, Response, segments
 from vsbatch_core.errors import FileNotFound, VsbatchError
 
 Told = Callable[[str, Request], object]
@@ -32,6 +31,7 @@ class Answer:
     * ``seconds``: of virtual time, until it is.
     * ``served``: whether the engine got the request.
     * ``faults``: the names of the faults that acted.
+    * ``number``: the request's own, from 1.
     """
 
     response: Response | None
@@ -39,13 +39,14 @@ class Answer:
     seconds: float
     served: bool
     faults: tuple[str, ...]
+    number: int
 
 
 class Recent:
     """Things that were made less than some seconds ago; each call is O(1) for each that was made, in the end."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._times: dict[Any, float] = {}
 
     def __len__(self) -> int:
@@ -64,7 +65,7 @@ class Recent:
 
     def _forget(self, now: float) -> None:
         times = self._times
-        while times and now - times[oldest := next(iter(times))] >= self._seconds:
+        while times and now - times[oldest := next(iter(times))] >= self.seconds:
             del times[oldest]
 
 
@@ -73,6 +74,7 @@ class State:
 
     def __init__(self, faults: Faults) -> None:
         self.requests = 0
+        self._counting = Lock()
         self.met: Counter[str] = Counter()
         self.writes: defaultdict[str, deque[float]] = defaultdict(deque)
         self.changed = Recent(faults.first_list_seconds)
@@ -82,6 +84,17 @@ class State:
         self.released: set[str] = set()
         """The batches that were cancelled, and are shown as they are from then on."""
 
+    def count(self) -> int:
+        """Count a request; return its number.  Any thread may call it."""
+        with self._counting:
+            self.requests += 1
+            return self.requests
+
+    def use(self, faults: Faults) -> None:
+        """Remember for as long as these faults say."""
+        self.changed.seconds = faults.first_list_seconds
+        self.attached.seconds = faults.read_after_write_seconds
+
 
 class _Call:
     """A request, and what was found in its path."""
@@ -89,13 +102,12 @@ class _Call:
     __slots__ = ("faults", "ids", "kind", "now", "number", "request")
 
     def __init__(self, request: Request, number: int, now: float) -> None:
-        parts = request.path.split("/")[1:]
-        segments = [unquote(part) for part in (parts[1:] if parts[:1] == ["v1"] else parts)]
+        found = segments(request.path, errors="replace")
         self.request = request
         self.number = number
         self.now = now
-        self.kind = (request.method, *segments[::2], len(segments))
-        self.ids = segments[1::2]
+        self.kind = (request.method, *found[::2], len(found))
+        self.ids = found[1::2]
         self.faults: dict[str, None] = {}
 
 
@@ -128,6 +140,8 @@ class FaultyApi(Api):
     * ``waits(vector_store_id, file_id)``: whether a file in progress still waits to be picked up; without it, one
       that no worker holds.
     * ``told``: called with the name of each fault that acts, and the request.
+    * ``start``: the time on the engine's clock that windows of time are counted from, by default the present.
+    * ``state``: what is remembered of earlier requests; ``evolve(api, faults=…)`` goes on with it.
 
     Raise ``ValueError`` if answers are to be slow and there is no virtual clock: neither a ``driver``, nor one of
     the engine's.
@@ -137,17 +151,20 @@ class FaultyApi(Api):
     seed: int = 0
     waits: Callable[[str, str], bool] | None = None
     told: Told = field(default=lambda _name, _request: None)
-    state: State = field(
-        init=False, default=Factory(lambda self: State(self.faults), takes_self=True), eq=False, repr=False
-    )
+    start: float = field(default=Factory(lambda self: self.engine.clock.time(), takes_self=True), eq=False)
+    state: State = field(default=Factory(lambda self: State(self.faults), takes_self=True), eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        if self.faults.slow is not False and not hasattr(self.driver or self.engine.clock, "advance"):
+        self.state.use(self.faults)
+        if self.faults.slow is not False and not self._can_wait():
             raise ValueError(
                 "Faults(slow=…) takes virtual time, and this engine's clock has none. "
                 "Write Engine(clock=VirtualClock())."
             )
+
+    def _can_wait(self) -> bool:
+        return hasattr(self.driver or self.engine.clock, "advance")
 
     def dispatch(self, request: Request) -> Response:
         """Answer one request, or raise ``NoAnswer``; time passes before a slow answer.  Else as ``Api``."""
@@ -168,8 +185,7 @@ class FaultyApi(Api):
         state = self.state
         # The engine's own lock: with one of its own, a subscriber that asks could wait for whom waits for it.
         with self.engine.view.hold():
-            state.requests += 1
-            call = _Call(request, state.requests, self.engine.clock.time())
+            call = _Call(request, state.count(), self.engine.clock.time())
             response = self.refuse_unread(request) or self._before(call)
             served = response is None
             if response is None:
@@ -181,13 +197,17 @@ class FaultyApi(Api):
             state.met.update(call.faults.keys())
         for name in call.faults:
             self.told(name, request)
-        return Answer(None if lost else response, lost, seconds, served, tuple(call.faults))
+        return Answer(None if lost else response, lost, seconds, served, tuple(call.faults), call.number)
 
     # When
 
     def _acts(self, name: str, call: _Call, *about: str) -> bool:
         """Whether the fault acts on this request; ``about`` is what is drawn for, if it is not the request."""
         when = getattr(self.faults, name)
+        if isinstance(when, During):
+            if not when.since <= call.now - self.start < when.until:
+                return False
+            when = when.when
         if isinstance(when, bool):
             return when
         if isinstance(when, (int, float)):
@@ -206,7 +226,7 @@ class FaultyApi(Api):
             if wait and self._acts("rate_limit", call):
                 call.faults["rate_limit"] = None
                 limited = RateLimited(call.ids[0], faults.writes_per_minute, ceil(wait))
-                return _with_headers(self.refuse(limited), limited.headers)
+                return self.refuse(limited)
         elif call.kind in _LISTS:
             what = (call.ids[0], call.ids[1] if len(call.ids) > 1 else "")
             recent = state.changed.holds(what, call.now)
@@ -281,7 +301,7 @@ class FaultyApi(Api):
             data["object"] = "vector_store.file_batch"
         if call.kind == _GET_BATCH and self._acts("answers_store", call):
             call.faults["answers_store"] = None
-            path = call.request.path.rsplit("/", 2)[0]
+            path = call.request.path.rstrip("/").rsplit("/", 2)[0]
             return evolve(super().dispatch(evolve(call.request, path=path)), headers=headers)
         return evolve(response, headers=headers, body=_written(data)) if call.faults else response
 
@@ -317,10 +337,6 @@ def _patience(request: Request) -> float:
     except ValueError:
         return float("inf")
     return patience if patience >= 0 else float("inf")
-
-
-def _with_headers(response: Response, headers: Headers) -> Response:
-    return evolve(response, headers=(*response.headers, *headers))
 
 
 def _written(data: Any) -> bytes:

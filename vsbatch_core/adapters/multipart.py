@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from vsbatch_core.adapters.refusals import DuplicateParameter, InvalidBody, InvalidFormField
@@ -14,11 +15,16 @@ try:
 except ImportError as error:
     raise ImportError(f"uploads need python-multipart: {pip_line('http')}") from error
 
-_FIELDS = ("file", "purpose")
+_EXPIRY = {f"expires_after[{key}]": key for key in ("anchor", "seconds")}
+_FIELDS = ("file", "purpose", *_EXPIRY)
+_MOST_OTHERS = 100
+_SECONDS = re.compile("-?[0-9]{1,640}")  # Python makes an integer of as many digits under any setting
 
 
-def read_upload(content_type: str, body: bytes) -> dict[str, Any]:
-    """The upload in a form: ``file``, as its name and content, and ``purpose``; ``None`` for what is missing.
+def read_upload(content_type: str, body: bytes, *, lenient: bool = False) -> dict[str, Any]:
+    """The upload in a form: ``file``, as its name and content, ``purpose`` and ``expires_after``.
+
+    What is missing is ``None``.  If ``lenient``, up to 100 other fields are passed over.
 
     Raise ``InvalidBody`` if it is no complete form, ``UnknownParameter`` for another field,
     ``DuplicateParameter`` for one that is there twice, and ``InvalidFormField`` if only one of a file and a
@@ -26,10 +32,14 @@ def read_upload(content_type: str, body: bytes) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     ended: list[bool] = []
+    passed_over: list[str] = []
 
     def keep(name: bytes | None, value: str | tuple[str, bytes]) -> None:
         field = _text(name)
         if field not in _FIELDS:
+            passed_over.append(field)
+            if lenient and len(passed_over) <= _MOST_OTHERS:
+                return
             raise UnknownParameter(field[:256], _FIELDS)
         if field in found:
             raise DuplicateParameter(field)
@@ -53,7 +63,10 @@ def read_upload(content_type: str, body: bytes) -> dict[str, Any]:
         raise InvalidBody(f"it is no multipart form: {str(error)[:200]}") from None
     if not ended:
         raise InvalidBody("it is no multipart form: its last boundary is missing")
-    return {name: found.get(name) for name in _FIELDS}
+    expiry = {key: found[name] for name, key in _EXPIRY.items() if name in found}
+    if _SECONDS.fullmatch(expiry.get("seconds", "")):
+        expiry["seconds"] = int(expiry["seconds"])
+    return {"file": found.get("file"), "purpose": found.get("purpose"), "expires_after": expiry or None}
 
 
 def _text(value: bytes | None) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vsbatch_core.adapters.faults import NoAnswer, TimedOut
 from vsbatch_core.adapters.http import Api, Request, Response
@@ -38,7 +38,24 @@ class HostRaised(openai.OpenAIError):
     """
 
 
-def client(api: Api | Engine, **options: Any) -> OpenAI:
+class Dispatches(Protocol):
+    """What responds to requests as an ``Api`` does."""
+
+    @property
+    def api_keys(self) -> tuple[str, ...]:
+        """The keys that are let in."""
+        ...
+
+    def dispatch(self, request: Request) -> Response:
+        """Respond to a request."""
+        ...
+
+    async def dispatch_async(self, request: Request) -> Response:
+        """Respond to a request, without blocking the event loop."""
+        ...
+
+
+def client(api: Dispatches | Engine, **options: Any) -> OpenAI:
     """An official ``OpenAI`` client of the engine; ``options`` are its own (``max_retries=0``, …).
 
     The key is one of the ``Api``'s unless another is given.  It may be shared by threads as the ``Api`` may; to
@@ -49,7 +66,7 @@ def client(api: Api | Engine, **options: Any) -> OpenAI:
     return openai.OpenAI(base_url=BASE_URL, http_client=http_client, **_with_key(api, options))
 
 
-def async_client(api: Api | Engine, **options: Any) -> AsyncOpenAI:
+def async_client(api: Dispatches | Engine, **options: Any) -> AsyncOpenAI:
     """An official ``AsyncOpenAI`` client of the engine; else as ``client``.
 
     An engine in memory answers in the thread of the event loop that asks.  One with a database never blocks the
@@ -61,12 +78,12 @@ def async_client(api: Api | Engine, **options: Any) -> AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=BASE_URL, http_client=http_client, **_with_key(api, options))
 
 
-def _api(api: Api | Engine) -> Api:
-    return api if isinstance(api, Api) else Api(api)
+def _api(api: Dispatches | Engine) -> Dispatches:
+    return Api(api) if isinstance(api, Engine) else api
 
 
-def _with_key(api: Api | Engine, options: dict[str, Any]) -> dict[str, Any]:
-    keys = api.api_keys if isinstance(api, Api) else ()
+def _with_key(api: Dispatches | Engine, options: dict[str, Any]) -> dict[str, Any]:
+    keys = _api(api).api_keys
     # Always one of ours: without it the client would ask the environment, and send a real key.
     return {"api_key": keys[0] if keys else "none-needed", **options}
 
@@ -101,7 +118,7 @@ def _transports() -> tuple[Any, Any]:
             raise HostRaised(f"{type(error).__name__} in answer to {what}: {error}") from error
 
     class Sync(http.BaseTransport):  # type: ignore[name-defined, misc]  # the library is known at run time
-        def __init__(self, api: Api) -> None:
+        def __init__(self, api: Dispatches) -> None:
             self.api = api
 
         def handle_request(self, sent: Any) -> Any:
@@ -110,7 +127,7 @@ def _transports() -> tuple[Any, Any]:
                 return received(self.api.dispatch(request(sent)))
 
     class Async(http.AsyncBaseTransport):  # type: ignore[name-defined, misc]  # as above
-        def __init__(self, api: Api) -> None:
+        def __init__(self, api: Dispatches) -> None:
             self.api = api
 
         async def handle_async_request(self, sent: Any) -> Any:

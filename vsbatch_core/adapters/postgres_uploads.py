@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from vsbatch_core.adapters.stored_uploads import INDEX, UPGRADE
 from vsbatch_core.errors import DatabaseRefused
 from vsbatch_core.journal.log import BUSY_SECONDS, Durability, LogError
 from vsbatch_core.journal.postgres import NOW, DatabaseClock, PostgresLog, said
@@ -18,14 +19,16 @@ _LOCK = 0x76736275
 
 _BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({_LOCK}), {NOW}"
 # The id is bytes: text cannot hold the character NUL, and an id can.
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS uploads (
     number bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, id bytea NOT NULL UNIQUE, bytes bigint NOT NULL,
-    created_at bigint NOT NULL, filename bytea NOT NULL, purpose text NOT NULL, departed bigint, content bytea
+    created_at bigint NOT NULL, filename bytea NOT NULL, purpose text NOT NULL, departed bigint, content bytea,
+    expires_at bigint
 );
 CREATE INDEX IF NOT EXISTS uploads_departed ON uploads (departed) WHERE departed IS NOT NULL;
-CREATE TABLE IF NOT EXISTS uploads_kept (bytes bigint NOT NULL);
-INSERT INTO uploads_kept SELECT 0 WHERE NOT EXISTS (SELECT * FROM uploads_kept)
+CREATE TABLE IF NOT EXISTS uploads_kept (bytes bigint NOT NULL, files bigint NOT NULL);
+INSERT INTO uploads_kept SELECT 0, 0 WHERE NOT EXISTS (SELECT * FROM uploads_kept);
+{INDEX}
 """
 
 
@@ -72,8 +75,19 @@ class PostgresTables:
         return self._ask(statement, arguments, again=False)
 
     def made(self) -> bool:
-        """Return whether the tables are there."""
-        return self.rows("SELECT to_regclass('uploads_kept') IS NOT NULL") == [(True,)]
+        """Return whether the tables are there; those of an older version are brought to the form of this one."""
+        if not self._columns():
+            return False
+        if "expires_at" not in self._columns():
+            self.begin(make=True)
+            self.commit()
+        return True
+
+    def _columns(self) -> list[str]:
+        found = self.rows(
+            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('uploads') AND NOT attisdropped"
+        )
+        return [name if isinstance(name, str) else name.decode() for (name,) in found]
 
     def begin(self, *, make: bool) -> None:
         """Begin a transaction once all others have ended; make the tables, if told to."""
@@ -82,7 +96,8 @@ class PostgresTables:
         found.nextset()
         self._log.clock.note(asked, found.fetchall()[0][1])
         if make:
-            self._ask(_SCHEMA)
+            columns = self._columns()
+            self._ask(UPGRADE if columns and "expires_at" not in columns else _SCHEMA)
 
     def commit(self) -> None:
         """End the transaction, durably."""

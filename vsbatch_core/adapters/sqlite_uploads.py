@@ -7,18 +7,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from vsbatch_core.adapters.stored_uploads import INDEX, UPGRADE
 from vsbatch_core.errors import DatabaseRefused
 from vsbatch_core.journal.log import BUSY_SECONDS, Durability
 from vsbatch_core.journal.sqlite import APPLICATION_ID, connected
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS uploads (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL,
-    created_at INTEGER NOT NULL, filename BLOB NOT NULL, purpose TEXT NOT NULL, departed INTEGER, content BLOB
+    created_at INTEGER NOT NULL, filename BLOB NOT NULL, purpose TEXT NOT NULL, departed INTEGER, content BLOB,
+    expires_at INTEGER
 );
 CREATE INDEX IF NOT EXISTS uploads_departed ON uploads (departed) WHERE departed IS NOT NULL;
-CREATE TABLE IF NOT EXISTS uploads_kept (bytes INTEGER NOT NULL);
-INSERT INTO uploads_kept SELECT 0 WHERE NOT EXISTS (SELECT * FROM uploads_kept)
+CREATE TABLE IF NOT EXISTS uploads_kept (bytes INTEGER NOT NULL, files INTEGER NOT NULL);
+INSERT INTO uploads_kept SELECT 0, 0 WHERE NOT EXISTS (SELECT * FROM uploads_kept);
+{INDEX}
 """
 
 
@@ -56,13 +59,25 @@ class SqliteTables:
         return DatabaseRefused(self.place, f"{why}. Open an engine on it before its uploads are used")
 
     def made(self) -> bool:
-        """Return whether the tables are there."""
-        return bool(self.rows("SELECT 1 FROM sqlite_master WHERE name = 'uploads'"))
+        """Return whether the tables are there; those of an older version are brought to the form of this one."""
+        if not self._columns():
+            return False
+        if "expires_at" not in self._columns():
+            self.begin(make=True)
+            self.commit()
+        return True
 
     def begin(self, *, make: bool) -> None:
         """Begin a transaction that writes; make the tables, if told to."""
-        for statement in ("BEGIN IMMEDIATE", *(_SCHEMA.split(";") if make else ())):
-            self._connected().execute(statement)
+        connection = self._connected()
+        connection.execute("BEGIN IMMEDIATE")
+        if make:
+            columns = self._columns()
+            for statement in (UPGRADE if columns and "expires_at" not in columns else _SCHEMA).split(";"):
+                connection.execute(statement)
+
+    def _columns(self) -> list[str]:
+        return [name for (name,) in self.rows("SELECT name FROM pragma_table_info('uploads')")]
 
     def commit(self) -> None:
         """End the transaction, durably."""

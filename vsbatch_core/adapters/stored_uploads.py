@@ -22,13 +22,28 @@ from vsbatch_core.model import Order, Page
 
 T = TypeVar("T")
 
+INDEX = """
+CREATE INDEX IF NOT EXISTS uploads_expire ON uploads (expires_at)
+    WHERE expires_at IS NOT NULL AND departed IS NULL
+"""
+UPGRADE = f"""
+ALTER TABLE uploads ADD COLUMN expires_at bigint;
+ALTER TABLE uploads_kept ADD COLUMN files bigint NOT NULL DEFAULT 0;
+UPDATE uploads_kept SET files = (SELECT count(*) FROM uploads WHERE departed IS NULL), bytes = bytes
+    + (SELECT coalesce(sum(length(filename)), 0) FROM uploads WHERE departed IS NULL);
+{INDEX}
+"""
+"""What brings the tables of the first version to the form of this one.  Those did not count the files, nor their
+names, and no file expired."""
+
 
 class Tables(Protocol):
     """A connection to the two tables, which opens when it is needed.
 
     ``uploads`` has a row for each file, and ``uploads_kept`` one row with the sizes of all of them together.  A
     file that was deleted is a row without content until others have been deleted after it: its id is a cursor.
-    ``departed`` is its place among those.
+    ``departed`` is its place among those.  A file that has expired may be there as if it had not, until somebody
+    writes.
 
     Every method raises one of ``errors`` if the database fails, and ``DatabaseRefused`` where no engine has made
     the database.  Only one thread uses it at a time.
@@ -39,7 +54,7 @@ class Tables(Protocol):
     errors: type[Exception]
 
     def made(self) -> bool:
-        """Return whether the tables are there."""
+        """Return whether the tables are there; those of an older version are brought to the form of this one."""
 
     def begin(self, *, make: bool) -> None:
         """Begin a transaction: until it ends, nobody else changes anything.  Make the tables, if told to."""
@@ -153,32 +168,43 @@ class StoredUploads(Uploads):
 
     @property
     def kept_bytes(self) -> int:
-        """The sizes of all files that are kept, together.  O(1)."""
-        return self._read(_kept_bytes, lambda: 0)
+        """The sizes of all files that are kept and of their names, together.  O(1) if none has just expired."""
 
-    def _keep(self, filename: str, content: builtins.bytes, purpose: str) -> FileObject:
+        def read(tables: Tables) -> int:
+            expired = f"SELECT coalesce(sum({_COST}), 0) FROM uploads WHERE {_EXPIRED}"
+            return _kept(tables)[1] - int(_one(tables, expired, self._now()))
+
+        return self._read(read, lambda: 0)
+
+    def _now(self) -> int:
+        return int(self._clock.time())
+
+    def _keep(self, filename: str, content: builtins.bytes, purpose: str, lifetime: int | None) -> FileObject:
         def keep(tables: Tables) -> FileObject:
+            self._drop_expired(tables)
             latest = _one(tables, "SELECT created_at FROM uploads ORDER BY number DESC LIMIT 1") or 0
             new = self._new(
                 filename,
                 content,
                 purpose,
-                kept_bytes=_kept_bytes(tables),
+                lifetime,
+                kept=_kept(tables),
                 latest=latest,
                 taken=lambda file_id: _place(tables, file_id) is not None,
             )
             name = filename.encode("utf-8", "surrogatepass")
             tables.run(
-                "INSERT INTO uploads (id, bytes, created_at, filename, purpose, content) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO uploads (id, bytes, created_at, filename, purpose, content, expires_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 tables.key(new.id),
                 new.bytes,
                 new.created_at,
                 name,
                 purpose,
                 content,
+                new.expires_at,
             )
-            tables.run("UPDATE uploads_kept SET bytes = bytes + ?", new.bytes)
+            tables.run("UPDATE uploads_kept SET bytes = bytes + ?, files = files + 1", new.cost)
             return new
 
         return self._write(keep, lambda tables, new: _place(tables, new.id) is not None)
@@ -186,8 +212,7 @@ class StoredUploads(Uploads):
     def _get(self, file_id: str) -> FileObject | None:
         def get(tables: Tables) -> FileObject | None:
             found = tables.rows(
-                "SELECT id, bytes, created_at, filename, purpose FROM uploads WHERE id = ? AND departed IS NULL",
-                tables.key(file_id),
+                f"SELECT {_COLUMNS} FROM uploads WHERE id = ? AND {_HERE}", tables.key(file_id), self._now()
             )
             return _file(*found[0]) if found else None
 
@@ -196,7 +221,10 @@ class StoredUploads(Uploads):
     def _content(self, file_id: str) -> builtins.bytes | None:
         def read(tables: Tables) -> builtins.bytes | None:
             content: builtins.bytes | None = _one(
-                tables, "SELECT content FROM uploads WHERE id = ?", tables.key(file_id)
+                tables,
+                f"SELECT content FROM uploads WHERE id = ? AND {_HERE}",
+                tables.key(file_id),
+                self._now(),
             )
             return content
 
@@ -208,7 +236,9 @@ class StoredUploads(Uploads):
 
         def read(tables: Tables) -> Page[FileObject]:
             place = self._place_after(after, lambda file_id: _place(tables, file_id))
-            rows = tables.rows(statement, purpose, purpose, first if place is None else place, limit + 1)
+            rows = tables.rows(
+                statement, self._now(), purpose, purpose, first if place is None else place, limit + 1
+            )
             found = [_file(*row) for row in rows]
             return Page(tuple(found[:limit]), len(found) > limit, (self._page, limit, order, purpose))
 
@@ -216,28 +246,34 @@ class StoredUploads(Uploads):
 
     def _drop(self, file_id: str) -> bool:
         def drop(tables: Tables) -> bool:
-            if not _is_here(tables, file_id):
-                return False
-            key = tables.key(file_id)
-            size = _one(tables, "SELECT bytes FROM uploads WHERE id = ?", key)
-            last = _one(tables, "SELECT max(departed) FROM uploads WHERE departed IS NOT NULL") or 0
-            tables.run("UPDATE uploads SET departed = ?, content = NULL WHERE id = ?", last + 1, key)
-            tables.run("DELETE FROM uploads WHERE departed <= ?", last + 1 - LIMITS.departed)
-            tables.run("UPDATE uploads_kept SET bytes = bytes - ?", size)
-            return True
+            self._drop_expired(tables)
+            return self._drop_row(tables, tables.key(file_id))
 
-        return self._write(drop, lambda tables, _: not _is_here(tables, file_id))
+        return self._write(drop, lambda tables, _: not _is_here(tables, tables.key(file_id)))
+
+    def _drop_expired(self, tables: Tables) -> None:
+        for (key,) in tables.rows(f"SELECT id FROM uploads WHERE {_EXPIRED} ORDER BY expires_at", self._now()):
+            self._drop_row(tables, key)
+
+    def _drop_row(self, tables: Tables, key: Any) -> bool:
+        if not _is_here(tables, key):
+            return False
+        cost = _one(tables, f"SELECT {_COST} FROM uploads WHERE id = ?", key)
+        last = _one(tables, "SELECT max(departed) FROM uploads WHERE departed IS NOT NULL") or 0
+        tables.run("UPDATE uploads SET departed = ?, content = NULL WHERE id = ?", last + 1, key)
+        tables.run("DELETE FROM uploads WHERE departed <= ?", last + 1 - LIMITS.departed)
+        tables.run("UPDATE uploads_kept SET bytes = bytes - ?, files = files - 1", cost)
+        return True
 
 
 _MOST = (1 << 63) - 1
-_ASCENDING = """
-SELECT id, bytes, created_at, filename, purpose FROM uploads
-WHERE departed IS NULL AND (CAST(? AS TEXT) IS NULL OR purpose = ?) AND number > ? ORDER BY number LIMIT ?
-"""
-_DESCENDING = """
-SELECT id, bytes, created_at, filename, purpose FROM uploads
-WHERE departed IS NULL AND (CAST(? AS TEXT) IS NULL OR purpose = ?) AND number < ? ORDER BY number DESC LIMIT ?
-"""
+_COLUMNS = "id, bytes, created_at, filename, purpose, expires_at"
+_COST = "bytes + length(filename)"
+_HERE = "departed IS NULL AND (expires_at IS NULL OR expires_at > ?)"
+_EXPIRED = "departed IS NULL AND expires_at <= ?"
+_PAGE = f"SELECT {_COLUMNS} FROM uploads WHERE {_HERE} AND (CAST(? AS TEXT) IS NULL OR purpose = ?)"
+_ASCENDING = f"{_PAGE} AND number > ? ORDER BY number LIMIT ?"
+_DESCENDING = f"{_PAGE} AND number < ? ORDER BY number DESC LIMIT ?"
 
 
 def _one(tables: Tables, statement: str, *arguments: Any) -> Any:
@@ -246,8 +282,10 @@ def _one(tables: Tables, statement: str, *arguments: Any) -> Any:
     return rows[0][0] if rows else None
 
 
-def _kept_bytes(tables: Tables) -> int:
-    return int(_one(tables, "SELECT bytes FROM uploads_kept"))
+def _kept(tables: Tables) -> tuple[int, int]:
+    """Return how many files are kept, and what they take up."""
+    ((files, kept_bytes),) = tables.rows("SELECT files, bytes FROM uploads_kept")
+    return int(files), int(kept_bytes)
 
 
 def _place(tables: Tables, file_id: str) -> int | None:
@@ -255,13 +293,15 @@ def _place(tables: Tables, file_id: str) -> int | None:
     return place
 
 
-def _is_here(tables: Tables, file_id: str) -> bool:
-    return bool(tables.rows("SELECT 1 FROM uploads WHERE id = ? AND departed IS NULL", tables.key(file_id)))
+def _is_here(tables: Tables, key: Any) -> bool:
+    return bool(tables.rows("SELECT 1 FROM uploads WHERE id = ? AND departed IS NULL", key))
 
 
-def _file(id: Any, size: int, created_at: int, filename: builtins.bytes, purpose: str) -> FileObject:
+def _file(
+    id: Any, size: int, created_at: int, filename: builtins.bytes, purpose: str, expires_at: int | None
+) -> FileObject:
     id = id if isinstance(id, str) else _text(id)
-    return FileObject(id, size, created_at, _text(filename), purpose)
+    return FileObject(id, size, created_at, _text(filename), purpose, expires_at)
 
 
 def _text(data: builtins.bytes) -> str:

@@ -7,14 +7,15 @@ an engine which files there are.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from heapq import heapify, heappop, heappush
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import frozen
 
 from vsbatch_core import validation
-from vsbatch_core.adapters.refusals import UploadNotFound, UploadTooLarge
+from vsbatch_core.adapters.refusals import TooManyUploads, UploadNotFound, UploadTooLarge
 from vsbatch_core.clock import Clock, IdSource, SystemClock, random_ids
 from vsbatch_core.errors import IdTaken, MissingParameter, UnknownCursor
 from vsbatch_core.listing import Listing
@@ -32,6 +33,9 @@ LISTED_PURPOSES = (*PURPOSES, "assistants_output", "batch_output", "fine-tune-re
 LIMITS = Limits(page=10_000, page_default=10_000)
 """A list of uploaded files has up to 10,000 items, and as many if not told otherwise (documented)."""
 
+EXPIRES_AFTER = (3_600, 2_592_000)
+"""An uploaded file may expire so many seconds after its creation, at least and at most (documented)."""
+
 
 @frozen
 class FileObject:
@@ -44,6 +48,12 @@ class FileObject:
     created_at: int
     filename: str
     purpose: str
+    expires_at: int | None = None
+
+    @property
+    def cost(self) -> int:
+        """The bytes that it takes of the limit: those of its content and its name."""
+        return self.bytes + len(self.filename.encode("utf-8", "surrogatepass"))
 
 
 @frozen
@@ -56,9 +66,10 @@ class FileDeleted:
 
 
 class Uploads:
-    """Uploaded files, of at most ``limit_bytes`` together.  Every method may be called from any thread.
+    """Uploaded files: at most ``limit_files``, and with their names at most ``limit_bytes`` together.
 
-    They are kept in memory, or by ``Uploads.open`` in a database.
+    Every method may be called from any thread.  A file that was uploaded with ``expires_after`` is deleted once
+    the clock says so.  They are kept in memory, or by ``Uploads.open`` in a database.
 
     Give its ``file_size`` to the engine.  With ``require_uploaded_files`` an id that was never uploaded, or was
     deleted since, cannot be attached; without, any id can, and counts as a file of 0 bytes.
@@ -79,9 +90,11 @@ class Uploads:
         clock: Clock | None = None,
         ids: IdSource = random_ids,
         limit_bytes: int = 1 << 30,
+        limit_files: int = 1_000_000,
         require_uploaded_files: bool = False,
     ) -> None:
         self.limit_bytes = limit_bytes
+        self.limit_files = limit_files
         self.require_uploaded_files = require_uploaded_files
         self._clock = clock or SystemClock()
         self._ids = ids
@@ -92,6 +105,8 @@ class Uploads:
         self._files: dict[str, FileObject] = {}
         self._contents: dict[str, builtins.bytes] = {}
         self._listing = Listing(LIMITS.departed)
+        self._expiring: builtins.list[tuple[int, str]] = []
+        """A heap of when which file expires, with some that are gone already."""
 
     @classmethod
     def open(
@@ -101,6 +116,7 @@ class Uploads:
         clock: Clock | None = None,
         ids: IdSource = random_ids,
         limit_bytes: int = 1 << 30,
+        limit_files: int = 1_000_000,
         require_uploaded_files: bool = False,
         durability: Durability = "full",
     ) -> Uploads:
@@ -120,6 +136,7 @@ class Uploads:
             clock=clock or time,
             ids=ids,
             limit_bytes=limit_bytes,
+            limit_files=limit_files,
             require_uploaded_files=require_uploaded_files,
         )
 
@@ -128,7 +145,8 @@ class Uploads:
 
     @property
     def kept_bytes(self) -> int:
-        """The sizes of all files that are kept, together.  O(1)."""
+        """The sizes of all files that are kept and of their names, together.  O(1)."""
+        self._expire()
         return self._kept_bytes
 
     def file_size(self, file_id: str) -> int | None:
@@ -138,55 +156,101 @@ class Uploads:
             return None if self.require_uploaded_files else 0
         return file.bytes
 
-    def create(self, *, file: tuple[str, builtins.bytes] | None, purpose: Any) -> FileObject:
-        """Keep a file, given as its name and content.  O(1).
+    def create(
+        self, *, file: tuple[str, builtins.bytes] | None, purpose: Any, expires_after: Any = None
+    ) -> FileObject:
+        """Keep a file, given as its name and content.  O(log n).
 
-        Raise ``MissingParameter``, ``InvalidType``, ``InvalidValue``, ``UploadTooLarge``, or ``IdTaken`` if the
-        id source returns what is no new id of a file; nothing is kept then.
+        ``expires_after`` is ``{"anchor": "created_at", "seconds": 3600}``, up to 2,592,000 seconds (documented).
+
+        Raise a ``RequestError`` for what cannot be kept: among them are ``UploadTooLarge`` and
+        ``TooManyUploads``.  Raise ``IdTaken`` if the id source returns what is no new id of a file.  Nothing is
+        kept then.
         """
         if file is None:
             raise MissingParameter("file")
         if purpose is None:
             raise MissingParameter("purpose")
         validation.one_of("purpose", purpose, PURPOSES)
-        return self._keep(*file, purpose)
+        return self._keep(*file, purpose, _lifetime(expires_after))
 
-    def _keep(self, filename: str, content: builtins.bytes, purpose: str) -> FileObject:
+    def _keep(self, filename: str, content: builtins.bytes, purpose: str, lifetime: int | None) -> FileObject:
+        self._expire()
         with self._lock:
             new = self._new(
                 filename,
                 content,
                 purpose,
-                kept_bytes=self._kept_bytes,
+                lifetime,
+                kept=(len(self._files), self._kept_bytes),
                 latest=self._at,
                 taken=self._listing.numbers.__contains__,
             )
             self._at = new.created_at
-            self._contents[new.id] = content
-            self._files[new.id] = new
-            self._listing.join(new.id, self._listing.next)
-            self._kept_bytes += new.bytes
+            self._add(new, content)
         return new
+
+    def put(self, file: FileObject, content: builtins.bytes) -> None:
+        """Keep a file that was made elsewhere, as the newest.  O(log n).
+
+        Raise ``UploadTooLarge``, ``TooManyUploads``, or ``IdTaken`` if one with its id was there; it is not kept
+        then.
+        """
+        with self._lock:
+            self._require_room(file.cost, len(self._files), self._kept_bytes)
+            if file.id in self._listing.numbers:
+                raise IdTaken(file.id, "file-")
+            self._at = max(self._at, file.created_at)
+            self._add(file, content)
+
+    def _add(self, new: FileObject, content: builtins.bytes) -> None:
+        self._contents[new.id] = content
+        self._files[new.id] = new
+        self._listing.join(new.id, self._listing.next)
+        self._kept_bytes += new.cost
+        if new.expires_at is not None:
+            heappush(self._expiring, (new.expires_at, new.id))
+            if len(self._expiring) > 2 * len(self._files):
+                self._expiring = [(at, id) for at, id in self._expiring if id in self._files]
+                heapify(self._expiring)
+
+    def _require_room(self, cost: int, files: int, kept_bytes: int) -> None:
+        if kept_bytes + cost > self.limit_bytes:
+            raise UploadTooLarge(cost, kept_bytes, self.limit_bytes)
+        if files >= self.limit_files:
+            raise TooManyUploads(self.limit_files)
 
     def _new(
         self,
         filename: str,
         content: builtins.bytes,
         purpose: str,
+        lifetime: int | None,
         *,
-        kept_bytes: int,
+        kept: tuple[int, int],
         latest: int,
         taken: Callable[[str], bool],
     ) -> FileObject:
-        """Return a new file, made at ``latest`` at the earliest, if there is room for it."""
-        if kept_bytes + len(content) > self.limit_bytes:
-            raise UploadTooLarge(len(content), kept_bytes, self.limit_bytes)
+        """Return a new file, made at ``latest`` at the earliest, if there is room beside those ``kept``."""
+        self._require_room(FileObject("", len(content), 0, filename, purpose).cost, *kept)
         id: Any = self._ids("file-")
         if not isinstance(id, str) or not id.startswith("file-") or taken(id):
             raise IdTaken(id, "file-")
-        return FileObject(id, len(content), max(int(self._clock.time()), latest), filename, purpose)
+        created_at = max(int(self._clock.time()), latest)
+        expires_at = None if lifetime is None else created_at + lifetime
+        return FileObject(id, len(content), created_at, filename, purpose, expires_at)
+
+    def _expire(self) -> None:
+        """Delete the files whose time has come."""
+        if not self._expiring:
+            return
+        with self._lock:
+            now = self._clock.time()
+            while self._expiring and self._expiring[0][0] <= now:
+                self._forget(heappop(self._expiring)[1])
 
     def _get(self, file_id: str) -> FileObject | None:
+        self._expire()
         return self._files.get(file_id)
 
     def retrieve(self, file_id: str) -> FileObject:
@@ -204,6 +268,7 @@ class Uploads:
         return content
 
     def _content(self, file_id: str) -> builtins.bytes | None:
+        self._expire()
         return self._contents.get(file_id)
 
     def list(
@@ -218,6 +283,7 @@ class Uploads:
         return self._page(*checked, validation.cursor("after", after))
 
     def _page(self, limit: int, order: Order, purpose: str | None, after: str | None) -> Page[FileObject]:
+        self._expire()
         with self._lock:
             place = self._place_after(after, self._listing.numbers.get)
             if purpose is None:
@@ -251,14 +317,29 @@ class Uploads:
 
     def _drop(self, file_id: str) -> bool:
         """Forget a file, if it is there; return whether it was."""
+        self._expire()
         with self._lock:
-            file = self._files.pop(file_id, None)
-            if file is None:
-                return False
-            del self._contents[file_id]
-            self._kept_bytes -= file.bytes
-            self._listing.leave(file_id, self._listing.numbers[file_id], self._listing.oldest())
+            return self._forget(file_id)
+
+    def _forget(self, file_id: str) -> bool:
+        file = self._files.pop(file_id, None)
+        if file is None:
+            return False
+        del self._contents[file_id]
+        self._kept_bytes -= file.cost
+        self._listing.leave(file_id, self._listing.numbers[file_id], self._listing.oldest())
         return True
+
+
+def _lifetime(expires_after: Any) -> int | None:
+    """Return after how many seconds a file expires, if it does."""
+    if expires_after is None:
+        return None
+    pairs: Mapping[str, Any] = validation.mapping("expires_after", expires_after, ("anchor", "seconds"))
+    anchor = validation.member("expires_after", pairs, "anchor")
+    validation.one_of("expires_after.anchor", anchor, ("created_at",))
+    seconds = validation.member("expires_after", pairs, "seconds")
+    return validation.integer("expires_after.seconds", seconds, *EXPIRES_AFTER)
 
 
 def to_wire(value: FileObject | FileDeleted) -> dict[str, Any]:
@@ -270,7 +351,7 @@ def to_wire(value: FileObject | FileDeleted) -> dict[str, Any]:
         "object": value.object,
         "bytes": value.bytes,
         "created_at": value.created_at,
-        "expires_at": None,
+        "expires_at": value.expires_at,
         "filename": value.filename,
         "purpose": value.purpose,
         "status": value.status,

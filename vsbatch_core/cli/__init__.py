@@ -14,9 +14,9 @@ from contextlib import suppress
 from importlib import import_module
 
 from vsbatch_core import __version__
-from vsbatch_core.cli import text
 from vsbatch_core.cli.help import Parser
-from vsbatch_core.cli.text import Refused, legible, nearest
+from vsbatch_core.scenarios import text
+from vsbatch_core.scenarios.text import Refused, legible, nearest
 
 INTERRUPTED = 130
 READER_GONE = 141

@@ -18,12 +18,12 @@ from vsbatch_core.cli.figures import few, lines, loop_of
 from vsbatch_core.cli.outputs import require_picture, unwritable
 from vsbatch_core.cli.progress import progress
 from vsbatch_core.cli.server import KEY_VARIABLE, TIMEOUT
-from vsbatch_core.cli.text import Refused, legible, say
 from vsbatch_core.extras import pip_line
 from vsbatch_core.load.report import document, failed
 from vsbatch_core.load.runner import Bounds, Runner, Show
 from vsbatch_core.load.session import NoServer, Session, Unusable
 from vsbatch_core.load.workload import MIX, MOST_FILES, OPERATIONS, Workload
+from vsbatch_core.scenarios.text import Refused, legible, say
 
 REQUESTS, MOST_REQUESTS = 2000, 1_000_000
 DURATION, MOST_DURATION = 30.0, 3600.0

@@ -14,7 +14,7 @@ from vsbatch_core.cli import server, values
 from vsbatch_core.cli.outputs import require_writable, write
 from vsbatch_core.cli.progress import progress
 from vsbatch_core.cli.server import KEY_VARIABLE, TIMEOUT
-from vsbatch_core.cli.text import Refused, legible, nearest, plural, say, table
+from vsbatch_core.scenarios.text import Refused, legible, nearest, plural, say, table
 from vsbatch_core.testing import conformance
 
 if TYPE_CHECKING:

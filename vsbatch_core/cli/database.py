@@ -14,10 +14,10 @@ from vsbatch_core.adapters.uploads import FileObject, Uploads
 from vsbatch_core.cli.databases import PASSWORDS, URLS, named, require, telling
 from vsbatch_core.cli.outputs import opened, require_writable
 from vsbatch_core.cli.progress import progress
-from vsbatch_core.cli.text import Refused, legible, plural, say
 from vsbatch_core.journal import migrate, proved
 from vsbatch_core.journal import opened as opened_log
 from vsbatch_core.journal.proof import Found
+from vsbatch_core.scenarios.text import Refused, legible, plural, say
 
 DESCRIPTION = """\
 Check, compact, dump, load or migrate the database of 'vsbatch serve

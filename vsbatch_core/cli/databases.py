@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vsbatch_core import VsbatchError
-from vsbatch_core.cli.text import Refused, legible
 from vsbatch_core.journal import exists, place_of
+from vsbatch_core.scenarios.text import Refused, legible
 
 URLS = "sqlite:///relative.db, sqlite:////absolute.db, or postgresql://user@host/database"
 """The databases that there are, as help texts name them."""

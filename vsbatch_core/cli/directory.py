@@ -6,9 +6,9 @@ import os
 import stat
 
 from vsbatch_core.cli import report
-from vsbatch_core.cli.files import Found, Skipped, walk
 from vsbatch_core.cli.progress import Show
-from vsbatch_core.cli.text import Refused, legible
+from vsbatch_core.scenarios.files import Found, Skipped, walk
+from vsbatch_core.scenarios.text import Refused, legible
 
 
 def find(path: str, *, hidden: bool, show: Show) -> tuple[list[Found], list[Skipped]]:

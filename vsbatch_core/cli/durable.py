@@ -10,17 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 
+from attrs import evolve
+
 from vsbatch_core import Clock, Engine, VirtualClock
-from vsbatch_core.adapters.asgi import App
-from vsbatch_core.adapters.http import Api
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli.databases import named, telling
-from vsbatch_core.cli.plans import plan
 from vsbatch_core.cli.processes import Processes
-from vsbatch_core.cli.serve import keys, profile, run, simulated
-from vsbatch_core.cli.text import Refused
+from vsbatch_core.cli.serve import controlled, run, settings, standing_in
 from vsbatch_core.cli.working import ALL, be_quiet, opened, reserved, warn_of_the_future, working
 from vsbatch_core.journal import is_postgres
+from vsbatch_core.scenarios.text import Refused
+from vsbatch_core.standin import Settings
+from vsbatch_core.standin.world import Power
+
+ONE_OF_MANY = (
+    "This is one of several processes, and the others would not know: start the server with one process."
+)
 
 
 class Ahead:
@@ -57,7 +62,8 @@ def serve(arguments: argparse.Namespace, listening: socket.socket, ready: Callab
             if n == 1:
                 clock = VirtualClock(max(time.time(), latest))
                 with _opened(arguments, clock) as (engine, uploads):
-                    run(simulated(arguments, engine, uploads), listening, ready)
+                    standin = standing_in(settings(arguments), engine=engine, uploads=uploads)
+                    run(controlled(arguments, standin), listening, ready)
                 return
             _release(arguments)
             _serve_all(arguments, Ahead(max(0.0, latest - time.time())), listening, ready)
@@ -79,10 +85,11 @@ def _serve_all(
     ready: Callable[[], None],
 ) -> None:
     """Serve in real time, with as many processes as the arguments say."""
+    begin = evolve(settings(arguments), real_time=True)  # by one draw of chance for all processes
 
     def work(number: int, ready: Callable[[], None], lifeline: int | None = None) -> None:
         with telling(), _opened(arguments, clock) as (engine, uploads):
-            _serve_one(arguments, number, engine, uploads, listening, ready, lifeline)
+            _serve_one(arguments, begin, number, engine, uploads, listening, ready, lifeline)
 
     if arguments.processes == 1:
         work(0, ready)
@@ -96,7 +103,7 @@ def _opened(arguments: argparse.Namespace, clock: Clock | None) -> Iterator[tupl
     with opened(
         arguments.database,
         clock,
-        profile=profile(arguments),
+        profile=settings(arguments).profile,
         require_uploaded_files=arguments.require_uploaded_files,
     ) as both:
         yield both
@@ -117,6 +124,7 @@ def _release(arguments: argparse.Namespace) -> None:
 
 def _serve_one(
     arguments: argparse.Namespace,
+    begin: Settings,
     number: int,
     engine: Engine,
     uploads: Uploads,
@@ -126,10 +134,11 @@ def _serve_one(
 ) -> None:
     """Serve and process files in real time, as one process of several or alone."""
     be_quiet()
-    made = plan(arguments, uploads)
+    made = begin.made_plan(uploads)
     n = arguments.processes
     workers = ALL if made.workers is None else made.workers // n + (number < made.workers % n)
-    app = App(Api(engine, uploads=uploads, api_keys=keys(arguments)))
+    why_not: dict[Power, str] = {"faults": ONE_OF_MANY, "requests": ONE_OF_MANY} if n > 1 else {}
+    app = controlled(arguments, standing_in(begin, engine=engine, uploads=uploads, why_not=why_not))
     if made.by_hand or not workers:
         run(app, listening, ready, lifeline)
     else:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from vsbatch_core.cli.text import legible, plural, table
 from vsbatch_core.load.counts import LAWS
 from vsbatch_core.load.report import made
 from vsbatch_core.load.samples import Samples, nearest_rank
 from vsbatch_core.load.session import Session
+from vsbatch_core.scenarios.text import legible, plural, table
 
 SHOWN = 20
 """Of more lines than these of a kind, the rest is counted."""

@@ -9,7 +9,7 @@ from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any, NoReturn
 
-from vsbatch_core.cli.text import Refused, legible
+from vsbatch_core.scenarios.text import Refused, legible
 
 WIDTH = 80
 

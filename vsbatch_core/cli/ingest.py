@@ -8,12 +8,12 @@ import sys
 
 from vsbatch_core.cli import report, values
 from vsbatch_core.cli.directory import find
-from vsbatch_core.cli.files import BYTES_PER_SECOND, OVERHEAD, SUPPORTED, Found, Skipped, ingested
 from vsbatch_core.cli.job import Job
 from vsbatch_core.cli.play import play
 from vsbatch_core.cli.progress import Show, progress
 from vsbatch_core.cli.scenario import BATCH_FILES, Scenario, attachments, loads
-from vsbatch_core.cli.text import legible, well_formed
+from vsbatch_core.scenarios.files import BYTES_PER_SECOND, OVERHEAD, SUPPORTED, Found, Skipped, ingested
+from vsbatch_core.scenarios.text import legible, well_formed
 from vsbatch_core.simulation import Plan
 
 FAILURES = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vsbatch_core import Engine, Page, VectorStore, VectorStoreFile, VectorStoreFileBatch
-from vsbatch_core.cli.files import Skipped
+from vsbatch_core.scenarios.files import Skipped
 
 _PAGE = 100
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TextIO
 
-from vsbatch_core.cli.text import Refused, legible
 from vsbatch_core.extras import pip_line
+from vsbatch_core.scenarios.text import Refused, legible
 
 PICTURES = (".png", ".pdf", ".svg")
 

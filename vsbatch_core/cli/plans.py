@@ -10,9 +10,9 @@ from vsbatch_core import VectorStoreFile
 from vsbatch_core.adapters.refusals import UploadNotFound
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli import values
-from vsbatch_core.cli.files import OVERHEAD, Found, outcome
-from vsbatch_core.cli.text import Refused, legible
 from vsbatch_core.model import ERROR_CODES
+from vsbatch_core.scenarios.files import OVERHEAD, Found, outcome
+from vsbatch_core.scenarios.text import Refused, legible
 from vsbatch_core.simulation import Completed, Outcome, Plan
 
 WORKERS = 8
@@ -90,7 +90,7 @@ TAKES: dict[str, tuple[str, ...]] = {
 
 def plan(arguments: argparse.Namespace, uploads: Uploads) -> Plan:
     """What becomes of files.  Raise ``Refused`` if an option says nothing of this plan."""
-    name, number = arguments.plan
+    name, number = arguments.plan or ("files", math.nan)
     more: dict[str, Any] = {"workers": arguments.workers, "fail": dict(arguments.fail)}
     for option, value in more.items():
         if value and option not in TAKES[name]:

@@ -41,6 +41,7 @@ class Played:
 
     * ``runs``: the batches that were created, in order, each with the seconds until its last file ended.
     * ``names``: by batch id, what the scenario calls it.
+    * ``alone``: how many files were attached alone, which are in no batch.
     * ``requests``, ``retried``: what the client sent, retries included, and how often it tried again.
     * ``refused``: by what was asked and answered, how often that was the last word.
     * ``given_up``: the names of the batches that the client waited for in vain.
@@ -54,6 +55,7 @@ class Played:
     stores: list[str]
     runs: list[BatchRun]
     names: dict[str, str]
+    alone: int
     requests: int
     retried: int
     refused: dict[tuple[str, int | None], int]
@@ -92,7 +94,7 @@ class _Run:
         if hear is not None:
             self.engine.subscribe(hear)
         self.files = sum(len(load.files) for load in scenario.loads)
-        self.attached = self.ended = 0
+        self.attached = self.ended = self.alone = 0
         self.batch_of: dict[tuple[str, str], Place] = {}
         self.created: dict[Place, float] = {}
         self.last: dict[Place, float] = {}
@@ -119,6 +121,7 @@ class _Run:
             stores=list(stores.values()),
             runs=list(self.runs()),
             names=self.names,
+            alone=self.alone,
             requests=self.requests,
             retried=self.retried,
             refused=dict(self.refused),
@@ -156,6 +159,8 @@ class _Run:
             place = Place(event.vector_store_id, event.batch_id)
             self.created[place] = event.at
             self.batch_of.update(((event.vector_store_id, file_id), place) for file_id in files)
+        elif isinstance(event, events.FileAttached):
+            self.alone += 1
         elif isinstance(event, events.FileBatchCancelled):
             self.last[Place(event.vector_store_id, event.batch_id)] = event.at
 
@@ -204,18 +209,22 @@ class _Run:
     def watch(self, name: str, place: Place, since: float) -> None:
         """Look at a batch until none of its files is in progress, or patience runs out."""
         customer, simulation = self.scenario.customer, self.simulation
+        known = place
 
         def seen(response: Response | None) -> None:
+            nonlocal known
             if response is not None and response.status == 200:
-                if not json.loads(response.body)["file_counts"]["in_progress"]:
+                shown = json.loads(response.body)
+                if not shown["file_counts"]["in_progress"]:
                     return
+                known = place._replace(batch_id=shown["id"])  # as clients take it from what they see
                 left = customer.timeout - (simulation.now - since)
                 if left > 0:
                     simulation.at(min(customer.poll or left, left), look)
                     return
             self.given_up.append(name)
             if customer.on_timeout == "cancel":
-                self.cancel(place)
+                self.cancel(known)
 
         def look() -> None:
             self.send(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from struct import iter_unpack, pack
 from typing import NoReturn
 
-from vsbatch_core.cli.text import Refused, say
+from vsbatch_core.scenarios.text import Refused, say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

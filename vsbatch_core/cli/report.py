@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 import vsbatch_core
-from vsbatch_core.cli.files import HIDDEN_DIRECTORY, LINKED_DIRECTORY, SPECIAL_FILE, Skipped
 from vsbatch_core.cli.job import Job
-from vsbatch_core.cli.text import legible, plural, say, table, well_formed
+from vsbatch_core.scenarios.files import HIDDEN_DIRECTORY, LINKED_DIRECTORY, SPECIAL_FILE, Skipped
+from vsbatch_core.scenarios.text import legible, plural, say, table, well_formed
 
 to_wire = vsbatch_core.wire.to_wire
 PLURALS = {

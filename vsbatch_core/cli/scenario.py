@@ -5,10 +5,8 @@ It is read from TOML.  A mistake in it is told with the file, the key as a dotte
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from importlib import resources
+from collections.abc import Iterator
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -17,27 +15,13 @@ import attrs
 
 from vsbatch_core.adapters.faults import NO_FAULTS, Faults
 from vsbatch_core.cli.directory import find
-from vsbatch_core.cli.files import Found, ingested
 from vsbatch_core.cli.progress import Show
-from vsbatch_core.cli.tables import MISSING, Table
-from vsbatch_core.cli.text import Refused, legible, nearest
-from vsbatch_core.model import Limits, Profile, policies
-from vsbatch_core.simulation import (
-    Completed,
-    Constant,
-    Empirical,
-    Exponential,
-    Failed,
-    Lognormal,
-    Never,
-    PerMegabyte,
-    Plan,
-    Retries,
-    Uniform,
-)
-
-KEYS = ("title", "seed", "until", "stores", "batches", "plan", "profile", "faults", "acts", "client")
-"""What a scenario may have at its top."""
+from vsbatch_core.model import Limits, Profile
+from vsbatch_core.scenarios.circumstances import found, root_of, take
+from vsbatch_core.scenarios.files import Found
+from vsbatch_core.scenarios.tables import MISSING, Table
+from vsbatch_core.scenarios.text import Refused
+from vsbatch_core.simulation import Plan
 
 BATCH_FILES = Limits().batch_files
 DAY = 86_400.0
@@ -50,18 +34,6 @@ ACTS = {
     "retrieve": ("store", "file", "batch"),
 }
 """By what is done, the keys that say to what."""
-
-DURATIONS: dict[str, Callable[..., Any]] = {
-    "constant": Constant,
-    "empirical": Empirical,
-    "exponential": Exponential,
-    "lognormal": Lognormal,
-    "per_megabyte": PerMegabyte,
-    "uniform": Uniform,
-}
-OUTCOMES: dict[str, Callable[..., Any]] = {"completed": Completed, "failed": Failed, "never": Never}
-PLAN = ("failures", "by_suffix", "by_id", "workers", "order", "cancel", "polls", "by_hand")
-"""What a plan takes as it stands in TOML."""
 
 
 @attrs.frozen
@@ -141,55 +113,16 @@ def loads(
     ]
 
 
-def shipped() -> dict[str, str]:
-    """The scenarios that come with the package: by name, in order, what is in their files."""
-    folder = resources.files("vsbatch_core") / "scenarios"
-    files = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
-    return {item.name.removesuffix(".toml"): item.read_text(encoding="utf-8") for item in files}
-
-
 def load(name: str, show: Show) -> Scenario:
     """The scenario of a file, or of one that is shipped.  Raise ``Refused``."""
-    known = shipped()
-    if name in known:
-        return read(f"{name}.toml", known[name], Path(), show)
-    try:
-        text = Path(name).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise Refused(
-            f"cannot read '{legible(name)}': a scenario is written in UTF-8, and this file is not: save it so"
-        ) from None
-    except (FileNotFoundError, ValueError):  # ValueError: a null character, which no path has
-        raise unknown(name, "neither a file nor a shipped scenario") from None
-    except IsADirectoryError:
-        raise unknown(name, "a directory") from None
-    except OSError as error:
-        raise Refused(f"cannot read '{legible(name)}': {error.strerror}. Give a file that can be read") from None
-    return read(name, text, Path(name).parent, show)
-
-
-def unknown(name: str, what: str) -> Refused:
-    """Return the refusal of a name that is not a scenario, but ``what``; the nearest name is suggested."""
-    names = list(shipped())
-    return Refused(
-        f"'{legible(name)}' is {what}: give the path of a TOML file, or one of {', '.join(names)} (--list "
-        f"describes them){nearest(name, names)}"
-    )
+    return read(*found(name), show)
 
 
 def read(file: str, text: str, folder: Path, show: Show) -> Scenario:
     """The scenario that the text says; directories in it are looked for from ``folder``.  Raise ``Refused``."""
-    try:
-        root = Table(file, "", tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise Refused(f"{legible(file)}: expected TOML: {legible(str(error))}") from None
-    root.require_known(KEYS)
-    title = root.text("title", Path(file).stem)
-    seed = root.whole("seed", 0, least=0)
+    root = root_of(file, text)
+    circumstances = take(root, Path(file).stem)
     until = root.seconds("until", None)
-    policed = root.table("profile")
-    policed.require_known(policies())  # a profile's limits are not for a scenario to change
-    profile = _made(policed, Profile)
     stores = [table.text("name") for table in root.tables("stores")] or ["store"]
     _distinct(root, "stores", stores)
     numbers = count(1)
@@ -199,14 +132,14 @@ def read(file: str, text: str, folder: Path, show: Show) -> Scenario:
     names = [load.name for load in parts]
     _distinct(root, "batches", names)
     return Scenario(
-        title=title,
-        seed=seed,
+        title=circumstances.title,
+        seed=circumstances.seed,
         until=until,
-        profile=profile,
+        profile=circumstances.profile,
         stores=stores,
         loads=parts,
-        plan=_plan(root.table("plan"), profile),
-        faults=_made(root.table("faults"), Faults),
+        plan=circumstances.plan,
+        faults=circumstances.faults,
         deeds=[_deed(table, stores, names) for table in root.tables("acts")],
         customer=_customer(root.table("client")),
     )
@@ -216,14 +149,6 @@ def _distinct(root: Table, key: str, names: list[str]) -> None:
     (name, times), *_ = Counter(names).most_common(1)
     if times > 1:
         root.wrong(key, f"names that differ, but {times} are '{name}'")
-
-
-def _made(table: Table, cls: Any) -> Any:
-    """A value of a class whose own checks say what is expected, key by key."""
-    given = table.rest_for(cls)
-    for name, value in given.items():
-        table.made(name, cls, **{name: value})
-    return table.made("", cls, **given)
 
 
 def _loads(table: Table, stores: list[str], folder: Path, numbers: Iterator[int], show: Show) -> list[Load]:
@@ -259,56 +184,6 @@ def _files(table: Table, folder: Path, numbers: Iterator[int], show: Show) -> li
             attributes["bytes"] = size
         made.append({"file_id": id, "attributes": attributes})
     return made
-
-
-def _plan(table: Table, profile: Profile) -> Plan:
-    given: dict[str, Any] = {}
-    like = table.word("like", ("ingest",), None)
-    if like is not None:
-        given["decide"] = ingested
-    for key in PLAN:
-        value = table.take(key, MISSING)
-        if value is not MISSING:
-            given[key] = value
-            table.made(key, Plan, **{key: value})
-    service = table.take("service", MISSING)
-    if service is not MISSING:
-        given["service"] = _one_of(table, "service", service, "kind", DURATIONS)
-        table.made("service", Plan, service=given["service"])
-    retries = table.take("retries", MISSING)
-    if retries is not MISSING:
-        given["retries"] = (
-            table.made(
-                "retries", Retries, **Table(table.file, f"{table.path}.retries", retries).rest_for(Retries)
-            )
-            if isinstance(retries, dict)
-            else retries
-        )
-        table.made("retries", Plan, retries=given["retries"])
-    script = table.table("script").rest()
-    if script:
-        given["script"] = {id: _outcomes(table, f"script.{id}", value) for id, value in script.items()}
-    table.end()
-    plan: Plan = table.made("", Plan, **given)
-    if plan.cancel not in (None, profile.cancel):
-        table.wrong("cancel", f"'{profile.cancel}', as profile.cancel says", plan.cancel)
-    return plan
-
-
-def _outcomes(table: Table, key: str, value: Any) -> Any:
-    if isinstance(value, list):
-        if not value:
-            table.wrong(key, "what becomes of the file, at each try", value)
-        return [_one_of(table, f"{key}[{i}]", item, "end", OUTCOMES) for i, item in enumerate(value)]
-    return _one_of(table, key, value, "end", OUTCOMES)
-
-
-def _one_of(table: Table, key: str, value: Any, which: str, makers: dict[str, Callable[..., Any]]) -> Any:
-    if which == "kind" and not isinstance(value, dict):
-        return value
-    made = Table(table.file, f"{table.path}.{key}", value)
-    make = makers[made.word(which, makers)]
-    return made.made("", make, **made.rest_for(make))
 
 
 def _deed(table: Table, stores: list[str], batches: list[str]) -> Deed:

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import os
 import random
 import signal
 import socket
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from functools import partial
 from ipaddress import ip_address
 from threading import Thread
+from typing import Any
 
 from attrs import evolve
 
-from vsbatch_core import Engine, Profile, SeededIds, VirtualClock, profiles, random_ids
-from vsbatch_core.adapters.asgi import App, Receive, Scope, Send
-from vsbatch_core.adapters.http import Api
+from vsbatch_core import Profile, profiles
+from vsbatch_core.adapters.asgi import Receive, Scope, Send
 from vsbatch_core.adapters.uploads import Uploads
-from vsbatch_core.cli import values
+from vsbatch_core.cli import clients, values
+from vsbatch_core.cli import faults as trouble
+from vsbatch_core.cli.console import console_of
 from vsbatch_core.cli.databases import PASSWORDS, URLS
 from vsbatch_core.cli.plans import LEASE, PLANS, add_plan_to, plan
 from vsbatch_core.cli.server import KEY_VARIABLE, key_of_environment
-from vsbatch_core.cli.text import Refused, legible, say
 from vsbatch_core.extras import pip_line
 from vsbatch_core.journal import is_postgres
 from vsbatch_core.model import policies
-from vsbatch_core.simulation import Simulation
+from vsbatch_core.scenarios.text import Refused, legible, say
+from vsbatch_core.standin import Settings, StandIn
+from vsbatch_core.standin.app import StandInApp
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -40,6 +44,8 @@ KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than clients keep one, so that none closes as they send."""
 
 BACKLOG = 2048
+
+CONTROL_VARIABLE = "VSBATCH_CONTROL_KEY"
 
 DESCRIPTION = """\
 Serve vector stores, their files and file batches, and uploads, to any client
@@ -61,6 +67,11 @@ plans, which decide how attached files end:
                    Nth time, a single file when it is
   manual           every file stays in progress until it is cancelled or
                    deleted
+
+faults, which clients meet; --fault dropped=0.1@60..120 loses a tenth of the
+responses in the second minute:
+
+{trouble.FAULTS}
 
 policies, by key, the first word being the default; 'cancel=drain' has a
 cancel wait for files that a worker has taken up:
@@ -86,6 +97,10 @@ is as with several processes. They may be stopped and started one by one. The
 server needs the extra postgres.
 
 {PASSWORDS}
+
+In a browser the server's root is a page that shows all of this as it happens.
+A line is printed for each request, unless with --quiet. /healthz is for probes,
+and /metrics, with the extra metrics, for Prometheus; it is of one process.
 
 Point a client at the server with the line that it prints. SIGTERM and Ctrl-C
 let requests in flight end, for up to {GRACE} s.
@@ -114,7 +129,16 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         action="store_true",
         help="refuse file ids that were not uploaded here (default: any id can be attached)",
     )
+    made.add_argument(
+        "--control-key",
+        metavar="KEY",
+        type=values.api_key,
+        help="let in who sends this key to the control API, from anywhere (default: without --api-key on "
+        f"a loopback address anybody, else nobody); better set {CONTROL_VARIABLE}",
+    )
     add_plan_to(made)
+    made.set_defaults(plan=None)
+    trouble.add_faults_to(made)
     made.add_argument(
         "--profile",
         metavar="NAME",
@@ -136,6 +160,8 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         type=values.whole,
         help="draw the same ids and failures in every run (default: others)",
     )
+    clients.add_to(made)
+    made.add_argument("--quiet", action="store_true", help="print no line for each request")
     made.add_argument("--real-time", action="store_true", help="have clients wait when they poll")
     made.add_argument(
         "--database",
@@ -207,12 +233,14 @@ def command(arguments: argparse.Namespace) -> None:
 
 def _require_sense(arguments: argparse.Namespace) -> None:
     """Raise ``Refused`` for options that contradict each other."""
+    _require_room_for_scenario(arguments)
     several = arguments.processes > 1
+    polls = arguments.plan is not None and arguments.plan[0] == "after-polls"
     if several and arguments.database is None:
         raise Refused("--processes needs --database: that is what several processes share")
-    if several and arguments.plan[0] == "after-polls":
+    if several and polls:
         raise Refused("--plan after-polls counts in one process: leave out --processes, or give another plan")
-    if is_postgres(arguments.database) and arguments.plan[0] == "after-polls":
+    if is_postgres(arguments.database) and polls:
         raise Refused(
             "--plan after-polls counts in one process, and PostgreSQL is for several: give another plan, or a "
             "--database of SQLite"
@@ -221,7 +249,22 @@ def _require_sense(arguments: argparse.Namespace) -> None:
         raise Refused(
             "--seed draws the same ids in every run, and --database has those of the last: leave out one"
         )
-    plan(arguments, Uploads())
+    settings(arguments).made_plan(Uploads())
+
+
+def _require_room_for_scenario(arguments: argparse.Namespace) -> None:
+    """Raise ``Refused`` for options that say again what the scenario says."""
+    if arguments.scenario is None:
+        return
+    given = {"plan": arguments.plan, "fail": arguments.fail, "workers": arguments.workers}
+    for option, value in {**given, "profile": arguments.profile}.items():
+        if value:
+            raise Refused(f"--{option} and --scenario say the same: leave out one, or change the scenario's file")
+    if arguments.processes > 1 or is_postgres(arguments.database):
+        raise Refused(
+            "--scenario needs time and a plan of its own: leave out --processes, and give no --database or "
+            "one of SQLite"
+        )
 
 
 def keys(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -249,46 +292,62 @@ def listener(host: str, port: int) -> socket.socket:
     return made
 
 
-def application(arguments: argparse.Namespace) -> Application:
-    """The ASGI application that the arguments describe: an engine, its uploads, and a simulation of its time."""
+def application(arguments: argparse.Namespace) -> StandInApp:
+    """The ASGI application that the arguments describe: a stand-in whose time is that of the wall clock."""
+    return controlled(arguments, standing_in(settings(arguments)))
+
+
+def standing_in(settings: Settings, **more: Any) -> StandIn:
+    """A stand-in.  Raise ``Refused`` if what it is to do contradicts the profile."""
+    try:
+        return StandIn(settings, **more)
+    except ValueError as error:
+        raise Refused(f"the plan cannot be followed: {error}") from None
+
+
+def settings(arguments: argparse.Namespace) -> Settings:
+    """How the stand-in begins that the arguments describe.  Raise ``Refused``."""
+    scenario = trouble.scenario(arguments)
     seed = arguments.seed
-    clock = VirtualClock(start=time.time())
-    ids = random_ids if seed is None else SeededIds(seed)
-    uploads = Uploads(clock=clock, ids=ids, require_uploaded_files=arguments.require_uploaded_files)
-    engine = Engine(clock=clock, ids=ids, profile=profile(arguments), file_size=uploads.file_size)
-    return simulated(arguments, engine, uploads)
-
-
-def profile(arguments: argparse.Namespace) -> Profile | None:
-    """The profile that the arguments describe, if they describe one."""
-    if arguments.profile is None and not arguments.policy:
-        return None
-    return evolve(profiles.BY_NAME[arguments.profile or "default"], **dict(arguments.policy))
-
-
-def simulated(arguments: argparse.Namespace, engine: Engine, uploads: Uploads) -> Application:
-    """The ASGI application of an engine on a virtual clock, and of a simulation that moves it."""
-    seed = random.getrandbits(32) if arguments.seed is None else arguments.seed
-    simulation = Simulation(seed=seed, plan=plan(arguments, uploads), engine=engine)
-    driver = None if arguments.real_time else simulation
-    return live(
-        App(Api(engine, uploads=uploads, api_keys=keys(arguments), driver=driver, polled=simulation.polled)),
-        simulation,
+    if seed is None and scenario is not None and arguments.database is None:
+        seed = scenario.seed
+    return Settings(
+        plan=None if scenario is None else scenario.plan,
+        plan_of=partial(plan, arguments) if scenario is None else None,
+        faults=trouble.faults(arguments, scenario),
+        profile=profile(arguments, None if scenario is None else scenario.profile),
+        seed=seed,
+        chance=random.getrandbits(32) if scenario is None else scenario.seed,
+        require_uploaded_files=arguments.require_uploaded_files,
+        live=True,
+        real_time=arguments.real_time,
+        api={"api_keys": keys(arguments), **clients.options(arguments)},
     )
 
 
-def live(app: App, simulation: Simulation) -> Application:
-    """The application, with as much time passing before each request as has passed on the wall clock."""
-    seen = time.monotonic()
+def controlled(arguments: argparse.Namespace, standin: StandIn) -> StandInApp:
+    """The ASGI application of a stand-in, with the control API if the arguments say so."""
+    console = None if arguments.quiet else console_of(sys.stdout)
+    if console is not None:
+        standin.observers.append(console.observe)
+        atexit.register(console.close)
+    key = arguments.control_key or key_of_environment(CONTROL_VARIABLE)
+    return StandInApp(standin, control=not keys(arguments) and is_local(arguments.host), control_key=key)
 
-    async def served(scope: Scope, receive: Receive, send: Send) -> None:
-        nonlocal seen
-        now = time.monotonic()
-        passed, seen = now - seen, now
-        await simulation.engine.aio.call(simulation.advance, passed)
-        await app(scope, receive, send)
 
-    return served
+def is_local(host: str) -> bool:
+    """Whether who listens there is reached from this machine alone."""
+    return all(
+        ip_address(str(address[0]).partition("%")[0]).is_loopback
+        for *_, address in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    )
+
+
+def profile(arguments: argparse.Namespace, given: Profile | None) -> Profile | None:
+    """The profile that the arguments describe, if they describe one; it may begin with one that is given."""
+    if given is None and arguments.profile is None and not arguments.policy:
+        return None
+    return evolve(given or profiles.BY_NAME[arguments.profile or "default"], **dict(arguments.policy))
 
 
 def run(
@@ -302,15 +361,24 @@ def run(
     """
     import uvicorn  # noqa: PLC0415 - an optional extra
 
+    from vsbatch_core.cli.protocol import HEAD_BYTES, READ, protocol  # noqa: PLC0415 - imports asyncio
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
             ready()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            if isinstance(app, StandInApp):
+                app.close()  # its streams, which would else have to be cut off
+            await super().shutdown(sockets=sockets)
+
     server = Server(
         uvicorn.Config(
             app,
             access_log=False,
+            http=protocol(),
+            h11_max_incomplete_event_size=2 * HEAD_BYTES + READ,  # the protocol has a bound of its own
             backlog=BACKLOG,
             log_level="warning",
             proxy_headers=False,  # nothing asks for the client's address

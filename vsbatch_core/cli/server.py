@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from vsbatch_core.cli import values
-from vsbatch_core.cli.text import Refused, legible
+from vsbatch_core.scenarios.text import Refused, legible
 
 KEY_VARIABLE = "VSBATCH_API_KEY"
 TIMEOUT = 30.0
@@ -68,10 +68,10 @@ def key(arguments: argparse.Namespace) -> str:
     return arguments.api_key or key_of_environment() or "none-needed"
 
 
-def key_of_environment() -> str | None:
+def key_of_environment(variable: str = KEY_VARIABLE) -> str | None:
     """Return the key that the environment gives, if it does.  Raise ``Refused`` if it cannot be sent."""
-    found = os.environ.get(KEY_VARIABLE)
+    found = os.environ.get(variable)
     try:
         return values.api_key(found) if found else None
     except argparse.ArgumentTypeError as error:
-        raise Refused(f"{KEY_VARIABLE}: {error}") from None
+        raise Refused(f"{variable}: {error}") from None

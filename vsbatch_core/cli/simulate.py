@@ -18,9 +18,10 @@ from vsbatch_core.cli.outputs import opened, require_picture, require_suffix, re
 from vsbatch_core.cli.play import Played, play
 from vsbatch_core.cli.progress import progress
 from vsbatch_core.cli.report import COUNTS
-from vsbatch_core.cli.scenario import load, shipped, unknown
-from vsbatch_core.cli.text import Refused, legible, plural, say, table
+from vsbatch_core.cli.scenario import load
 from vsbatch_core.model import policies
+from vsbatch_core.scenarios.circumstances import shipped, unknown
+from vsbatch_core.scenarios.text import Refused, legible, plural, say, table
 from vsbatch_core.simulation import Spread
 
 BATCHES = 12
@@ -150,7 +151,10 @@ def lines(played: Played) -> Iterator[str]:
         f"{'any number of workers' if workers is None else plural(workers, 'worker')}, "
         f"{played.seconds:,.1f} simulated seconds"
     )
-    yield from ("", *_batches(played), "")
+    yield from ("", *_batches(played))
+    if played.alone:
+        yield f"and {plural(played.alone, 'file')} attached alone, in none of these batches"
+    yield ""
     use = "" if report.utilisation is None else f", workers busy {report.utilisation:.1%} of it"
     retried = f", {report.retried:,} tried again" if report.retried else ""
     yield (

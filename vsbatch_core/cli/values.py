@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from vsbatch_core.cli.text import legible
+from vsbatch_core.scenarios.text import legible
 
 
 def number(value: str) -> float:

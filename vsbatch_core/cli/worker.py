@@ -13,8 +13,8 @@ from typing import Any
 from vsbatch_core.cli import working
 from vsbatch_core.cli.databases import PASSWORDS, URLS, require, telling
 from vsbatch_core.cli.plans import LEASE, PLANS, add_plan_to, plan
-from vsbatch_core.cli.text import Refused, say
 from vsbatch_core.journal import is_postgres
+from vsbatch_core.scenarios.text import Refused, say
 
 DESCRIPTION = """\
 Process files of a database that 'vsbatch serve --database', or any durable

@@ -18,8 +18,8 @@ from uuid import uuid4
 from vsbatch_core import Claim, Clock, Completed, Engine, Failed, Profile, Retry, VsbatchError
 from vsbatch_core.adapters.uploads import Uploads
 from vsbatch_core.cli.plans import LEASE
-from vsbatch_core.cli.text import Refused, legible, say
 from vsbatch_core.journal import path_of
+from vsbatch_core.scenarios.text import Refused, legible, say
 from vsbatch_core.simulation import Constant, Plan, outcomes
 
 POLL = 0.1

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from itertools import accumulate
+from math import log
 from typing import TYPE_CHECKING, Any
 
 from vsbatch_core.load.samples import NAMES, OVERLOADED, Samples
-from vsbatch_core.simulation.picture import INK, RC
+from vsbatch_core.simulation.picture import INK, RC, name_axes, put_title
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = {
@@ -51,7 +53,8 @@ def draw(samples: Samples, path: str | os.PathLike[str] | None, *, title: str, o
         params.update(RC)
         figure = Figure(figsize=(9, 5.6), layout="constrained")
         FigureCanvasAgg(figure)
-        _drawn(figure, samples, title, open_loop)
+        _drawn(figure, samples, open_loop)
+        put_title(figure, title)
         if path is not None:
             figure.savefig(path)
     return figure
@@ -66,11 +69,27 @@ def under_way(samples: Samples) -> tuple[list[float], list[int]]:
     return [0.0, *times], [0, *accumulate(change for _, change in changes)]
 
 
-def _drawn(figure: Figure, samples: Samples, title: str, open_loop: bool) -> None:
+def _percentiles(latency: Axes, samples: Samples) -> None:
+    """Draw a line at each percentile of the report, with its name and value to the right of the axes."""
+    figures = samples.figures()
+    if figures.most <= 0 and figures.count == figures.errors:
+        return  # of nothing that has a latency
+    low, high = latency.get_ylim()
+    least = 0.0
+    for name in ("p50", "p95", "p99"):
+        seconds = max(getattr(figures, name), LEAST)
+        latency.axhline(seconds * 1000, color=INK, linewidth=0.9, linestyle=(0, (5, 3)), zorder=2.5)
+        # Where lines are close together their names still stand one above the other.
+        place = max(log(seconds * 1000 / low) / log(high / low), least)
+        least = place + 0.05
+        text = f"{name}  {seconds * 1000:,.3g} ms"
+        latency.text(1.008, place, text, transform=latency.transAxes, va="center", fontsize=8.5)
+
+
+def _drawn(figure: Figure, samples: Samples, open_loop: bool) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415 - as above
 
     latency, queue = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1.0])
-    figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
     given_up = samples.errors.index(OVERLOADED) if OVERLOADED in samples.errors else -1
     points: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
     rows = zip(samples.due, samples.done, samples.operations, samples.kinds, strict=True)
@@ -99,17 +118,19 @@ def _drawn(figure: Figure, samples: Samples, title: str, open_loop: bool) -> Non
                 rasterized=True,  # else a vector picture of many requests takes minutes to open
                 zorder=2 if marker == "." else 3,
             )
-    latency.set(yscale="log", ylabel="latency (ms)" + (", from when it was due" if open_loop else ""))
+    latency.set_yscale("log")
+    name_axes(latency, "latency (ms)" + (", from when it was due" if open_loop else ""))
     latency.yaxis.set_major_formatter(FuncFormatter(lambda ms, _position: f"{ms:,g}"))
     latency.grid(axis="y", color="#DDDDDD", linewidth=0.7)
     latency.set_axisbelow(True)
+    _percentiles(latency, samples)
 
     times, numbers = under_way(samples)
     queue.fill_between(times, numbers, step="post", color=COLOURS["retrieve"], alpha=0.85, linewidth=0)
-    queue.set(xlabel="time (s)", ylabel="under way", ylim=(0, max(numbers) * 1.08 or 1))
+    name_axes(queue, "under way")
+    queue.set(xlabel="time (s)", ylim=(0, max(numbers) * 1.08 or 1))
     queue.set_xlim(0, max(samples.elapsed, 1e-9))
     queue.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
-    figure.align_ylabels([latency, queue])
     figure.legend(loc="outside lower center", ncols=6, handlelength=1.0, markerscale=1.8)
 
 

@@ -66,6 +66,7 @@ class ClientSide(Bulk):
             seed=self.seed,
             waits=self.waits,
             told=self._told,
+            start=self.start,
             simulation=self,
         )
 

@@ -240,7 +240,7 @@ DurationFunction = Callable[[VectorStoreFile, Random], float]
 """A duration of one's own: called with the file and the simulation's random source, answers seconds."""
 
 
-def duration(value: Any) -> Duration | DurationFunction:
+def duration(value: float | Duration | DurationFunction) -> Duration | DurationFunction:
     """A plan's ``service``; a bare number is constant.  Raise ``TypeError`` or ``ValueError``."""
     if isinstance(value, Duration) or (callable(value) and not isinstance(value, type)):
         return value

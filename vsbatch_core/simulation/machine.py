@@ -375,6 +375,17 @@ class Machine(ABC):
         elif work.entry is not None:
             self._cancel(work.entry)
 
+    def _give_back(self, vector_store_id: str, attachment: int) -> None:
+        """Have the worker that holds a file give it back to the line; so too a file that never ends."""
+        work = self._work(vector_store_id, attachment)
+        if work is None or not work.picked_up:
+            return  # it waits for its first worker
+        self._release(self._known[vector_store_id], work)
+        claim = self._view.claim(vector_store_id, attachment)
+        if claim is not None:
+            self._processing.release([claim])
+        self._arrive(vector_store_id, attachment, attachment + 1, self.clock.time())
+
     def _release_ended(self, vector_store_id: str) -> None:
         """Do so for all files of a store that have ended.  O(n), n being those that something is known of."""
         known = self._known.get(vector_store_id)

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from math import ceil
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from vsbatch_core.errors import shown
@@ -16,6 +17,7 @@ from vsbatch_core.extras import pip_line
 from vsbatch_core.simulation.timeline import Mark, Row
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = {"completed": "#009E73", "failed": "#D55E00", "cancelled": "#B8B8B8", "in_progress": "#8CCBF0"}
@@ -35,12 +37,16 @@ RC: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 13,
+    "figure.constrained_layout.h_pad": 0.08,
     "figure.dpi": 150,
     "font.size": 10,
     "legend.frameon": False,
     "xtick.color": "#555555",
     "ytick.color": "#555555",
 }
+
+TITLE, TITLE_LINE, TITLE_LINES = 13, 68, 3
+"""The size of a title in points, and how many characters and lines of it are drawn."""
 
 Step = tuple[float, dict[str, int], float]
 """From when on, how many files stand in each status, and how many workers are busy."""
@@ -77,7 +83,8 @@ def draw(
         params.update(RC)
         figure = Figure(figsize=(9, 5.6), layout="constrained")
         FigureCanvasAgg(figure)
-        _drawn(figure, found, told, workers, title or _title(rows, batch_id))
+        _drawn(figure, found, told, workers)
+        put_title(figure, title or _title(rows, batch_id))
         if path is not None:
             # Without a date in it, so that the same run gives the same file.
             figure.savefig(path, metadata={"Software": None} if str(path).endswith(".png") else None)
@@ -123,6 +130,26 @@ def thinned(found: list[Step]) -> list[Step]:
     return [*thin, last]
 
 
+def put_title(figure: Figure, title: str) -> None:
+    """Put a title at the top left, in lines that fit into the picture."""
+    lines = wrap(title, TITLE_LINE) or [""]
+    if len(lines) > TITLE_LINES:
+        lines[TITLE_LINES - 1 :] = [f"{lines[TITLE_LINES - 1][: TITLE_LINE - 1]}…"]
+    # A title is text: a dollar sign in it begins no formula.
+    text = figure.suptitle(
+        "\n".join(lines), x=0.012, ha="left", fontsize=TITLE, fontweight="bold", color=INK, parse_math=False
+    )
+    width, room = text.get_window_extent().width, figure.bbox.width * 0.976
+    if width > room:  # of wide letters
+        text.set_fontsize(TITLE * room / width)
+
+
+def name_axes(axes: Axes, name: str) -> None:
+    """Put the name of a vertical axis above it, where it can be as long as it is and reaches no other axes."""
+    axes.set_ylabel(name, rotation="horizontal", ha="left", va="bottom")
+    axes.yaxis.set_label_coords(0.0, 1.02)
+
+
 def _title(rows: Sequence[Row], batch_id: str | None) -> str:
     if batch_id is not None:
         return f"File batch {batch_id}"
@@ -134,7 +161,7 @@ def _unit(seconds: float) -> tuple[float, str]:
     return next(((length, name) for least, length, name in UNITS if seconds >= least), (1, "s"))
 
 
-def _drawn(figure: Figure, found: list[Step], marks: list[Mark], workers: int | None, title: str) -> None:
+def _drawn(figure: Figure, found: list[Step], marks: list[Mark], workers: int | None) -> None:
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter  # noqa: PLC0415 - as above
 
     faults = Counter(mark.note for mark in marks if mark.kind == "fault")
@@ -144,7 +171,6 @@ def _drawn(figure: Figure, found: list[Step], marks: list[Mark], workers: int | 
     heights = [3.4, *([0.22 + 0.2 * len(names)] if names else []), 1.0]
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     counts, use = axes[0], axes[-1]
-    figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
 
     layers = [[step[1][status] for step in found] for status in COLOURS]
     areas = counts.stackplot(
@@ -157,7 +183,8 @@ def _drawn(figure: Figure, found: list[Step], marks: list[Mark], workers: int | 
     )
     totals = [sum(step[1].values()) for step in found]
     counts.step(times, totals, where="post", color=INK, linewidth=1.4, label="total", zorder=3)
-    counts.set(ylabel="files", ylim=(0, max(totals) * 1.06), xlim=(times[0], max(times[-1], times[0] + 1e-9)))
+    name_axes(counts, "files")
+    counts.set(ylim=(0, max(totals) * 1.06), xlim=(times[0], max(times[-1], times[0] + 1e-9)))
     counts.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     counts.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     counts.grid(axis="y", color="white", linewidth=0.7, alpha=0.7)
@@ -186,12 +213,12 @@ def _drawn(figure: Figure, found: list[Step], marks: list[Mark], workers: int | 
         strip.set(yticks=range(len(names)), ylim=(len(names) - 0.4, -0.6))
         strip.set_yticklabels(labels, fontsize=8)
         strip.tick_params(length=0, axis="y")
-        strip.set_ylabel("faults", rotation=90)
+        name_axes(strip, "faults")
 
     most = workers or ceil(max(step[2] for step in found)) or 1
     use.fill_between(times, [step[2] for step in found], step="post", color=WORKERS, alpha=0.85, linewidth=0)
-    use.set(xlabel=f"simulated time ({unit})", ylabel="busy workers", ylim=(0, most * 1.08))
+    name_axes(use, "busy workers")
+    use.set(xlabel=f"simulated time ({unit})", ylim=(0, most * 1.08))
     use.set_yticks(sorted({0, most // 2, most}))
     use.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    figure.align_ylabels(list(axes))
     figure.legend(loc="outside lower center", ncols=len(areas) + 1 + len(labelled), handlelength=1.6)

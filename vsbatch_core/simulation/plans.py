@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from posixpath import splitext
 from random import Random
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypedDict, Unpack, cast, get_args
 
 from attrs import field, frozen
 
@@ -36,6 +36,10 @@ Order = Literal["fifo", "lifo", "random", "smallest"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 Rates = tuple[tuple[float, Failed], ...]
 """Failures by the sum of their probability and of those before."""
+Failures = ErrorCode | Mapping[ErrorCode, float] | Rates
+"""Probabilities by error code, or a code that is certain; or what a plan has, for one that is made from it."""
+Script = Mapping[str, Outcome | Sequence[Outcome]]
+"""By file id what becomes of it, or of each try."""
 
 Decide = Callable[[VectorStoreFile], Outcome]
 """Called with a file when a worker picks it up, answers what becomes of it."""
@@ -86,16 +90,16 @@ def _mapping(where: str, value: Any) -> Mapping[Any, Any]:
     return value
 
 
-def _failures(value: Any) -> Rates:
+def _failures(value: Failures) -> Rates:
     return rates("Plan(failures=…)", value)
 
 
-def _by_id(value: Any) -> FrozenDict[str, Rates]:
+def _by_id(value: Mapping[str, Failures]) -> FrozenDict[str, Rates]:
     pairs = _mapping("Plan(by_id=…)", value)
     return FrozenDict({id: rates(f"Plan(by_id=…) of '{id}'", item) for id, item in pairs.items()})
 
 
-def _by_suffix(value: Any) -> FrozenDict[str, Rates]:
+def _by_suffix(value: Mapping[str, Failures]) -> FrozenDict[str, Rates]:
     pairs = _mapping("Plan(by_suffix=…)", value)
     for suffix in pairs:
         if not suffix.startswith(".") or suffix != suffix.lower():
@@ -112,7 +116,7 @@ def outcome(where: str, value: Any) -> Outcome:
     return value
 
 
-def _script(value: Any) -> FrozenDict[str, tuple[Outcome, ...]]:
+def _script(value: Script) -> FrozenDict[str, tuple[Outcome, ...]]:
     found = {}
     for id, item in _mapping("Plan(script=…)", value).items():
         where = f"Plan(script=…) says of file {shown(id)}:"
@@ -131,12 +135,12 @@ def _whole(name: str, value: Any, advice: str) -> int:
     return value
 
 
-def workers(value: Any) -> int | None:
+def workers(value: int | None) -> int | None:
     """A number of workers; ``None`` for as many as there are files.  Raise ``TypeError`` or ``ValueError``."""
     return None if value is None else _whole("workers", value, "without a worker no file would ever end.")
 
 
-def _polls(value: Any) -> int | None:
+def _polls(value: int | None) -> int | None:
     return None if value is None else _whole("Plan(polls)", value, "a file cannot end before it is asked for.")
 
 
@@ -163,7 +167,7 @@ def _cancel(_plan: object, _attribute: object, value: Any) -> None:
         raise ValueError(f"Plan(cancel={shown(value)}): give 'immediate' or 'drain', or nothing.")
 
 
-def _times(value: Any) -> int:
+def _times(value: int) -> int:
     return _whole("Retries(times)", value, "leave retries out for none.")
 
 
@@ -198,12 +202,35 @@ class Retries:
         return min(wait, self.most)
 
 
-def _retries(value: Any) -> Retries | None:
+def _retries(value: int | Retries | None) -> Retries | None:
     if value is None or isinstance(value, Retries):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return Retries(value) if value else None
     raise TypeError(f"Plan(retries=…) takes a number or Retries(3, first=1.0, factor=2.0), not {shown(value)}.")
+
+
+class Unpolled(TypedDict, total=False):
+    """What a plan takes that has no ``polls``: see ``Plan``."""
+
+    workers: int | None
+    service: float | Duration | DurationFunction
+    failures: Failures
+    by_suffix: Mapping[str, Failures]
+    by_id: Mapping[str, Failures]
+    script: Script
+    decide: Decide | None
+    order: Order | KeyFunction
+    retries: int | Retries | None
+    cancel: Literal["immediate", "drain"] | None
+    size: Sizer | None
+    by_hand: bool
+
+
+class Options(Unpolled, total=False):
+    """What a plan takes: see ``Plan``."""
+
+    polls: int | None
 
 
 @frozen(kw_only=True)
@@ -235,10 +262,10 @@ class Plan:
 
     workers: int | None = field(default=8, converter=workers)
     service: Duration | DurationFunction = field(default=Constant(1.0), converter=duration)
-    failures: Any = field(factory=dict, converter=_failures, repr=False)
-    by_suffix: Any = field(factory=dict, converter=_by_suffix, repr=False)
-    by_id: Any = field(factory=dict, converter=_by_id, repr=False)
-    script: Any = field(factory=dict, converter=_script, repr=False)
+    failures: Rates = field(default=(), converter=_failures, repr=False)
+    by_suffix: FrozenDict[str, Rates] = field(default=FrozenDict(), converter=_by_suffix, repr=False)
+    by_id: FrozenDict[str, Rates] = field(default=FrozenDict(), converter=_by_id, repr=False)
+    script: FrozenDict[str, tuple[Outcome, ...]] = field(default=FrozenDict(), converter=_script, repr=False)
     decide: Decide | None = field(
         default=None, validator=_function("decide=lambda file: Completed(after=3.0)"), repr=False
     )
@@ -256,24 +283,27 @@ class Plan:
             raise ValueError("Plan: files end by hand or by polls. Leave out by_hand or polls.")
 
     @classmethod
-    def immediate(cls, **more: Any) -> Plan:
+    def immediate(cls, **more: Unpack[Options]) -> Plan:
         """Every file ends at the instant at which it was attached, as soon as the simulation is let go on."""
-        return cls(**{"workers": None, "service": 0, **more})
+        options: Options = {"workers": None, "service": 0, **more}
+        return cls(**options)
 
     @classmethod
-    def after_seconds(cls, seconds: float, **more: Any) -> Plan:
+    def after_seconds(cls, seconds: float, **more: Unpack[Options]) -> Plan:
         """Every file ends ``seconds`` after it was attached, however many there are."""
-        return cls(**{"workers": None, "service": seconds, **more})
+        options: Options = {"workers": None, "service": seconds, **more}
+        return cls(**options)
 
     @classmethod
-    def after_polls(cls, polls: int, **more: Any) -> Plan:
+    def after_polls(cls, polls: int, **more: Unpack[Unpolled]) -> Plan:
         """A batch's files, or a file, end at the ``polls``-th look at it, whatever the time."""
-        return cls(**{"polls": polls, **more})
+        return cls(polls=polls, **more)
 
     @classmethod
-    def manual(cls, **more: Any) -> Plan:
+    def manual(cls, **more: Unpack[Options]) -> Plan:
         """Files end when the host says so, through ``engine.processing``, and the simulation keeps time alone."""
-        return cls(**{"by_hand": True, **more})
+        options: Options = {"by_hand": True, **more}
+        return cls(**options)
 
     @property
     def automatic(self) -> bool:
@@ -345,7 +375,7 @@ class Plan:
                 luck = draw()
                 for below, failed in failures:
                     if luck < below:
-                        return cast("Failed", failed)
+                        return failed
                 return COMPLETED
 
             return by_luck
@@ -353,7 +383,7 @@ class Plan:
         def drawn(file: Any, tried: int) -> Outcome:
             scripted = script.get(file.id)
             if scripted is not None:
-                return cast("Outcome", scripted[min(tried, len(scripted) - 1)])
+                return scripted[min(tried, len(scripted) - 1)]
             chances = by_id.get(file.id)
             if chances is None:
                 chances = by_suffix.get(suffix_of(file), failures) if by_suffix else failures
@@ -361,7 +391,7 @@ class Plan:
                 luck = draw()
                 for below, failed in chances:
                     if luck < below:
-                        return cast("Failed", failed)
+                        return failed
             return COMPLETED
 
         return drawn

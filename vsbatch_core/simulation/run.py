@@ -12,7 +12,7 @@ from attrs import evolve
 from vsbatch_core.adapters.faults import Faults
 from vsbatch_core.clock import SeededIds, VirtualClock
 from vsbatch_core.engine import Engine
-from vsbatch_core.errors import shown
+from vsbatch_core.errors import AlreadyFinished, NotAttached, shown
 from vsbatch_core.model import Profile, VectorStoreFile, VectorStoreFileBatch
 from vsbatch_core.simulation.clients import ClientSide, as_faults
 from vsbatch_core.simulation.machine import Act, Entry, Known, Work
@@ -295,6 +295,22 @@ class Simulation(ClientSide):
         entry = Entry(beat, recurring=True)
         self._schedule(start + seconds, entry)
         return lambda: self._cancel(entry)
+
+    def release(self, file_id: str, *, vector_store_id: str) -> None:
+        """Have the worker that holds a file give it back: it goes to the end of the line, to be decided anew.
+
+        A file that waits for its first worker goes on waiting.  Raise ``NotAttached`` or ``AlreadyFinished`` if
+        it is not in progress.
+        """
+        with self._view.hold():
+            self._complete_window()
+            attachments = self._view.attachments(vector_store_id, file_id)
+            status = self._view.status(vector_store_id, attachments[-1]) if attachments else None
+            if status is None:
+                raise NotAttached(file_id, vector_store_id, "not attached", "release")
+            if status != "in_progress":
+                raise AlreadyFinished(file_id, vector_store_id, status, "release")
+            self._give_back(vector_store_id, attachments[-1])
 
     def polled(self, looked_at: Polled) -> Polled:
         """Somebody looks at this batch or file; return it as it is to be shown to them.

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import attrs
 
-from vsbatch_core.cli.text import Refused, legible, nearest
+from vsbatch_core.scenarios.text import Refused, legible, nearest
 
 MISSING: Any = object()
 

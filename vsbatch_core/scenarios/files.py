@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import NamedTuple
 
-from vsbatch_core.cli.text import well_formed
 from vsbatch_core.model import VectorStoreFile
+from vsbatch_core.scenarios.text import well_formed
 from vsbatch_core.simulation import Completed, Failed, Outcome
 
 SUPPORTED = frozenset(
