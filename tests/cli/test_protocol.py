@@ -257,6 +257,14 @@ def test_a_client_that_does_not_read_is_cut_off(server: Server) -> None:
     assert 0 < found < LONG_RESPONSE * len(PIECE)
 
 
+def test_a_client_that_reads_now_and_then_has_it_all(patient: Server) -> None:
+    found = 0
+    with patient.connect(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") as connection:
+        while part := connection.recv(1 << 22):
+            found += part.count(b"x")
+    assert found >= LONG_RESPONSE * len(PIECE)
+
+
 # Size and form
 
 

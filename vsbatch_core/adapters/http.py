@@ -582,9 +582,10 @@ def _json_object(request: Request) -> dict[str, Any]:
     content_type = request.header("content-type") or ""
     if _media_type(content_type) != "application/json":
         raise UnsupportedMediaType(content_type, "application/json")
-    _require_few(request.body)
     try:
-        data = _READER.decode(request.body.decode())
+        text = request.body.decode()
+        _require_few(text)
+        data = _READER.decode(text)
     except UnicodeDecodeError:
         raise InvalidBody("it is not UTF-8") from None
     except RecursionError:
@@ -596,18 +597,20 @@ def _json_object(request: Request) -> dict[str, Any]:
     return data
 
 
-def _require_few(body: bytes) -> None:
+def _require_few(text: str) -> None:
     """Raise ``TooManyValues`` for JSON that holds too many, which costs little to tell before it is read."""
-    if len(body) <= MOST_VALUES:
+    # Each value is followed by a comma or by the bracket that ends the array or object it is in.
+    if _ends(text) <= MOST_VALUES:
         return
-    # Each value is followed by a comma or by the bracket that ends the array or object it is in.  What stands in
-    # strings does not count; the number of these is bounded first, since so many pieces are made.
-    plain = body.replace(rb"\\", b"").replace(rb"\"", b"")
-    if plain.count(b'"') <= 4 * MOST_VALUES:
-        outside = b"".join(plain.split(b'"')[::2])
-        if sum(map(outside.count, (b",", b"]", b"}"))) <= MOST_VALUES:
-            return
+    # What stands in strings does not count; the number of these is bounded first, since so many pieces are made.
+    plain = text.replace(r"\\", "").replace(r"\"", "")
+    if plain.count('"') <= 4 * MOST_VALUES and _ends("".join(plain.split('"')[::2])) <= MOST_VALUES:
+        return
     raise TooManyValues(MOST_VALUES)
+
+
+def _ends(text: str) -> int:
+    return text.count(",") + text.count("]") + text.count("}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
