@@ -334,11 +334,15 @@ def test_plan_and_faults_are_set_and_what_is_wrong_with_them_is_said(world: Worl
 
 
 def test_the_page_meets_no_fault_and_counts_as_no_poll_and_is_not_in_the_log(world: World) -> None:
+    world.store()
+    world.wait(lambda: len(world.texts("#requests tr")), 1)
     world.ask("PUT", "/_vsbatch/faults", {"first_list": True, "dropped": 1.0, "answers_store": True})
     state = world.ask("GET", "/_vsbatch/")
     world.browser.refresh()
     world.wait(lambda: world.text("#link"), "live")
-    world.wait(lambda: world.text("#version"))
+    # What was asked before the page was opened is in its table too.
+    world.wait(lambda: len(world.texts("#requests tr")), 1)
+    world.wait(lambda: len(world.texts("#stores .pick")), 1)
     assert world.ask("GET", "/_vsbatch/")["requests"] == state["requests"]
     world.ask("PUT", "/_vsbatch/faults", {})
 

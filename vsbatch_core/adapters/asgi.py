@@ -188,6 +188,8 @@ def path_of(scope: Scope) -> str:
     raw = scope.get("raw_path")  # optional; the path itself is decoded, so it cannot tell %2F from a slash
     path = quote(scope["path"]) if raw is None else _ascii(raw)
     root = scope.get("root_path", "").rstrip("/")
+    if not root:
+        return path
     # By segments, because a client may have encoded those of the prefix in any way.
     segments = path.split("/")
     below = root.count("/") + 1
@@ -198,4 +200,6 @@ def path_of(scope: Scope) -> str:
 
 def _ascii(raw: bytes) -> str:
     """A part of a URL, with whatever is no ASCII percent-encoded, as it should have come."""
+    if raw.isascii() and (path := raw.decode("ascii")).isprintable():  # the most common case
+        return path
     return quote(raw, safe=string.printable)

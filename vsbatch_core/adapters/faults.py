@@ -85,7 +85,7 @@ def _checked(where: str, value: Any) -> Any:
 def _time(where: str, key: str, value: Any) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{where}: '{key}' is a number of seconds since the start, not {shown(value)}.")
-    if not value >= 0:
+    if not (0 <= value < 1e18 or value == inf):  # a greater integer is no float
         raise ValueError(f"{where}: '{key}' is {shown(value)}. Give seconds since the start: 0 or more.")
     return float(value)
 

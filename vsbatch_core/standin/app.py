@@ -67,20 +67,15 @@ class StandInApp:
             await self._app(scope, receive, send)
             return
         await self._tick()
-        request = Request(
-            scope["method"],
-            path_of(scope),
-            scope.get("query_string", b"").decode("latin-1"),
-            tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
-        )
-        if request.path in around.PATHS:
-            await self._beside(request, send)
-        elif self.control and control.below(request.path) is not None:
-            await self._control(request, receive, send)
-        elif self._is_of_the_page(request):
+        path = path_of(scope)
+        if path in around.PATHS:
+            await self._beside(_request(scope, path), send)
+        elif self.control and control.below(path) is not None:
+            await self._control(_request(scope, path), receive, send)
+        elif self.control and _names_page(scope) and self._is_of_the_page(_request(scope, path)):
             await App(self.standin.plain_api())(scope, receive, send)
         else:
-            await self._serve(request, scope, receive, send)
+            await self._serve(path, scope, receive, send)
 
     async def _tick(self) -> None:
         if self.standin.ticks:
@@ -99,7 +94,7 @@ class StandInApp:
 
         return received
 
-    async def _serve(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the API; what is refused before the API itself has it is recorded here."""
         api = self._app.api = self.standin.api
         began, at, status, body = perf_counter(), self.standin.now, 0, b""
@@ -117,7 +112,7 @@ class StandInApp:
         finally:
             RECORDED.reset(token)
             if status and not recorded:
-                api.record(request, None, at, status, body, perf_counter() - began)
+                api.record(_request(scope, path), None, at, status, body, perf_counter() - began)
 
     async def _beside(self, request: Request, send: Send) -> None:
         """Serve the page, whether all is well, or metrics."""
@@ -129,8 +124,6 @@ class StandInApp:
 
     def _is_of_the_page(self, request: Request) -> bool:
         """Return whether the page of this server asks, which looks on and is no client."""
-        if not self.control or request.header("x-vsbatch-page") is None:
-            return False
         try:
             self._require_own_page(request)
         except WrongPlace:
@@ -218,6 +211,17 @@ class StandInApp:
         finally:
             gone.cancel()
             feed.leave(reader)
+
+
+def _request(scope: Scope, path: str) -> Request:
+    """Return the head of a request."""
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+    return Request(scope["method"], path, scope.get("query_string", b"").decode("latin-1"), headers)
+
+
+def _names_page(scope: Scope) -> bool:
+    """Return whether a request says that it is of the page of this server."""
+    return any(name == b"x-vsbatch-page" for name, _ in scope["headers"])
 
 
 def is_loopback(host: str) -> bool:

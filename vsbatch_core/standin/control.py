@@ -20,12 +20,14 @@ from vsbatch_core.adapters.http import Request, Response
 from vsbatch_core.adapters.refusals import BodyTooLarge, InvalidBody, InvalidUrl, MethodNotAllowed, UnknownUrl
 from vsbatch_core.encoding import compact
 from vsbatch_core.errors import (
+    HostError,
     InvalidType,
     MissingParameter,
     MutuallyExclusive,
     RequestError,
     UnknownParameter,
     VsbatchError,
+    shown,
     type_name,
 )
 from vsbatch_core.model import data_of
@@ -47,8 +49,12 @@ MOST = 10_000
 """So many files may be named at once, and so many exchanges returned."""
 
 
+LATEST = 253_402_300_799
+"""The last second of the year 9999: clients cannot show a later date."""
+
+
 class InvalidSetting(RequestError):
-    """What was given is no plan, no faults or no time; the message says why."""
+    """What was given is no plan, no faults, no time or no snapshot; the message says why."""
 
     code = "invalid_value"
 
@@ -107,9 +113,11 @@ def _required(body: dict[str, Any], key: str) -> Any:
 
 @contextmanager
 def _saying() -> Iterator[None]:
-    """Refuse the request with what a plan, faults or a time say is wrong with them."""
+    """Refuse the request with what is said to be wrong with a plan, faults, a time or a snapshot."""
     try:
         yield
+    except HostError as error:  # to a host it is one of its own, and to a client one of theirs
+        raise InvalidSetting(error.message, param=error.param) from error
     except (TypeError, ValueError, Refused) as error:
         raise InvalidSetting(" ".join(str(error).split())) from error
 
@@ -136,8 +144,11 @@ def _release(standin: StandIn, **body: Any) -> dict[str, Any]:
 
 
 def _advance(standin: StandIn, **body: Any) -> dict[str, Any]:
+    seconds = _required(body, "seconds")
     with _saying():
-        standin.advance(_required(body, "seconds"))
+        if isinstance(seconds, (int, float)) and seconds > LATEST - standin.now:
+            raise ValueError(f"advance({shown(seconds)}) would go beyond the year 9999. Give fewer seconds.")
+        standin.advance(seconds)
     return standin.clock_data()
 
 
@@ -186,7 +197,8 @@ def _reset(standin: StandIn) -> dict[str, Any]:
 
 
 def _put_snapshot(standin: StandIn, body: Any) -> dict[str, Any]:
-    standin.restore(body)
+    with _saying():
+        standin.restore(body)
     return _state(standin)
 
 
