@@ -298,6 +298,23 @@ def test_what_is_no_request_or_of_two_lengths_is_400_and_changes_nothing(patient
     assert patient.stores() == before
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [b"NONSENSE\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"a" * (HEAD_BYTES + READ), HELD + b"\x00\r\n\r\n"],
+)
+def test_a_connection_that_was_refused_is_closed_though_the_client_keeps_it_open(
+    patient: Server, sent: bytes
+) -> None:
+    patient.release.set()
+    with patient.connect(sent) as connection:
+        assert b"connection: close" in heard(connection)
+        for _ in range(6_000):
+            if not patient.uvicorn.server_state.connections:
+                break
+            Event().wait(0.01)
+        assert not patient.uvicorn.server_state.connections
+
+
 def test_trailers_are_no_headers(patient: Server) -> None:
     said = patient.exchanged(
         POST

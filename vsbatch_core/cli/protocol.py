@@ -202,7 +202,9 @@ class Bounded(asyncio.Protocol):
 
     def _watch(self, received: int) -> None:
         """Note that so many bytes have come, and what is waited for now."""
-        if self.transport.is_closing() or self._refused:
+        if self._refused:
+            return
+        if self.transport.is_closing():
             _cancel(self._timer)
             return
         awaited = self.awaited()
