@@ -292,8 +292,8 @@ class Identified(Protocol):
 T = TypeVar("T", bound=Identified)
 
 
-_MOST_PRINTED = 3
-"""Items of a page whose ``repr`` prints all of them: one is some 300 characters."""
+_MOST_PRINTED = 16
+"""Items of a page whose ``repr`` is code: one is some 300 characters, and an ordinary page has 20 of them."""
 
 
 class _Page(Generic[T]):
