@@ -39,8 +39,9 @@ class Claim:
     """The right of a worker to process one attachment until ``deadline``, in seconds since the Unix epoch.
 
     ``attempt`` counts the times that the attachment was tried, from 1: claims that were released do not count.
-    ``number`` is that of the claim within its engine; no other claim has it.  ``heartbeat`` returns a claim
-    with the same number and a later deadline.  Raise ``TypeError`` for a field of another type.
+    ``number`` is that of the claim within its engine; no other claim has it, unless a crash of a PostgreSQL
+    server lost this one.  ``heartbeat`` returns a claim with the same number and a later deadline.  Raise
+    ``TypeError`` for a field of another type.
     """
 
     vector_store_id: str = field(validator=_of("a string", str))

@@ -100,8 +100,9 @@ class Engine:
         second.  What the engine itself has done is always there.
 
         What a call has returned outlasts the end of the process, and with ``durability="full"`` a power failure;
-        with ``"normal"`` the last calls before one may be lost.  A call that raises ``DatabaseUnavailable`` has
-        changed nothing; after ``OutcomeUnknown`` nobody can tell.  Commands of many threads share a transaction.
+        with ``"normal"`` the last calls before one may be lost.  A crash of a PostgreSQL server may end claims
+        that have a deadline.  A call that raises ``DatabaseUnavailable`` has changed nothing; after
+        ``OutcomeUnknown`` nobody can tell.  Commands of many threads share a transaction.
         Subscribers are called after it is committed, in this process also with the events of others, as soon as a
         call notices them.
 

@@ -79,11 +79,11 @@ def once_before(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], ob
     methods = [(cls, getattr(cls, name)) for cls in LOGS]
 
     def hooked(method: Any) -> Any:
-        def first(log: Any, *arguments: Any) -> Any:
+        def first(log: Any, *arguments: Any, **named: Any) -> Any:
             for cls, each in methods:
                 monkeypatch.setattr(cls, name, each)
             act()
-            return method(log, *arguments)
+            return method(log, *arguments, **named)
 
         return first
 

@@ -251,7 +251,7 @@ class FakeLog:
         self._transaction = Transaction()
         self._power.decided.clear()
 
-    def append(self, frame: Frame, parts: Iterable[Part]) -> None:
+    def append(self, frame: Frame, parts: Iterable[Part], *, lasting: bool = True) -> None:  # noqa: ARG002
         self._power.at("append")
         if self._transaction is None:
             raise LogError("there is no transaction to append in")

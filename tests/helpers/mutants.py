@@ -1098,11 +1098,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "subscribers are called before the commit",
         "journal/replica.py",
-        "            log.append(frame, self._parts.values())",
+        "            log.append(frame, self._parts.values(), lasting=self._lasting)",
         "            self._delivering = False\n"
         "            self._call_subscribers()\n"
         "            self._delivering = True\n"
-        "            log.append(frame, self._parts.values())",
+        "            log.append(frame, self._parts.values(), lasting=self._lasting)",
         SIMULATION,
     ),
     Mutant(
@@ -1275,6 +1275,27 @@ MUTANTS: tuple[Mutant, ...] = (
         "            self._read, self._token, self._proven = (seq, token, True)\n        return token",
         "            pass\n        return token",
         f"{ON_POSTGRES}a_commit_that_was_in_doubt_and_is_lost_then_is_not_followed_by_what_others_have_written",
+    ),
+    Mutant(
+        "what extends a claim without an end need not last",
+        "journal/replica.py",
+        "if inf in (claim.deadline, claim.deadline if before is None else before.deadline):",
+        "if claim.deadline == inf:",
+        f"{ON_POSTGRES}a_claim_with_a_deadline_is_all_that_a_server_loses_when_it_is_killed",
+    ),
+    Mutant(
+        "what ends a claim need not last",
+        "journal/replica.py",
+        "if not isinstance(event, ClaimsChange) or event.over or event.back:",
+        "if not isinstance(event, ClaimsChange):",
+        f"{ON_POSTGRES}a_claim_with_a_deadline_is_all_that_a_server_loses_when_it_is_killed",
+    ),
+    Mutant(
+        "nothing need last",
+        "journal/replica.py",
+        "self._lasting = self._lasting or self._must_last(event)",
+        "self._lasting = self._lasting or (self._must_last(event) and self._whole)",
+        f"{ON_POSTGRES}a_claim_with_a_deadline_is_all_that_a_server_loses_when_it_is_killed",
     ),
     Mutant(
         "a frame that was pruned is followed",

@@ -83,7 +83,7 @@ def test_a_transaction_that_fails_is_a_warning_and_an_unknown_outcome_an_error(
     unknown: bool,
     log_type: Any,
 ) -> None:
-    def fails(_self: object, *_: Any) -> Any:
+    def fails(_self: object, *_: Any, **_named: Any) -> Any:
         raise LogError("disk I/O error")
 
     with Engine.open(url_of(where)) as engine:

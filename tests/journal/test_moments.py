@@ -235,7 +235,7 @@ def test_an_engine_that_is_left_behind_by_what_is_damaged_since_names_it(engine:
 def test_a_snapshot_that_cannot_be_taken_aside_is_logged_and_commands_go_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, log_type: Any
 ) -> None:
-    def full(*_: Any) -> None:
+    def full(*_: Any, **_named: Any) -> None:
         raise LogError("the disk is full")
 
     monkeypatch.setattr(log_type, "keep", full)
@@ -297,7 +297,7 @@ def test_claims_that_are_written_in_pieces_are_read_back(where: Where, monkeypat
 def test_a_read_that_cannot_make_happen_what_is_due_is_refused_and_changes_nothing(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, log_type: Any
 ) -> None:
-    def full(*_: Any) -> None:
+    def full(*_: Any, **_named: Any) -> None:
         raise LogError("the disk is full")
 
     brief = engine.vector_stores.create(expires_after={"anchor": "last_active_at", "days": 1})

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from threading import Barrier, Event, Thread, Timer
 from typing import Any
 
@@ -17,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsbatch_core import Completed, Engine, Profile, SequentialIds, VsbatchError, events
-from vsbatch_core.errors import DatabaseDamaged, DatabaseRefused, DatabaseUnavailable, OutcomeUnknown
+from vsbatch_core import Claim, Completed, Engine, Profile, SequentialIds, VectorStoreFile, VsbatchError, events
+from vsbatch_core.errors import ClaimLost, DatabaseDamaged, DatabaseRefused, DatabaseUnavailable, OutcomeUnknown
 from vsbatch_core.journal import connect, migrate, proved
 from vsbatch_core.journal.log import FORMAT, Frame, LogError, Snapshot, checksum, without_password
 
@@ -770,7 +771,7 @@ def end_connections(url: str) -> None:
 def lost(caplog: pytest.LogCaptureFixture, times: int) -> Iterator[None]:
     """Require that so many engines say that the database has lost a frame."""
     caplog.clear()
-    with caplog.at_level(logging.ERROR, "vsbatch_core.journal"):
+    with caplog.at_level(logging.WARNING, "vsbatch_core.journal"):
         yield
     assert [record.getMessage().count("the database has lost it") for record in caplog.records] == [1] * times
 
@@ -952,3 +953,63 @@ def test_a_server_that_is_killed_and_started_anew_under_load_loses_and_doubles_n
         with Engine.open(url) as engine:
             assert len(list(engine.vector_stores.files.list(docs, limit=100))) == len(attached)
             engine.check()
+
+
+def act_endless(engine: Engine, _held: list[Claim]) -> None:
+    assert engine.processing.claim(5, worker="w", lease_seconds=inf)
+
+
+def act_release(engine: Engine, held: list[Claim]) -> None:
+    engine.processing.release(held)
+
+
+def act_heartbeat(engine: Engine, held: list[Claim]) -> None:
+    engine.processing.heartbeat(held, lease_seconds=60.0)
+
+
+def act_finish(engine: Engine, held: list[Claim]) -> None:
+    engine.processing.claim(5, worker="w")  # which lasts because of what follows it
+    engine.processing.finish([Completed(claim, usage_bytes=1) for claim in held])
+
+
+def test_a_claim_with_a_deadline_is_all_that_a_server_loses_when_it_is_killed() -> None:
+    with cluster_or_skip(wal_writer_delay="10s") as cluster:
+        url = cluster.database()
+        with Engine.open(url) as one, Engine.open(url) as two:
+
+            def claims() -> dict[int, Claim | None]:
+                return {i: two.view.claim(store.id, i) for i in range(two.view.next_attachment(store.id))}
+
+            for act in (act_endless, act_release, act_heartbeat, act_finish):
+                store = one.vector_stores.create(file_ids=[f"file-{i}" for i in range(20)])
+                held = one.processing.claim(5, worker="w", lease_seconds=inf, vector_store_id=store.id)
+                act(one, held)
+                lasting = claims()
+                lost = one.processing.claim(5, worker="w", vector_store_id=store.id)
+                assert claims() == lasting | {claim.attachment: claim for claim in lost}
+                cluster.stop("immediate")
+                cluster.start()
+                assert claims() == lasting, act.__name__
+                one.vector_stores.delete(store.id)
+            assert one.snapshot() == two.snapshot()
+
+
+@pytest.mark.parametrize("other", ["w", "another"])
+def test_a_file_whose_claim_was_lost_with_a_server_is_claimed_again_and_ends_once(other: str) -> None:
+    """Also if another worker of the same name has the claim then: either may finish it, and one does."""
+    with cluster_or_skip(wal_writer_delay="10s") as cluster:
+        url = cluster.database()
+        with Engine.open(url) as one, Engine.open(url) as two:
+            store = one.vector_stores.create(file_ids=[f"file-{i}" for i in range(20)])
+            lost = one.processing.claim(10, worker="w")
+            cluster.stop("immediate")
+            cluster.start()
+            again = two.processing.claim(20, worker=other)
+            assert [claim.attachment for claim in again] == list(range(20))
+            done = one.processing.finish([Completed(claim, usage_bytes=1) for claim in lost])
+            assert {type(each) for each in done} == {VectorStoreFile if other == "w" else ClaimLost}
+            done = two.processing.finish([Completed(claim, usage_bytes=1) for claim in again])
+            ended = [each for each in done if isinstance(each, VectorStoreFile)]
+            assert len(ended) == (10 if other == "w" else 20)
+            files = [file for each in two.events(store.id) if each.kind in ENDED for file in files_of(each)]
+            assert len(files) == len(set(files)) == 20

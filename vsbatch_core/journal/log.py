@@ -130,11 +130,15 @@ class Log(Protocol):
     def begin(self) -> None:
         """Begin a transaction: until it ends, nobody else appends."""
 
-    def append(self, frame: Frame, parts: Iterable[Part]) -> None:
-        """Append a frame, which has these parts, within the transaction."""
+    def append(self, frame: Frame, parts: Iterable[Part], *, lasting: bool = True) -> None:
+        """Append a frame, which has these parts, within the transaction.
+
+        Unless it must be ``lasting``, a crash of the machine or of the database soon after the commit may lose
+        it, as long as nothing that was committed after it is kept then.
+        """
 
     def commit(self) -> None:
-        """End the transaction, durably."""
+        """End the transaction, durably if what it appends is lasting."""
 
     def rollback(self) -> None:
         """End the transaction, if one has begun, as if it had not."""

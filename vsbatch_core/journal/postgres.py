@@ -8,8 +8,9 @@ of a frame is unique, so a writer that believes it is still the latest cannot ap
 A transaction takes two round trips: one begins it, locks the head and reads the frames since; the other appends
 and commits.  A read takes one, which compares the head with the frames that have been read.
 
-A database may lose what was committed, if it crashes and does not wait for its disk, or if a copy that was behind
-takes its place.  All connections end then.  So the first to use a new one looks whether the latest frame that was
+A database may lose what was committed, if it crashes and did not wait for its disk, or if a copy that was behind
+takes its place.  It does not wait for what need not last, and loses the latest of that when it crashes.  All
+connections end then.  So the first to use a new one looks whether the latest frame that was
 read before is still there: see ``Rewound``.
 """
 
@@ -412,7 +413,7 @@ class PostgresLog:
             self._tail = [Frame(*row) for row in found[2]]
         self._head = _first(found[0])[0]
 
-    def append(self, frame: Frame, parts: Iterable[Part]) -> None:
+    def append(self, frame: Frame, parts: Iterable[Part], *, lasting: bool = True) -> None:
         """Have ``commit`` insert a frame, which must follow the head, and its parts."""
         statements, seq = self._statements, frame.seq
         if seq != self._head + 1:
@@ -430,6 +431,8 @@ class PostgresLog:
         if rows:
             statements.append(f"INSERT INTO vsbatch.parts VALUES {', '.join(rows)}")
         statements.append(f"UPDATE vsbatch.head SET seq = {seq}")
+        if not lasting:
+            statements.append("SET LOCAL synchronous_commit = off")
         self._appended = frame
 
     def commit(self) -> None:

@@ -30,6 +30,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
+from math import inf
 from random import SystemRandom
 from threading import Lock, RLock, Thread
 from typing import Any, ParamSpec, TypeVar
@@ -165,6 +166,8 @@ class Replica(Registry):
         """Whether the thread that holds the lock is in a transaction, or catches up with the log."""
         self._whole = True
         """Whether all that a transaction has put here is in ``_writer`` too."""
+        self._lasting = False
+        """Whether a crash of the database must not lose what is in ``_writer``."""
         self._seq: int | None = None
         """The frame that what is here equals; ``None`` while that is not certain."""
         self._attempt: Attempt | None = None
@@ -399,7 +402,7 @@ class Replica(Registry):
         seq = self._catch_up(to_write=True)
         commands = [each for each in commands if not each.done]  # one that was in doubt may have been found there
         self._heard = (seq, len(self._undelivered))
-        self._entries, self._parts, self._whole = [], {}, True
+        self._entries, self._parts, self._whole, self._lasting = [], {}, True, False
         self._writer = writer = Writer(self._numbers.__getitem__)
         self._seq = None
         for command in commands:
@@ -418,7 +421,7 @@ class Replica(Registry):
                     return
         if self._entries:
             frame = Frame.of(seq + 1, _random.getrandbits(32), bytes(writer.data))
-            log.append(frame, self._parts.values())
+            log.append(frame, self._parts.values(), lasting=self._lasting)
             self._attempt = attempt = Attempt(frame.seq, frame.token, commands)
             began = time.perf_counter()
             log.commit()
@@ -448,6 +451,7 @@ class Replica(Registry):
 
     def _write(self, writer: Writer, event: Entry) -> None:
         parts = self._parts
+        self._lasting = self._lasting or self._must_last(event)
         if isinstance(event, ClaimsChange):
             writer.entry(event, self.listing.id)
             return
@@ -462,6 +466,22 @@ class Replica(Registry):
             parts.setdefault(0, Part(0, event.stores_version, None, deleted=False))
             if made is None:
                 parts[number] = parts[number]._replace(deleted=True)
+
+    def _must_last(self, event: Entry) -> bool:
+        """Return whether what happens must outlast a crash of the database.
+
+        Claims that are made or extended need not, if they have a deadline: a worker reckons with losing one, and
+        the file is claimed again.  What ends a claim must: no deadline would end it a second time.
+        """
+        if not isinstance(event, ClaimsChange) or event.over or event.back:
+            return True
+        for number, rows in event.held.items():
+            store = self.stores[self.listing.id(number)]
+            for row, claim in rows.items():
+                before = store.held(row)
+                if inf in (claim.deadline, claim.deadline if before is None else before.deadline):
+                    return True
+        return False
 
     def _name(self, event: ev.VectorStoreCreated) -> None:
         """Note the number of a store that is made."""
@@ -574,8 +594,9 @@ class Replica(Registry):
         except Rewound as error:
             self._seq = None
             if not error.pruned:
-                logger.error(  # noqa: TRY400 - it says all
-                    "%s: frame %d was there, and the database has lost it. Subscribers have heard what is lost",
+                logger.warning(
+                    "%s: frame %d was there, and the database has lost it. It was a claim, if the database waits "
+                    "for its disk and no copy took its place; if not, subscribers have heard of what is lost",
                     *(self.log.place, error.seq),
                 )
             return None

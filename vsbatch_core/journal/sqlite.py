@@ -228,7 +228,13 @@ class SqliteLog:
             raise self._error(error) from error
         return True
 
-    def append(self, frame: Frame, parts: Iterable[Part]) -> None:
+    def append(
+        self,
+        frame: Frame,
+        parts: Iterable[Part],
+        *,
+        lasting: bool = True,  # noqa: ARG002 - a transaction of SQLite cannot say it for itself
+    ) -> None:
         """Insert a frame and its parts."""
         self._run("INSERT INTO frames VALUES (?, ?, ?, ?)", *frame)
         for stream, version, made, deleted in parts:
