@@ -542,7 +542,7 @@ def test_what_cannot_be_read_is_told_in_one_line(
         assert main(["simulate", *argv]) == 2
         return capsys.readouterr().err
 
-    names = "bulk-load, cancel-race, clean, half-failed, quirks-2025-11, stuck"
+    names = "bulk-load, cancel-race, clean, half-failed, log-2026-02-05, quirks-2025-11, stuck"
     ways = f"give the path of a TOML file, or one of {names} (--list describes them)"
     assert said("nowhere") == f"vsbatch: 'nowhere' is neither a file nor a shipped scenario: {ways}\n"
     assert said("cancel-rase").endswith("(--list describes them); did you mean 'cancel-race'?\n")

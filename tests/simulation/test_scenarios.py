@@ -67,9 +67,13 @@ def test_the_command_prints_the_report(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @each_scenario
-def test_the_engine_is_consistent_and_no_file_is_left_behind(name: str) -> None:
+def test_the_engine_is_consistent_and_no_file_is_left_behind_but_in_the_log(name: str) -> None:
     made = run_of(name)
     made.engine.check()
+    if name == "log-2026-02-05":
+        assert counts(name) == {"the-log": (105, 0, 0, 0)}
+        assert made.refused == {("cancel batch", 400): 1}
+        return
     assert made.engine.processing.pending() == []
     assert {run.batch.status for run in made.runs} <= {"completed", "cancelled"}
 

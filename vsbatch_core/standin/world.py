@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
 from hashlib import sha256
-from threading import RLock
+from threading import Lock, RLock
 from time import perf_counter
 from typing import Any, Literal, cast, get_args
 
@@ -123,6 +123,8 @@ class StandIn:
             if not isinstance(engine.clock, VirtualClock):
                 self._why_not = {"time": NOT_OURS, "plan": NOT_OURS, **self._why_not}
         self._lock = RLock()
+        self._recording = Lock()
+        """Held to see which world it is and to record there; whoever holds it waits for nobody."""
         self._fed: Callable[[], None] | None = None
         """What ends the subscription of the feed, if anybody has asked for it."""
         if engine is None:
@@ -400,9 +402,10 @@ class StandIn:
                 self._fed()
                 self._fed = new.engine.subscribe(self._hear)
             cast("Simulation", old.simulation).close()
-            self._world = new
-            self.requests.clear()
-            self.feed.add("reset", dict)
+            with self._recording:
+                self._world = new
+                self.requests.clear()
+                self.feed.add("reset", dict)
 
     def close(self) -> None:
         """Have the simulation hear of nothing more, and the readers of the feed end."""
@@ -423,11 +426,14 @@ class StandIn:
         weight = 1 + len(ev.attached(event)) + len(ev.ended(event))
         self.feed.add("event", lambda: to_wire(event), weight)
 
-    def record(self, exchange: Exchange) -> None:
-        """Have all who look on know of an exchange."""
-        self.requests.add(exchange)
-        if self._fed is not None:
-            self.feed.add("request", lambda: exchange.data(bodies=False))
+    def record(self, exchange: Exchange, world: object) -> None:
+        """Have all who look on know of an exchange, unless the world that it was of is gone."""
+        with self._recording:
+            if self._world is not world:
+                return
+            self.requests.add(exchange)
+            if self._fed is not None:
+                self.feed.add("request", lambda: exchange.data(bodies=False))
         for observe in self.observers:
             observe(exchange)
 
@@ -606,10 +612,7 @@ class StandInApi(FaultyApi):
         recorded = RECORDED.get()
         if recorded is not None:
             recorded.append(number)
-        owner = self.world.owner
-        if owner._world is not self.world:
-            return
-        owner.record(
+        self.world.owner.record(
             Exchange(
                 number=number,
                 at=at,
@@ -622,7 +625,8 @@ class StandInApi(FaultyApi):
                 message=None if status is None else message_of(status, response),
                 body=kept(request.body),
                 response=kept(response),
-            )
+            ),
+            self.world,
         )
 
 
