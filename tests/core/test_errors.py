@@ -91,7 +91,7 @@ def _damaged(engine: Engine) -> None:
 
 
 def _failing(*names: str, engine: Engine) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **_named: object) -> None:
         raise LogError("disk I/O error")
 
     for name in names:
