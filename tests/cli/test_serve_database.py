@@ -288,7 +288,7 @@ def test_with_fewer_workers_than_processes_files_are_processed_one_by_one_and_by
     ("broken", "status", "said"),
     [
         ("d.standing_in = None", 1, "TypeError: 'NoneType' object is not callable"),
-        ("d.plan = lambda *_: (_ for _ in ()).throw(d.Refused('not so'))", 2, "vsbatch: not so"),
+        ("d.be_quiet = lambda: (_ for _ in ()).throw(d.Refused('not so'))", 2, "vsbatch: not so"),
     ],
 )
 def test_a_process_that_cannot_begin_says_why_and_ends_the_server(
