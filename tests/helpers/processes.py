@@ -20,10 +20,20 @@ import uvicorn
 import vsbatch_core
 from vsbatch_core.adapters.asgi import App
 
+try:
+    import fcntl
+
+    SET_PIPE_SIZE: int | None = getattr(fcntl, "F_SETPIPE_SZ", None)  # Linux has it
+except ImportError:
+    SET_PIPE_SIZE = None
+
 from .planted_servers import Server, World
 
 SEARCH = str(Path(vsbatch_core.__file__).parent.parent)
 """Where the package is: a child process must import the same one, installed or not."""
+
+PIPE_BYTES = 1 << 20
+"""How much a server may print before anybody reads it: one whose database is killed says so for each request."""
 
 Outputs = tuple[int, str, str]
 """The exit status, standard output and standard error of a process that has ended."""
@@ -40,7 +50,11 @@ def entry(
     command = ["-m", "vsbatch_core"] if start is None else ["-c", start]
     environment = {**os.environ, "PYTHONPATH": SEARCH, "PYTHONHASHSEED": hash_seed, "TERM": "xterm"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment, **options}
-    return subprocess.Popen([sys.executable, *command, *map(os.fspath, argv)], **pipes)
+    process = subprocess.Popen([sys.executable, *command, *map(os.fspath, argv)], **pipes)
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None and SET_PIPE_SIZE is not None:
+            fcntl.fcntl(pipe, SET_PIPE_SIZE, PIPE_BYTES)
+    return process
 
 
 def finished(process: subprocess.Popen[bytes]) -> Outputs:
