@@ -86,11 +86,11 @@ def _in(cls: Any, name: str, death: Death, *, before: bool = False, of: str = ""
     """Die before or after a method of a log, if ``of`` is in its first argument."""
     method = getattr(cls, name)
 
-    def dying(log: Any, *arguments: Any) -> Any:
+    def dying(log: Any, *arguments: Any, **named: Any) -> Any:
         passes = not of or of in arguments[0]
         if before and passes:
             death()
-        value = method(log, *arguments)
+        value = method(log, *arguments, **named)
         if passes and not before:
             death()
         return value
