@@ -201,16 +201,21 @@ class StandInApp:
                     last, quiet = items[0].id, 0.0
                     await send({"type": "http.response.body", "body": items[0].encoded(), "more_body": True})
                     continue
-                if quiet >= QUIET:
-                    quiet = 0.0
-                    await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
+                quiet = await _keep_alive(send, quiet) + TICK
                 await reader.wait(TICK)
-                quiet += TICK
                 await self._tick()
             await send({"type": "http.response.body", "body": b""})
         finally:
             gone.cancel()
             feed.leave(reader)
+
+
+async def _keep_alive(send: Send, quiet: float) -> float:
+    """Send a comment if nothing was sent for long; return for how many seconds nothing was sent."""
+    if quiet < QUIET:
+        return quiet
+    await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
+    return 0.0
 
 
 def _request(scope: Scope, path: str) -> Request:
