@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,9 +51,9 @@ def entry(
     environment = {**os.environ, "PYTHONPATH": SEARCH, "PYTHONHASHSEED": hash_seed, "TERM": "xterm"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment, **options}
     process = subprocess.Popen([sys.executable, *command, *map(os.fspath, argv)], **pipes)
-    for pipe in (process.stdout, process.stderr):
-        if pipe is not None and SET_PIPE_SIZE is not None:
-            fcntl.fcntl(pipe, SET_PIPE_SIZE, PIPE_BYTES)
+    if process.stderr is not None and SET_PIPE_SIZE is not None:
+        with suppress(PermissionError):  # a user who is not root may have only so many pages of pipes
+            fcntl.fcntl(process.stderr, SET_PIPE_SIZE, PIPE_BYTES)
     return process
 
 
